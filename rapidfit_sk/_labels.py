@@ -1,0 +1,120 @@
+"""Labels <-> integer codes, one code book per task."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ._tables import Table
+
+
+def learn_classes(table: Table) -> dict[str, np.ndarray]:
+    """Return the sorted classes of each task, in the type that the labels came in.
+
+    Raises
+    ------
+    ValueError
+        If a task has one class only.
+    TypeError
+        If a task mixes strings and numbers.
+    """
+    classes = {}
+    for task in table.task_names:
+        labels = table.labels[table.tasks == task]
+        classes[task] = _sorted_classes(labels, task)
+    return classes
+
+
+def encode_labels(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the position of each label in `classes`, -1 where it is not among them.
+
+    Parameters
+    ----------
+    labels : ndarray of object, shape (n_rows,)
+        Labels of one task.
+    classes : ndarray, shape (n_classes,)
+        What :func:`learn_classes` found for the task.
+
+    Returns
+    -------
+    codes : ndarray of int64, shape (n_rows,)
+        The codes.
+    """
+    codes = {label: code for code, label in enumerate(classes.tolist())}
+    return np.fromiter((codes.get(label, -1) for label in labels), np.int64, len(labels))
+
+
+class CodedRows(NamedTuple):
+    """Rows of a labeled table with codes in place of names.
+
+    Attributes
+    ----------
+    texts : ndarray of object, shape (n_rows,)
+        Strings.
+    tasks, labels : ndarray of int64, shape (n_rows,)
+        Codes of the task and of the label; -1 for a label that was not seen in fit.
+    """
+
+    texts: np.ndarray
+    tasks: np.ndarray
+    labels: np.ndarray
+
+    def take(self, rows) -> CodedRows:
+        """Return some of the rows."""
+        return CodedRows(*(column[rows] for column in self))
+
+
+def encode_table(table: Table, tasks: list[str], classes: dict) -> CodedRows:
+    """Replace the names of tasks and labels of a labeled table by codes.
+
+    Raises
+    ------
+    ValueError
+        If a row has a task that is not among `tasks`.
+    """
+    task_codes = encode_tasks(table, tasks)
+    label_codes = np.empty(len(table), dtype=np.int64)
+    for code, task in enumerate(tasks):
+        rows = task_codes == code
+        label_codes[rows] = encode_labels(table.labels[rows], classes[task])
+    return CodedRows(table.texts, task_codes, label_codes)
+
+
+def encode_tasks(table: Table, tasks: list[str]) -> np.ndarray:
+    """Return the position of each row's task in `tasks`."""
+    codes = encode_labels(table.tasks, np.array(tasks, dtype=object))
+    if (codes < 0).any():
+        first = int(np.argmax(codes < 0))
+        known = ", ".join(repr(task) for task in tasks)
+        raise ValueError(
+            f"Task {table.tasks[first]!r} (row {table.rows[first]}) was not seen in fit. "
+            f"The tasks are: {known}."
+        )
+    return codes
+
+
+def _sorted_classes(labels: np.ndarray, task: str) -> np.ndarray:
+    array = _natural_array(labels, task)
+    # Not np.unique: it treats an object array of strings well only in newer numpy versions.
+    classes = np.array(sorted(set(array.tolist())), dtype=array.dtype)
+    if len(classes) < 2:
+        raise ValueError(
+            f"Task {task!r} has one class only ({classes[0]!r}). A head needs at least two: "
+            "drop the task or add rows of another class."
+        )
+    return classes
+
+
+def _natural_array(labels: np.ndarray, task: str) -> np.ndarray:
+    """Return the labels as one array: Python strings as object, all else as numpy has it."""
+    are_strings = [isinstance(label, str) for label in labels]
+    if all(type(label) is str for label in labels):
+        return labels
+    if any(are_strings) and not all(are_strings):
+        odd = labels[are_strings.index(not are_strings[0])]
+        raise TypeError(
+            f"Task {task!r} mixes strings and numbers as labels ({labels[0]!r} and {odd!r}). "
+            "Give all labels of a task the same type."
+        )
+    return np.array(labels.tolist())

@@ -1,0 +1,38 @@
+"""Scores of each task on its own; label ids of different tasks are never pooled."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import accuracy_score, f1_score
+
+
+def scores_per_task(tasks, true, predicted) -> dict[int, dict[str, float]]:
+    """Score the rows of each task.
+
+    Parameters
+    ----------
+    tasks, true, predicted : ndarray of int, shape (n_rows,)
+        Codes of task, true label and predicted label of each row. A true label of -1 is one
+        that no head knows: the row counts as wrong.
+
+    Returns
+    -------
+    scores : dict of {int: dict}
+        For each task that has rows: ``accuracy``, ``f1`` (macro-averaged over the classes that
+        occur) and ``n_rows``.
+    """
+    scores = {}
+    for task in np.unique(tasks):
+        rows = tasks == task
+        truth, guess = true[rows], predicted[rows]
+        scores[int(task)] = {
+            "accuracy": float(accuracy_score(truth, guess)),
+            "f1": float(f1_score(truth, guess, average="macro", zero_division=0)),
+            "n_rows": int(rows.sum()),
+        }
+    return scores
+
+
+def mean_over_tasks(scores: dict, metric: str) -> float:
+    """Average one metric of :func:`scores_per_task` over tasks, whatever their sizes."""
+    return float(np.mean([score[metric] for score in scores.values()]))

@@ -1,0 +1,115 @@
+"""`MultiheadModule`: encode each text once, ask each head."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ._encoders import layer_stack, load_encoder
+from ._heads import build_head
+from ._pooling import POOLING
+
+
+class MultiheadModule(nn.Module):
+    """One encoder and one head for each task.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        A Hugging Face encoder, or anything that is called with `input_ids` and `attention_mask`
+        and returns an object with `last_hidden_state`.
+    heads : list of torch.nn.Module
+        One for each task, in the order of the tasks. They have no names: a `ModuleDict` refuses
+        tasks called `type`, `keys` or `v1.2`.
+    pooling : {"mean", "cls", "max"}
+        How token embeddings become a text embedding.
+    """
+
+    def __init__(self, encoder, heads, pooling):
+        super().__init__()
+        self.encoder = encoder
+        self.heads = nn.ModuleList(heads)
+        self.pooling = pooling
+        self._live = []
+        self.train_encoder_layers(0)
+
+    def forward(self, input_ids, attention_mask, rows):
+        """Compute the logits of each task for the texts that it is asked about.
+
+        Parameters
+        ----------
+        input_ids, attention_mask : Tensor of shape (n_texts, length)
+            The batch.
+        rows : list of Tensor, each of shape (n_rows_of_task,)
+            For each task the positions of its texts in the batch. A task without rows takes
+            part with none: its head stays in the graph, with a gradient of zero.
+
+        Returns
+        -------
+        logits : list of Tensor, each of shape (n_rows_of_task, n_classes_of_task)
+            One for each task.
+        """
+        embeddings = self.embed(input_ids, attention_mask)
+        return [head(embeddings[at]) for head, at in zip(self.heads, rows, strict=True)]
+
+    def embed(self, input_ids, attention_mask):
+        """Return the text embeddings of a batch, shape (n_texts, width)."""
+        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
+        return POOLING[self.pooling](output.last_hidden_state, attention_mask)
+
+    def train_encoder_layers(self, n_layers):
+        """Let the top layers of the encoder train and freeze the rest of it.
+
+        Parameters
+        ----------
+        n_layers : int or None
+            Layers to train; all of them where the encoder has fewer. None trains the whole
+            encoder, embeddings included.
+
+        Raises
+        ------
+        ValueError
+            If only a part shall train and the layers of the encoder cannot be found.
+        """
+        if n_layers is None:
+            self._live = [self.encoder]
+        else:
+            self._live = layer_stack(self.encoder)[-n_layers:] if n_layers else []
+        self.encoder.requires_grad_(False)
+        for module in self._live:
+            module.requires_grad_(True)
+        self.train(self.training)
+
+    def train(self, mode=True):
+        """Set training mode; frozen parts of the encoder stay in evaluation mode.
+
+        A frozen layer with dropout on would blur what it gives out and learn nothing from it.
+        """
+        super().train(mode)
+        self.encoder.eval()
+        for module in self._live:
+            module.train(mode)
+        return self
+
+
+def build_module(*, model_name, n_classes, head, pooling) -> MultiheadModule:
+    """Load the encoder and build a head for each task.
+
+    Parameters
+    ----------
+    model_name : str
+        See :class:`rapidfit_sk.TrainingConfig`.
+    n_classes : list of int
+        Classes of each task.
+    head : dict
+        The parameters of :class:`rapidfit_sk.HeadConfig`.
+    pooling : {"mean", "cls", "max"}
+        How token embeddings become a text embedding.
+
+    Returns
+    -------
+    module : MultiheadModule
+        With the encoder frozen.
+    """
+    encoder = load_encoder(model_name)
+    width = encoder.config.hidden_size
+    return MultiheadModule(encoder, [build_head(width, n, **head) for n in n_classes], pooling)

@@ -1,0 +1,305 @@
+"""`MultiheadNet(skorch.NeuralNet)`: the training loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
+from skorch.callbacks import EpochTimer
+
+from ._batches import Batches, TextRows, by_length
+from ._losses import MultiheadLoss
+from ._module import build_module
+from ._randomness import DrawsFrom
+from ._sampling import TaskSampler
+
+
+class StopTraining(Exception):
+    """What a callback raises to end training after the current epoch.
+
+    skorch uses KeyboardInterrupt for this, so that a user's Ctrl-C looks like a finished fit.
+    """
+
+
+class MultiheadNet(NeuralNet):
+    """A skorch net over batches of texts that carry rows of several tasks.
+
+    Parameters
+    ----------
+    module : callable, default=build_module
+        Builds the torch module from the ``module__*`` parameters.
+    criterion : type, default=MultiheadLoss
+        The loss, built from the ``criterion__*`` parameters.
+    optimizer : type, default=torch.optim.AdamW
+        The optimizer.
+    lr : float, default=2e-5
+        Peak learning rate of the encoder.
+    head_lr : float, default=2e-4
+        Peak learning rate of the heads.
+    weight_decay : float, default=0.01
+        Weight decay of matrices.
+    batch_size : int, default=16
+        Distinct texts in a batch.
+    accumulate : int, default=1
+        Batches in an optimizer step.
+    seeds : tuple of int, default=(0, 0, 0)
+        Seeds for initialization, dropout and batch order.
+    verbose : int, default=0
+        As in skorch.
+    **kwargs : dict
+        Further parameters of :class:`skorch.NeuralNet`.
+
+    Attributes
+    ----------
+    epoch_ : int
+        The current epoch of this training, counted from 0.
+    sampler_ : TaskSampler
+        Draws the training rows. It exists during training only.
+    """
+
+    def __init__(
+        self,
+        module=build_module,
+        *,
+        criterion=MultiheadLoss,
+        optimizer=torch.optim.AdamW,
+        lr=2e-5,
+        head_lr=2e-4,
+        weight_decay=0.01,
+        batch_size=16,
+        accumulate=1,
+        seeds=(0, 0, 0),
+        verbose=0,
+        **kwargs,
+    ):
+        super().__init__(
+            module,
+            criterion=criterion,
+            optimizer=optimizer,
+            lr=lr,
+            batch_size=batch_size,
+            verbose=verbose,
+            **kwargs,
+        )
+        self.head_lr = head_lr
+        self.weight_decay = weight_decay
+        self.accumulate = accumulate
+        self.seeds = seeds
+
+    @property
+    def _default_callbacks(self):
+        # skorch's loss callbacks need the loss of each batch as a Python float, which would
+        # stop a GPU at each step; run_single_epoch records the same values for the epoch.
+        return [("epoch_timer", EpochTimer())]
+
+    # ----------------------------------------------------------------------------------------
+    # Parts
+
+    def initialize_module(self):
+        """Build the module; its random weights come from a generator of our own."""
+        with DrawsFrom(torch.Generator().manual_seed(self.seeds[0])):
+            return super().initialize_module()
+
+    def initialize_optimizer(self):
+        """Put parameters into groups: encoder and heads, with and without weight decay."""
+        device = torch.device(self.device)
+        self.optimizer_ = self.optimizer(
+            self._parameter_groups(),
+            **{"fused": device.type in ("cpu", "cuda"), **self.get_params_for("optimizer")},
+        )
+        return self
+
+    def _parameter_groups(self):
+        parts = {
+            "encoder": (self.module_.encoder, self.lr),
+            "heads": (self.module_.heads, self.head_lr),
+        }
+        for part, (module, lr) in parts.items():
+            parameters = list(module.parameters())
+            matrices = [p for p in parameters if p.ndim > 1]
+            vectors = [p for p in parameters if p.ndim <= 1]  # biases and norms
+            for params, decay in ((matrices, self.weight_decay), (vectors, 0.0)):
+                yield {
+                    "part": part,
+                    "params": params,
+                    "lr": lr,
+                    "peak_lr": lr,
+                    "weight_decay": decay,
+                }
+
+    def get_iterator(self, dataset, training=False):
+        """Return the batches of a dataset: drawn by the sampler, or all rows by length."""
+        return Batches(dataset, self.sampler_ if training else by_length(dataset))
+
+    # ----------------------------------------------------------------------------------------
+    # Training
+
+    def notify(self, method_name, **cb_kwargs):
+        """Call a hook of the net and of each callback.
+
+        A callback that stops training does not keep the others from seeing the epoch end.
+        """
+        getattr(self, method_name)(self, **cb_kwargs)
+        stop = None
+        for _, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except StopTraining as signal:
+                stop = signal
+        if stop is not None:
+            raise stop
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        """Train on, until the epochs are over or a callback raises :class:`StopTraining`.
+
+        Parameters
+        ----------
+        X : TextRows
+            The training rows.
+        y, classes : None
+            Not used; X holds the labels.
+        **fit_params : dict
+            Passed on to skorch.
+
+        Returns
+        -------
+        self : MultiheadNet
+            This net.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If the user interrupts. skorch would return as if the fit were done.
+        """
+        if not self.initialized_:
+            self.initialize()
+        self.notify("on_train_begin", X=X, y=y)
+        try:
+            self.fit_loop(X, y, **fit_params)
+        except StopTraining:
+            pass
+        except KeyboardInterrupt:
+            if not self._stopped_by_skorch():
+                raise
+        self.notify("on_train_end", X=X, y=y)
+        self._release()
+        return self
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Set up what lives as long as this training."""
+        super().on_train_begin(net, X=X, y=y, **kwargs)
+        self.epoch_ = -1
+        self._generator = torch.Generator(self.device).manual_seed(self.seeds[1])
+        self.sampler_ = TaskSampler(
+            X.texts,
+            X.tasks,
+            batch_size=self.batch_size,
+            n_accumulated=self.accumulate,
+            rng=np.random.default_rng(self.seeds[2]),
+        )
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Count epochs."""
+        super().on_epoch_begin(net, **kwargs)
+        self.epoch_ += 1
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Run all batches once and record their mean loss, weighted as the rows are."""
+        if iterator is None:
+            return
+        self._set_training(training)
+        loss, weight = 0.0, 0.0
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            loss += step["loss"] * step["weight"]
+            weight += step["weight"]
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        self.history.record(f"{prefix}_batch_count", len(iterator))
+        self.history.record(f"{prefix}_loss", float(loss) / max(weight, 1e-12))
+
+    def train_step(self, batch, **fit_params):
+        """Take one optimizer step over a list of batches.
+
+        The loss of each batch is a mean over its rows. Scaled by its share of the rows of the
+        whole list, the gradients add up to that of one large batch.
+        """
+        self.optimizer_.zero_grad(set_to_none=True)
+        weights = [part.weight for part in batch]
+        total = max(sum(weights), 1e-12)
+        loss = sum(
+            self.train_step_single(part, weight / total)
+            for part, weight in zip(batch, weights, strict=True)
+        )
+        self.notify(
+            "on_grad_computed",
+            named_parameters=list(self.module_.named_parameters()),
+            batch=batch,
+            training=True,
+        )
+        self.optimizer_.step()
+        return {"loss": loss, "weight": total}
+
+    def train_step_single(self, batch, share=1.0, **fit_params):
+        """Add the gradient of one batch, scaled by `share`; return its share of the loss."""
+        with DrawsFrom(self._generator):
+            logits = self.infer(batch.inputs)
+        loss = self.get_loss(logits, batch.targets, training=True) * share
+        loss.backward()
+        return loss.detach()
+
+    def validation_step(self, batch, **fit_params):
+        """Compute the loss and the logits of one batch."""
+        with torch.inference_mode():
+            logits = self.infer(batch.inputs)
+            loss = self.get_loss(logits, batch.targets, training=False)
+        return {"loss": loss, "weight": batch.weight, "y_pred": logits}
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Compare logits with the targets of a batch."""
+        targets = {
+            key: [tensor.to(self.device, non_blocking=True) for tensor in tensors]
+            for key, tensors in y_true.items()
+        }
+        return self.criterion_(y_pred, targets)
+
+    def _stopped_by_skorch(self):
+        """Say whether skorch's own early stopping is what interrupted the training."""
+        return any(
+            isinstance(callback, SkorchEarlyStopping)
+            and getattr(callback, "misses_", 0) == callback.patience
+            for _, callback in self.callbacks_
+        )
+
+    def _release(self):
+        """Let go of what only training needs: data, gradients, the moments of the optimizer."""
+        self.train_split = None
+        self.optimizer_.zero_grad(set_to_none=True)
+        self.optimizer_.state.clear()
+        del self.sampler_, self._generator
+        self._set_training(False)
+
+    # ----------------------------------------------------------------------------------------
+    # Prediction
+
+    def iter_logits(self, dataset: TextRows):
+        """Run the module over all rows of a dataset, one batch at a time.
+
+        Parameters
+        ----------
+        dataset : TextRows
+            Rows of texts and tasks; labels are not read.
+
+        Yields
+        ------
+        rows : list of ndarray of int
+            For each task the numbers of its rows in this batch.
+        logits : list of ndarray of float32, each of shape (n_rows_of_task, n_classes_of_task)
+            Their logits.
+        """
+        self._set_training(False)
+        for rows in by_length(dataset):
+            with torch.inference_mode():
+                logits = self.infer(dataset.batch(rows).inputs)
+            yield dataset.rows_by_task(rows), [part.float().cpu().numpy() for part in logits]

@@ -1,0 +1,38 @@
+"""Token embeddings -> one text embedding; padding never has a say."""
+
+from __future__ import annotations
+
+import torch
+
+
+def mean_pooling(states, mask):
+    """Average over the tokens of each text.
+
+    Parameters
+    ----------
+    states : Tensor of shape (n_texts, length, width)
+        Token embeddings.
+    mask : Tensor of shape (n_texts, length)
+        1 where there is a token, 0 where there is padding.
+
+    Returns
+    -------
+    embeddings : Tensor of shape (n_texts, width)
+        Text embeddings.
+    """
+    mask = mask.unsqueeze(-1).to(states.dtype)  # (n_texts, length, 1)
+    return (states * mask).sum(1) / mask.sum(1).clamp(min=1)
+
+
+def cls_pooling(states, mask):
+    """Take the first token, as :func:`mean_pooling` takes the mean."""
+    return states[:, 0]
+
+
+def max_pooling(states, mask):
+    """Take the largest value of each dimension, as :func:`mean_pooling` takes the mean."""
+    lowest = torch.finfo(states.dtype).min
+    return states.masked_fill(mask.unsqueeze(-1) == 0, lowest).amax(1)
+
+
+POOLING = {"mean": mean_pooling, "cls": cls_pooling, "max": max_pooling}

@@ -1,0 +1,130 @@
+"""Private random generators: nothing here draws from, or seeds, a global one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+
+def private_seeds(random_state, n: int) -> list[int]:
+    """Turn scikit-learn's `random_state` into `n` independent seeds.
+
+    Parameters
+    ----------
+    random_state : int, RandomState instance or None
+        None means fresh entropy from the operating system. scikit-learn would draw from numpy's
+        global generator here, which a fit should leave as it was.
+    n : int
+        Number of seeds.
+
+    Returns
+    -------
+    seeds : list of int
+        Seeds for generators of numpy and torch.
+    """
+    if random_state is None:
+        return [int(seed) for seed in np.random.SeedSequence().generate_state(n)]
+    return [int(seed) for seed in check_random_state(random_state).randint(2**31 - 1, size=n)]
+
+
+class DrawsFrom(TorchFunctionMode):
+    """A context in which torch's random functions draw from a generator of our own.
+
+    Parameters
+    ----------
+    generator : torch.Generator
+        A generator on the device that the tensors are on.
+
+    Notes
+    -----
+    Dropout takes no generator, so each `Dropout` in a pretrained encoder draws from the global
+    one: two fits in two threads then disturb each other, and every fit changes what the user
+    draws next. A torch function mode holds for the current thread only [1]_ and sees the
+    functional form of dropout, whichever module calls it. It adds a microsecond to each call.
+
+    References
+    ----------
+    .. [1] https://docs.pytorch.org/docs/stable/notes/extending.html
+    """
+
+    def __init__(self, generator):
+        super().__init__()
+        self.generator = generator
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """Replace `func` where it draws random numbers."""
+        kwargs = kwargs or {}
+        if func in _REPLACED:
+            return _REPLACED[func](self.generator, *args, **kwargs)
+        name = getattr(func, "__name__", "")
+        if name in _TAKE_GENERATOR and kwargs.get("generator") is None:
+            kwargs = {**kwargs, "generator": self.generator}
+        return func(*args, **kwargs)
+
+
+def dropout(generator, input, p=0.5, training=True, inplace=False):
+    """Drop values as `torch.nn.functional.dropout` does, with a generator."""
+    if not training or p == 0:
+        return input
+    if p == 1:
+        return input * 0
+    scale = torch.empty_like(input).bernoulli_(1 - p, generator=generator).div_(1 - p)
+    return input.mul_(scale) if inplace else input * scale
+
+
+def attention(
+    generator,
+    query,
+    key,
+    value,
+    attn_mask=None,
+    dropout_p=0.0,
+    is_causal=False,
+    scale=None,
+    enable_gqa=False,
+):
+    """Attend as `torch.nn.functional.scaled_dot_product_attention` does, with a generator.
+
+    Without dropout it is that function; with dropout torch takes this slower path itself on a
+    CPU. The formula is the one in its documentation.
+    """
+    if dropout_p == 0:
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+    if enable_gqa:
+        groups = query.size(-3) // key.size(-3)
+        key, value = (tensor.repeat_interleave(groups, -3) for tensor in (key, value))
+    factor = 1 / math.sqrt(query.size(-1)) if scale is None else scale
+    scores = query @ key.transpose(-2, -1) * factor  # (n_texts, n_heads, length, length)
+    if is_causal:
+        attn_mask = torch.ones_like(scores, dtype=torch.bool).tril()
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, -torch.inf)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return dropout(generator, scores.softmax(-1), dropout_p) @ value
+
+
+_REPLACED = {F.dropout: dropout, F.scaled_dot_product_attention: attention}
+
+# By name: transformers puts functions of its own in the place of those of torch.nn.init.
+_TAKE_GENERATOR = {
+    "bernoulli",
+    "bernoulli_",
+    "kaiming_uniform_",
+    "multinomial",
+    "normal",
+    "normal_",
+    "rand",
+    "randint",
+    "randn",
+    "random_",
+    "randperm",
+    "uniform_",
+}

@@ -1,0 +1,127 @@
+"""How many rows of each task an epoch draws: pure functions and a sampler."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def rows_per_task(counts, strategy: str) -> np.ndarray:
+    """Share out an epoch among tasks.
+
+    Parameters
+    ----------
+    counts : array-like of int, shape (n_tasks,)
+        Training rows of each task.
+    strategy : {"proportional", "sqrt", "equal"}
+        In proportion to the size of the task, to its square root, or the same for each.
+
+    Returns
+    -------
+    rows : ndarray of int, shape (n_tasks,)
+        They add up to ``sum(counts)``.
+
+    Examples
+    --------
+    >>> from rapidfit_sk._sampling import rows_per_task
+    >>> rows_per_task([900, 100], "sqrt")
+    array([750, 250])
+    """
+    counts = np.asarray(counts)
+    power = {"proportional": 1.0, "sqrt": 0.5, "equal": 0.0}[strategy]
+    share = counts**power * (counts > 0)
+    exact = counts.sum() * share / share.sum()
+    rows = np.floor(exact + 1e-9).astype(int)
+    # The rows lost to rounding go to the tasks that lost the largest fraction.
+    short = counts.sum() - rows.sum()
+    rows[np.argsort(rows - exact, kind="stable")[:short]] += 1
+    return rows
+
+
+class TaskSampler:
+    """Batches of training rows, drawn anew for each epoch.
+
+    Parameters
+    ----------
+    texts : ndarray of int, shape (n_rows,)
+        The text of each row. Rows of one text share a batch, and so one encoder pass.
+    tasks : ndarray of int, shape (n_rows,)
+        The task of each row.
+    batch_size : int
+        Distinct texts in a batch.
+    n_accumulated : int
+        Batches in a step.
+    rng : numpy.random.Generator
+        Where the order comes from.
+
+    Attributes
+    ----------
+    strategy : str
+        How tasks share an epoch, see :func:`rows_per_task`.
+
+    Notes
+    -----
+    Each task hands out its rows in a shuffled order that goes on where the last epoch stopped
+    and is shuffled anew when used up: over epochs, every row has its turn.
+    """
+
+    def __init__(self, texts, tasks, *, batch_size, n_accumulated, rng):
+        self.texts = texts
+        self.batch_size = batch_size
+        self.n_accumulated = n_accumulated
+        self.rng = rng
+        self.strategy = "proportional"
+        self._rows = [np.flatnonzero(tasks == task) for task in range(tasks.max() + 1)]
+        self._queues = [np.empty(0, dtype=int) for _ in self._rows]
+        self._steps = []
+
+    def draw_epoch(self):
+        """Draw the rows of the next epoch and cut them into steps of batches."""
+        wanted = rows_per_task([len(rows) for rows in self._rows], self.strategy)
+        drawn = np.concatenate([self._take(task, n) for task, n in enumerate(wanted)])
+        batches = self._batches(drawn)
+        n = self.n_accumulated
+        self._steps = [batches[i : i + n] for i in range(0, len(batches), n)]
+
+    def __iter__(self):
+        """Yield, for each step, the list of its batches: arrays of row numbers."""
+        return iter(self._steps)
+
+    def __len__(self):
+        return len(self._steps)
+
+    def _take(self, task, n):
+        """Take the next `n` rows of a task from its queue."""
+        parts = [self._queues[task]]
+        while sum(map(len, parts)) < n:
+            parts.append(self.rng.permutation(self._rows[task]))
+        queue = np.concatenate(parts)
+        self._queues[task] = queue[n:]
+        return queue[:n]
+
+    def _batches(self, rows):
+        """Put rows of one text together, shuffle the texts, and cut.
+
+        A row that is drawn k times stands in k different units, so that its repeats spread over
+        the epoch instead of weighing k times as much in one batch.
+        """
+        units = np.column_stack([_repeats_so_far(rows), self.texts[rows]])
+        distinct, unit = np.unique(units, axis=0, return_inverse=True)
+        place = self.rng.permutation(len(distinct))[unit.ravel()]
+        order = np.argsort(place, kind="stable")
+        batch = place[order] // self.batch_size
+        return np.split(rows[order], np.flatnonzero(np.diff(batch)) + 1)
+
+
+def _repeats_so_far(rows) -> np.ndarray:
+    """Return, for each entry, how often its value stands before it.
+
+    Examples
+    --------
+    >>> _repeats_so_far(np.array([7, 3, 7, 7]))
+    array([0, 0, 1, 2])
+    """
+    order = np.argsort(rows, kind="stable")
+    _, starts, counts = np.unique(rows[order], return_index=True, return_counts=True)
+    repeats = np.empty(len(rows), dtype=int)
+    repeats[order] = np.arange(len(rows)) - np.repeat(starts, counts)
+    return repeats

@@ -1,0 +1,144 @@
+"""Train / validation / test rows: stratified by task and label, no text on both sides."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Split(NamedTuple):
+    """Row numbers of the three parts, each sorted."""
+
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+
+
+def split_rows(texts, tasks, labels, *, test_size, val_size, rng) -> Split:
+    """Hold out test rows, then validation rows from the rest.
+
+    Parameters
+    ----------
+    texts, tasks, labels : ndarray of int, shape (n_rows,)
+        Codes of each row's text, task and label.
+    test_size, val_size : float
+        Shares in [0, 1) of all rows and of the remaining rows; 0 for none.
+    rng : numpy.random.Generator
+        What decides between rows of equal standing.
+
+    Returns
+    -------
+    split : Split
+        Row numbers. Every class keeps at least one row in the training part.
+    """
+    rows = np.arange(len(texts))
+    test = hold_out(texts, tasks, labels, test_size, rng)
+    rest = rows[~test]
+    val = hold_out(texts[rest], tasks[rest], labels[rest], val_size, rng)
+    return Split(rest[~val], rest[val], rows[test])
+
+
+def hold_out(texts, tasks, labels, size, rng) -> np.ndarray:
+    """Choose the rows to hold out.
+
+    Parameters
+    ----------
+    texts, tasks, labels : ndarray of int, shape (n_rows,)
+        Codes of each row's text, task and label.
+    size : float
+        Share of the rows of each task, in [0, 1).
+    rng : numpy.random.Generator
+        What decides between rows of equal standing.
+
+    Returns
+    -------
+    held_out : ndarray of bool, shape (n_rows,)
+        True for all rows of the chosen texts.
+
+    Notes
+    -----
+    A stratum is a class of a task, and each gets a quota (:func:`quotas`). Strata are filled
+    from the rarest on, each with those of its texts that other strata can use as well: the
+    order of Sechidis et al. [1]_, on whole texts. A text that carries the last training row of
+    a class is never taken.
+
+    References
+    ----------
+    .. [1] Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data",
+       ECML PKDD 2011.
+    """
+    strata, stratum = np.unique(np.column_stack([tasks, labels]), axis=0, return_inverse=True)
+    stratum = stratum.ravel()
+    left = np.bincount(stratum, minlength=len(strata))
+    need = quotas(strata[:, 0], left, size, rng)
+    strata_of = _strata_of_texts(texts, stratum)
+    taken = np.zeros(texts.max(initial=-1) + 1, dtype=bool)
+    for current in np.argsort(left, kind="stable"):
+        for text in _useful_first(np.unique(texts[stratum == current]), strata_of, need, rng):
+            if need[current] <= 0:
+                break
+            mine = strata_of[text]
+            if not taken[text] and _gain(mine, need) > 0 and (left[mine] > _count(mine)).all():
+                taken[text] = True
+                np.subtract.at(need, mine, 1)
+                np.subtract.at(left, mine, 1)
+    return taken[texts]
+
+
+def quotas(tasks, counts, size, rng) -> np.ndarray:
+    """Say how many rows each stratum gives, so that each task gives its share.
+
+    Parameters
+    ----------
+    tasks : ndarray of int, shape (n_strata,)
+        The task of each stratum.
+    counts : ndarray of int, shape (n_strata,)
+        The rows of each stratum.
+    size : float
+        Share of the rows of each task.
+    rng : numpy.random.Generator
+        What decides which of equal strata give a row more.
+
+    Returns
+    -------
+    quotas : ndarray of int, shape (n_strata,)
+        At most ``counts - 1``, so that every class stays in the training rows.
+    """
+    exact = counts * size
+    # The small offset keeps 0.1 * 30 = 3.0000000000000004 and 0.3 * 10 = 2.9999999999999996 at 3.
+    result = np.floor(exact + 1e-9).astype(int)
+    for task in np.unique(tasks):
+        mine = np.flatnonzero(tasks == task)
+        short = round(exact[mine].sum()) - result[mine].sum()
+        order = np.lexsort([rng.random(mine.size), -(exact[mine] - result[mine])])
+        result[mine[order[:short]]] += 1
+    return np.minimum(result, counts - 1)
+
+
+def tasks_without(rows, tasks, n_tasks) -> np.ndarray:
+    """Return the codes of the tasks that have none of `rows`."""
+    return np.flatnonzero(np.bincount(tasks[rows], minlength=n_tasks) == 0)
+
+
+def _strata_of_texts(texts, stratum):
+    """Map each text code to the strata of its rows, one entry per row."""
+    order = np.argsort(texts, kind="stable")
+    codes, starts = np.unique(texts[order], return_index=True)
+    return dict(zip(codes, np.split(stratum[order], starts[1:]), strict=True))
+
+
+def _useful_first(texts, strata_of, need, rng):
+    """Shuffle, then put first the texts that the most strata still need."""
+    texts = rng.permutation(texts)
+    return texts[np.argsort([-_gain(strata_of[text], need) for text in texts], kind="stable")]
+
+
+def _gain(strata, need) -> int:
+    """Count the strata that need the text, less those that have enough already."""
+    return int((need[strata] > 0).sum() - (need[strata] <= 0).sum())
+
+
+def _count(strata) -> np.ndarray:
+    """Return, for each row of a text, how many of the text's rows share its stratum."""
+    return (strata[:, None] == strata[None, :]).sum(axis=1)

@@ -1,0 +1,349 @@
+"""Every accepted input form becomes one checked table of (text, task, label) rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ._validation import suggestion
+
+
+class Columns(NamedTuple):
+    """The names of the three columns of a long frame."""
+
+    text: str
+    task: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of (text, task, label), all arrays of the same length.
+
+    Attributes
+    ----------
+    texts : ndarray of object, shape (n_rows,)
+        Strings.
+    tasks : ndarray of object, shape (n_rows,)
+        Task names.
+    labels : ndarray of object or None, shape (n_rows,)
+        Labels as scalars of the type they came in; None for a table of questions.
+    rows : ndarray of int, shape (n_rows,)
+        The row that the user would look for, for messages.
+    positions : ndarray of int, shape (n_rows,)
+        Where the row stands in the user's data, counted over all of it.
+    """
+
+    texts: np.ndarray
+    tasks: np.ndarray
+    labels: np.ndarray | None
+    rows: np.ndarray
+    positions: np.ndarray
+
+    def __len__(self):
+        return len(self.texts)
+
+    def place(self, i) -> str:
+        """Name row `i` for a message."""
+        return f"row {self.rows[i]} (task {self.tasks[i]!r})"
+
+    @property
+    def task_names(self) -> list[str]:
+        """The tasks in order of first appearance."""
+        return list(dict.fromkeys(self.tasks))
+
+
+def read_labeled(X, y, columns: Columns, *, single_task: str | None = None) -> Table:
+    """Read rows that carry labels, in any accepted form.
+
+    Parameters
+    ----------
+    X : DataFrame, dict, or texts
+        See :meth:`rapidfit_sk.MultiheadClassifier.fit` for the forms.
+    y : array-like, DataFrame or None
+        The labels, where X does not hold them.
+    columns : Columns
+        How the columns of a long frame are called.
+    single_task : str or None
+        The task that a one-dimensional y belongs to where X does not say; None to take the
+        name of y, or that of the label column.
+
+    Returns
+    -------
+    table : Table
+        The checked rows.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If something is missing or of the wrong kind; the message says where and what to do.
+    """
+    if isinstance(X, Mapping):
+        table = _read_mapping(X, y, columns)
+    elif is_long(X, columns):
+        table = _read_long(X, y, columns)
+    elif isinstance(y, pd.DataFrame):
+        table = _read_wide(read_texts(X, columns), y, columns)
+    else:
+        table = _read_single(X, y, columns, single_task)
+    _check_rows(table, columns)
+    return table
+
+
+def read_questions(X, columns: Columns) -> Table:
+    """Read (text, task) rows without labels: a frame with a task column, or the guide's dict."""
+    if isinstance(X, Mapping):
+        table = _read_mapping(X, None, columns, with_labels=False)
+    else:
+        texts, tasks = (column_values(X[_known(X, name)]) for name in columns[:2])
+        table = _table(texts, tasks, None)
+    _check_rows(table, columns)
+    return table
+
+
+def is_long(X, columns: Columns) -> bool:
+    """Say whether each row of X names its own task."""
+    return isinstance(X, Mapping) or (isinstance(X, pd.DataFrame) and columns.task in X.columns)
+
+
+def read_texts(X, columns: Columns) -> np.ndarray:
+    """Read texts alone: a list, an array, a Series, or a frame with a text column.
+
+    Returns
+    -------
+    texts : ndarray of object, shape (n_texts,)
+        The checked strings.
+    """
+    if isinstance(X, str):
+        raise TypeError(f"X is one string, {_short(X)}. Give a list of texts: [{_short(X)}].")
+    if isinstance(X, pd.DataFrame):
+        X = X.iloc[:, 0] if X.shape[1] == 1 else X[_known(X, columns.text)]
+    texts = column_values(X, name="X")
+    _check_texts(texts, columns.text, lambda i: f"row {i}")
+    return texts
+
+
+def column_values(values, name="y") -> np.ndarray:
+    """Return a one-dimensional object array of scalars that keep the type they came in.
+
+    numpy scalars stay numpy scalars, so that the type of labels can be given back.
+    """
+    if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+        raise TypeError(f"{name} must be a list, an array or a Series, got {_short(values)}.")
+    if isinstance(values, pd.Series) and isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
+    array = values if isinstance(values, list | tuple) else np.asarray(values)
+    if isinstance(array, np.ndarray) and array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if isinstance(array, np.ndarray) and array.ndim != 1:
+        raise ValueError(f"{name} must have one dimension, got an array of shape {array.shape}.")
+    result = np.empty(len(array), dtype=object)
+    # Element by element: assigning an array at once would turn numpy scalars into Python ones.
+    for i, value in enumerate(array):
+        result[i] = value
+    return result
+
+
+# --------------------------------------------------------------------------------------------
+# The forms
+
+
+def _read_mapping(X, y, columns, with_labels=True) -> Table:
+    """Read the guide's ``{task: [{"text": ..., "label": ...}, ...]}``."""
+    if y is not None:
+        raise ValueError("X is a dict that holds the labels itself: leave y out.")
+    texts, tasks, labels, rows = [], [], [], []
+    for task, items in X.items():
+        if isinstance(items, str | Mapping) or not hasattr(items, "__iter__"):
+            raise TypeError(f"Task {task!r} must hold a list of dicts, got {_short(items)}.")
+        for row, item in enumerate(items):
+            texts.append(_item(item, columns.text, task, row))
+            labels.append(_item(item, columns.label, task, row) if with_labels else None)
+            tasks.append(task)
+            rows.append(row)
+    values = column_values(labels) if with_labels else None
+    return _table(column_values(texts), column_values(tasks), values, rows=rows)
+
+
+def _item(item, key, task, row):
+    if not isinstance(item, Mapping) or key not in item:
+        raise ValueError(
+            f"Row {row} of task {task!r} must be a dict with the key {key!r}, got {_short(item)}."
+        )
+    return item[key]
+
+
+def _read_long(X, y, columns) -> Table:
+    if y is None:
+        labels = column_values(X[_known(X, columns.label, "or pass the labels as y")])
+    elif isinstance(y, pd.DataFrame) and y.shape[1] != 1:
+        raise ValueError(
+            f"X has a {columns.task!r} column, so y must hold one label for each row; "
+            f"got a frame with {y.shape[1]} columns. For one column per task give texts alone."
+        )
+    else:
+        labels = column_values(y.iloc[:, 0] if isinstance(y, pd.DataFrame) else y)
+    texts, tasks = (column_values(X[_known(X, name)]) for name in columns[:2])
+    return _table(texts, tasks, labels)
+
+
+def _read_wide(texts, y, columns) -> Table:
+    """Read one column per task; a missing label means that the row has no say in that task."""
+    _check_lengths(len(texts), len(y))
+    parts = []
+    for i, task in enumerate(y.columns):
+        column = y.iloc[:, i]
+        values = column_values(column.dropna())
+        rows = np.flatnonzero(column.notna().to_numpy())
+        parts.append(_table(texts[rows], _repeat(task, len(rows)), values, rows, rows))
+    if not parts:
+        raise ValueError("y has no columns. Give one column per task.")
+    _check_tasks_have_rows(y.columns, parts)
+    return Table(*(np.concatenate(arrays) for arrays in zip(*map(_arrays, parts), strict=True)))
+
+
+def _read_single(X, y, columns, single_task) -> Table:
+    if y is None:
+        if isinstance(X, pd.DataFrame):
+            _known(X, columns.task)
+        read_texts(X, columns)
+        raise ValueError(
+            f"y is missing. Give the labels as y, or X as a frame with the columns "
+            f"{columns.text!r}, {columns.task!r} and {columns.label!r}."
+        )
+    texts = read_texts(X, columns)
+    labels = column_values(y)
+    name = getattr(y, "name", None)
+    task = single_task or (name if isinstance(name, str) and name else columns.label)
+    return _table(texts, _repeat(task, len(texts)), labels)
+
+
+def _table(texts, tasks, labels, rows=None, positions=None) -> Table:
+    if labels is not None:
+        _check_lengths(len(texts), len(labels))
+    every = np.arange(len(texts))
+    rows = every if rows is None else np.asarray(rows, dtype=int)
+    return Table(texts, tasks, labels, rows, every if positions is None else positions)
+
+
+def _arrays(table):
+    return table.texts, table.tasks, table.labels, table.rows, table.positions
+
+
+def _repeat(value, n) -> np.ndarray:
+    result = np.empty(n, dtype=object)
+    result[:] = value
+    return result
+
+
+# --------------------------------------------------------------------------------------------
+# The checks
+
+
+def _known(X, name, alternative=None) -> str:
+    if name not in X.columns:
+        given = ", ".join(repr(column) for column in X.columns)
+        hint = suggestion(name, [c for c in X.columns if isinstance(c, str)])
+        also = f", {alternative}" if alternative else ""
+        raise ValueError(
+            f"X has no column {name!r} (it has {given}).{hint} Rename a column, "
+            f"or say which one it is when the classifier is made{also}."
+        )
+    return name
+
+
+def _check_lengths(n_texts, n_labels):
+    if n_texts != n_labels:
+        raise ValueError(f"X has {n_texts} rows and y has {n_labels}; they must be as many.")
+
+
+def _check_tasks_have_rows(names, parts):
+    for name, part in zip(names, parts, strict=True):
+        if not len(part):
+            raise ValueError(f"Task {name!r} has no label at all. Drop its column from y.")
+
+
+def _check_rows(table: Table, columns: Columns):
+    if not len(table):
+        raise ValueError("X has no rows. Give at least two labeled rows for each task.")
+    _check_tasks(table, columns.task)
+    _check_texts(table.texts, columns.text, table.place)
+    if table.labels is not None:
+        _check_labels(table, columns.label)
+
+
+def _check_tasks(table, column):
+    bad = _first(table.tasks, lambda task: not isinstance(task, str) or task == "")
+    if bad is not None:
+        task = table.tasks[bad]
+        error = ValueError if _is_missing(task) or task == "" else TypeError
+        raise error(
+            f"Column {column!r}, row {table.rows[bad]}: a task is named by a non-empty string, "
+            f"got {task!r}."
+        )
+
+
+def _check_texts(texts, column, place):
+    bad = _first(texts, lambda text: not isinstance(text, str))
+    if bad is None:
+        return
+    if _is_missing(texts[bad]):
+        raise ValueError(
+            f"Column {column!r}, {place(bad)}: the text is missing ({texts[bad]!r}). "
+            "Drop the row or fill in a text."
+        )
+    raise TypeError(
+        f"Column {column!r}, {place(bad)}: a text must be a string, "
+        f"got {_short(texts[bad])} ({type(texts[bad]).__name__})."
+    )
+
+
+def _check_labels(table, column):
+    bad = _first(table.labels, _is_missing)
+    if bad is not None:
+        raise ValueError(
+            f"Column {column!r}, {table.place(bad)}: the label is missing "
+            f"({table.labels[bad]!r}). Drop the row; a task need not label every text."
+        )
+    allowed = (str, bool, int, float, np.generic)
+    bad = _first(table.labels, lambda label: not isinstance(label, allowed))
+    if bad is not None:
+        raise TypeError(
+            f"Column {column!r}, {table.place(bad)}: a label must be a string or a number, "
+            f"got {_short(table.labels[bad])} ({type(table.labels[bad]).__name__})."
+        )
+
+
+def warn_of_contradictions(table: Table):
+    """Say how many rows repeat a (text, task) pair with another label, if any."""
+    frame = pd.DataFrame({"text": table.texts, "task": table.tasks})
+    frame["label"] = [str(label) for label in table.labels]
+    n_labels = frame.groupby(["text", "task"], sort=False)["label"].transform("nunique")
+    bad = np.flatnonzero(n_labels.to_numpy() > 1)
+    if bad.size:
+        warnings.warn(
+            f"{bad.size} rows have the same text and task as another row but a different "
+            f"label; the first is {table.place(bad[0])}. All of them are kept.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _first(values, is_bad):
+    """Return the index of the first bad value, or None."""
+    return next((i for i, value in enumerate(values) if is_bad(value)), None)
+
+
+def _is_missing(value) -> bool:
+    is_float = isinstance(value, float | np.floating)
+    return value is None or value is pd.NA or value is pd.NaT or (is_float and value != value)
+
+
+def _short(value) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

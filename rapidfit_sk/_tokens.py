@@ -1,0 +1,65 @@
+"""Texts -> token ids, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """Token ids of many texts, end to end in one array.
+
+    Attributes
+    ----------
+    ids : ndarray of int32, shape (n_tokens,)
+        All ids, special tokens included.
+    starts : ndarray of int64, shape (n_texts + 1,)
+        Text i has ``ids[starts[i]:starts[i + 1]]``.
+    padding : int
+        The id that fills up shorter texts of a batch.
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+    padding: int
+
+    def __len__(self):
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each text, shape (n_texts,)."""
+        return np.diff(self.starts)
+
+
+class TextTokenizer:
+    """A tokenizer together with the length it cuts at.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        The tokenizer of the encoder.
+    max_length : int
+        Tokens of a text that are kept, special tokens included.
+    """
+
+    def __init__(self, tokenizer, max_length):
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+
+    def __call__(self, texts) -> TokenIds:
+        """Tokenize a list of texts in one go."""
+        lists = self.tokenizer(
+            list(texts),
+            truncation=True,
+            max_length=self.max_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
+        starts = np.zeros(len(lists) + 1, dtype=np.int64)
+        np.cumsum([len(ids) for ids in lists], out=starts[1:])
+        flat = np.fromiter((i for ids in lists for i in ids), np.int32, count=starts[-1])
+        # Some tokenizers have no padding token; what stands there is masked anyway.
+        return TokenIds(flat, starts, self.tokenizer.pad_token_id or 0)

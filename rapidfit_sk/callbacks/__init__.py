@@ -1,0 +1,22 @@
+"""Callbacks of the training loop: task sampling, freezing, learning rate, scores, stopping.
+
+They are skorch callbacks and know the net, never the classifier.
+"""
+
+from .._net import StopTraining
+from .early_stopping import EarlyStopping
+from .freezing import EncoderFreezing
+from .progress import TrainingProgress
+from .sampling import TaskSampling
+from .schedule import WarmupCosine
+from .scores import TaskScores
+
+__all__ = [
+    "EarlyStopping",
+    "EncoderFreezing",
+    "StopTraining",
+    "TaskSampling",
+    "TaskScores",
+    "TrainingProgress",
+    "WarmupCosine",
+]

@@ -1,0 +1,96 @@
+"""Stop when validation no longer improves, and keep the best weights."""
+
+import math
+
+from skorch.callbacks import Callback
+
+from .._net import StopTraining
+
+
+class EarlyStopping(Callback):
+    """Stop when the validation metric no longer improves; restore the best weights.
+
+    Parameters
+    ----------
+    metric : {"accuracy", "f1", "loss"}, default="accuracy"
+        What to watch: ``valid_accuracy``, ``valid_f1`` or ``valid_loss`` of the history.
+    patience : int, default=3
+        Epochs without improvement after which training stops.
+    min_delta : float, default=0.001
+        How much better than the best so far counts as an improvement.
+    first_epoch : int, default=0
+        The first epoch that counts for `patience`. The best weights may come from an earlier
+        one.
+
+    Attributes
+    ----------
+    best_epoch_ : int
+        The epoch, counted from 0, whose weights the module has after training.
+    best_score_ : float
+        Its score.
+
+    See Also
+    --------
+    rapidfit_sk.EvalConfig : Sets the parameters.
+
+    Notes
+    -----
+    Only weights that have been trained are kept. A layer that is unfrozen after the best epoch
+    is kept as it was before its first step, which is what it was in that epoch.
+
+    Examples
+    --------
+    >>> from rapidfit_sk.callbacks import EarlyStopping
+    >>> EarlyStopping(metric="f1").patience
+    3
+    """
+
+    def __init__(self, metric="accuracy", patience=3, min_delta=0.001, first_epoch=0):
+        self.metric = metric
+        self.patience = patience
+        self.min_delta = min_delta
+        self.first_epoch = first_epoch
+
+    def on_train_begin(self, net, **kwargs):
+        """Start with nothing seen."""
+        self.best_epoch_ = None
+        self.best_score_ = math.inf if self.metric == "loss" else -math.inf
+        self.misses_ = 0
+        self._weights = {}
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Keep what is about to train for the first time."""
+        for name, parameter in _trainable(net):
+            if name not in self._weights:
+                self._weights[name] = parameter.detach().clone()
+
+    def on_epoch_end(self, net, **kwargs):
+        """Compare the epoch with the best one."""
+        score = net.history[-1, f"valid_{self.metric}"]
+        better = self._improves(score)
+        net.history.record(f"valid_{self.metric}_best", better)
+        if better:
+            self.best_epoch_, self.best_score_ = net.epoch_, score
+            for name, parameter in _trainable(net):
+                self._weights[name].copy_(parameter.detach())
+        if net.epoch_ < self.first_epoch:
+            return
+        self.misses_ = 0 if better else self.misses_ + 1
+        if self.misses_ >= self.patience:
+            raise StopTraining
+
+    def on_train_end(self, net, **kwargs):
+        """Put the best weights back."""
+        if self.best_epoch_ is not None:
+            parameters = dict(net.module_.named_parameters())
+            for name, weights in self._weights.items():
+                parameters[name].data.copy_(weights)
+        self._weights = {}
+
+    def _improves(self, score):
+        gain = self.best_score_ - score if self.metric == "loss" else score - self.best_score_
+        return gain > self.min_delta
+
+
+def _trainable(net):
+    return [(n, p) for n, p in net.module_.named_parameters() if p.requires_grad]

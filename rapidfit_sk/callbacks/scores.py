@@ -1,0 +1,54 @@
+"""Accuracy and F1 of each task on the validation rows."""
+
+import numpy as np
+from skorch.callbacks import Callback
+
+from .._metrics import mean_over_tasks, scores_per_task
+
+
+class TaskScores(Callback):
+    """Score each task on the validation rows and record it in the history.
+
+    Parameters
+    ----------
+    tasks : list of str
+        The names of the tasks.
+
+    Notes
+    -----
+    The history gets ``valid_accuracy`` and ``valid_f1``, the means over tasks, and
+    ``valid_accuracy_TASK`` and ``valid_f1_TASK`` for each task with validation rows. F1 is
+    macro-averaged over the classes of the task.
+
+    Examples
+    --------
+    >>> from rapidfit_sk.callbacks import TaskScores
+    >>> TaskScores(["sentiment", "intent"]).tasks
+    ['sentiment', 'intent']
+    """
+
+    def __init__(self, tasks):
+        self.tasks = tasks
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Start with no rows."""
+        self.seen_ = []
+
+    def on_batch_end(self, net, batch=None, training=False, y_pred=None, **kwargs):
+        """Keep the true and the predicted labels of a validation batch."""
+        if training:
+            return
+        for task, labels in enumerate(batch.targets["labels"]):
+            predicted = y_pred[task].argmax(-1).cpu().numpy()
+            self.seen_.append((np.full(len(labels), task), labels.numpy(), predicted))
+
+    def on_epoch_end(self, net, **kwargs):
+        """Record the scores of the epoch."""
+        if not self.seen_:
+            return
+        scores = scores_per_task(*(np.concatenate(part) for part in zip(*self.seen_, strict=True)))
+        for metric in ("accuracy", "f1"):
+            net.history.record(f"valid_{metric}", mean_over_tasks(scores, metric))
+            for task, score in scores.items():
+                net.history.record(f"valid_{metric}_{self.tasks[task]}", score[metric])
+        self.seen_ = []

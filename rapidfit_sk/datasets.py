@@ -1,0 +1,36 @@
+"""The small data set that ships with the package."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import pandas as pd
+
+__all__ = ["load_support_messages"]
+
+
+def load_support_messages():
+    """Load 300 short customer messages, each labeled for up to three tasks.
+
+    The messages were written for this package. Each has a sentiment (negative, neutral,
+    positive) and an intent (ask, buy, complain, sell); where it shows one, it has an emotion
+    (angry, happy, sad, surprised).
+
+    Returns
+    -------
+    messages : DataFrame of shape (815, 3)
+        In long form, one row for each message and task: ``text``, ``task`` and ``label``, all
+        strings. The rows of one message follow each other.
+
+    Examples
+    --------
+    >>> from rapidfit_sk.datasets import load_support_messages
+    >>> messages = load_support_messages()
+    >>> messages["task"].value_counts().to_dict()
+    {'sentiment': 300, 'intent': 300, 'emotion': 215}
+    """
+    with files(__package__).joinpath("data", "support_messages.csv").open(encoding="utf-8") as file:
+        wide = pd.read_csv(file)
+    long = wide.melt("text", var_name="task", value_name="label", ignore_index=False)
+    # melt lists task by task; a stable sort by message brings its rows together.
+    return long.sort_index(kind="stable").dropna(subset="label").reset_index(drop=True)

@@ -1,0 +1,152 @@
+"""A tiny random encoder, for tests and examples that must not download anything."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import weakref
+from collections import Counter
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+
+from ._encoders import quiet_transformers
+from ._randomness import DrawsFrom
+from .datasets import load_support_messages
+
+__all__ = ["ARCHITECTURES", "tiny_encoder"]
+
+_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+#: The architectures that :func:`tiny_encoder` can build, and what their tiny forms need.
+ARCHITECTURES = {
+    "bert": {},
+    "roberta": {"max_position_embeddings": 258, "type_vocab_size": 1},
+    "xlm-roberta": {"max_position_embeddings": 258, "type_vocab_size": 1},
+    "distilbert": {"dim": 32, "hidden_dim": 64, "n_heads": 2, "n_layers": None},
+    "mpnet": {"max_position_embeddings": 258},
+    "deberta-v2": {
+        "relative_attention": True,
+        "position_buckets": 32,
+        "pos_att_type": ["p2c", "c2p"],
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "position_biased_input": False,
+    },
+    "electra": {"embedding_size": 16},
+    "albert": {"embedding_size": 16},
+    "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 16},
+    "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_heads": 2, "num_layers": None},
+}
+
+
+def tiny_encoder(folder=None, *, architecture="bert", n_layers=4, seed=0):
+    """Write a tiny encoder with random weights, and its tokenizer, to a folder.
+
+    Parameters
+    ----------
+    folder : str, path-like or None, default=None
+        Where to write it. None makes a temporary folder that is removed when Python exits.
+    architecture : str, default="bert"
+        One of the keys of :data:`ARCHITECTURES`.
+    n_layers : int, default=4
+        Layers of the encoder.
+    seed : int, default=0
+        Seed of the random weights.
+
+    Returns
+    -------
+    folder : str
+        What :class:`rapidfit_sk.TrainingConfig` takes as `model_name`.
+
+    Raises
+    ------
+    ValueError
+        If the architecture is not among :data:`ARCHITECTURES`.
+
+    Examples
+    --------
+    >>> from transformers import AutoConfig
+    >>> from rapidfit_sk.testing import tiny_encoder
+    >>> AutoConfig.from_pretrained(tiny_encoder(n_layers=2)).num_hidden_layers
+    2
+    """
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ValueError(f"architecture must be one of {known}. Got {architecture!r} instead.")
+    folder = _temporary_folder() if folder is None else Path(folder)
+    tokenizer = _tokenizer()
+    tokenizer.save_pretrained(folder)
+    with quiet_transformers(), DrawsFrom(torch.Generator().manual_seed(seed)):
+        config = _config(architecture, n_layers, tokenizer)
+        AutoModel.from_config(config).save_pretrained(folder)
+    return str(folder)
+
+
+def _config(architecture, n_layers, tokenizer):
+    special = {key: n_layers if value is None else value for key, value in _own(architecture)}
+    common = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "num_hidden_layers": n_layers,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 256,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.cls_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+        "cls_token_id": tokenizer.cls_token_id,
+        "sep_token_id": tokenizer.sep_token_id,
+    }
+    if "dim" in special or "d_model" in special:
+        # These two have names of their own for the sizes.
+        common = {k: v for k, v in common.items() if not k.startswith(("hidden", "num_", "inter"))}
+    return AutoConfig.for_model(architecture, **{**common, **special})
+
+
+def _own(architecture):
+    return ARCHITECTURES[architecture].items()
+
+
+def _tokenizer():
+    """Build a word piece tokenizer over the words of the shipped messages."""
+    words = Counter(
+        word
+        for text in load_support_messages()["text"].unique()
+        for word in re.findall(r"\w+", text.lower())
+    )
+    frequent = sorted(word for word, count in words.items() if count > 1 and len(word) > 1)
+    characters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+    pieces = _SPECIAL + characters + [f"##{character}" for character in characters] + frequent
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(
+        ("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"])
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=256,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+
+
+class _TemporaryFolders:
+    """Owner of temporary folders: when it goes, at exit, they are removed."""
+
+
+_owner = _TemporaryFolders()
+
+
+def _temporary_folder():
+    folder = tempfile.mkdtemp(prefix="tiny-encoder-")
+    weakref.finalize(_owner, shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
