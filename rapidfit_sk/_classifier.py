@@ -35,6 +35,7 @@ from ._training import (
 )
 from ._validation import (
     Constraint,
+    boolean,
     check_parameters,
     instance_of,
     integer,
@@ -66,7 +67,7 @@ class MultiheadClassifier(ParameterGroup):
         the same int give the same predictions to the bit.
     device : str or torch.device, default="auto"
         Where to compute; "auto" is a GPU where torch sees one ("cuda"), else the CPU.
-    verbose : int, default=0
+    verbose : int or bool, default=0
         From 1 on a progress bar is shown during `fit`, and the scores on held-out rows after it.
 
     Attributes
@@ -131,7 +132,7 @@ class MultiheadClassifier(ParameterGroup):
         "callbacks": instance_of(list) | none,
         "random_state": integer(0) | instance_of(np.random.RandomState) | none,
         "device": text() | instance_of(torch.device),
-        "verbose": integer(0),
+        "verbose": integer(0) | boolean(),
     }
     _groups: ClassVar[dict[str, type[ParameterGroup]]] = {"config": MultiheadConfig}
 

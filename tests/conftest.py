@@ -1,0 +1,97 @@
+"""No network, and a Hugging Face cache of our own that holds tiny encoders under real names."""
+
+import os
+import tempfile
+
+# Before anything imports huggingface_hub, which reads them once.
+_home = tempfile.TemporaryDirectory(prefix="hf-home-", ignore_cleanup_errors=True)
+os.environ["HF_HOME"] = _home.name
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("HF_HUB_CACHE", None)
+
+from pathlib import Path
+
+import pytest
+
+from rapidfit_sk import EncoderConfig, MultiheadClassifier, MultiheadConfig, TrainingConfig
+from rapidfit_sk.datasets import load_support_messages
+from rapidfit_sk.testing import tiny_encoder
+
+CACHED = {
+    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": "bert",
+    "FacebookAI/xlm-roberta-base": "xlm-roberta",
+    "microsoft/deberta-v3-base": "deberta-v2",
+}
+
+
+def put_into_cache(name, architecture):
+    """Lay a tiny encoder out as the hub's client lays out what it has downloaded."""
+    folder = Path(_home.name, "hub", "models--" + name.replace("/", "--"))
+    revision = "0" * 40
+    tiny_encoder(folder / "snapshots" / revision, architecture=architecture, n_layers=8)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(revision)
+
+
+@pytest.fixture(scope="session")
+def cached_encoders():
+    """The names of the guide's encoders, each a tiny one in the local cache."""
+    for name, architecture in CACHED.items():
+        put_into_cache(name, architecture)
+    return list(CACHED)
+
+
+@pytest.fixture(scope="session")
+def encoder_name():
+    """A folder with a tiny BERT of four layers."""
+    return tiny_encoder()
+
+
+@pytest.fixture(scope="session")
+def messages():
+    """The shipped messages in long form."""
+    return load_support_messages()
+
+
+@pytest.fixture
+def make_config(encoder_name):
+    """Make a configuration that trains fast on the tiny encoder; keywords go to `training`."""
+
+    def make(*, encoder=None, **training):
+        groups = {k: training.pop(k) for k in list(training) if k in MultiheadConfig().get_params()}
+        training = {
+            "model_name": encoder_name,
+            "epochs": 1,
+            "learning_rate": 1e-3,
+            "batch_size": 32,
+            **training,
+        }
+        encoder = encoder or EncoderConfig(freeze_epochs=1, unfreeze_layers=2)
+        return MultiheadConfig(training=TrainingConfig(**training), encoder=encoder, **groups)
+
+    return make
+
+
+@pytest.fixture
+def make_classifier(make_config):
+    """Make a classifier that trains fast on the tiny encoder."""
+
+    def make(*, random_state=0, config=None, **kwargs):
+        own = {k: kwargs.pop(k) for k in list(kwargs) if k in MultiheadClassifier().get_params()}
+        return MultiheadClassifier(
+            config or make_config(**kwargs), random_state=random_state, **own
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def fitted(encoder_name, messages):
+    """A classifier fitted on the shipped messages; tests must not change it."""
+    config = MultiheadConfig(
+        training=TrainingConfig(
+            model_name=encoder_name, epochs=2, learning_rate=1e-3, batch_size=32
+        ),
+        encoder=EncoderConfig(freeze_epochs=1, unfreeze_layers=2),
+    )
+    return MultiheadClassifier(config, random_state=0).fit(messages)

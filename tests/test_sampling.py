@@ -1,0 +1,87 @@
+"""What an epoch draws."""
+
+import numpy as np
+import pytest
+
+from rapidfit_sk._sampling import TaskSampler, rows_per_task
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [("proportional", [900, 100]), ("sqrt", [750, 250]), ("equal", [500, 500])],
+)
+def test_rows_per_task(strategy, expected):
+    """The strategies do what their names say."""
+    assert rows_per_task([900, 100], strategy).tolist() == expected
+
+
+@pytest.mark.parametrize("strategy", ["proportional", "sqrt", "equal"])
+def test_rows_add_up(strategy):
+    """An epoch has as many rows as the data, however odd the counts."""
+    for counts in ([7, 11, 13], [1, 1000], [5], [3, 0, 4]):
+        rows = rows_per_task(counts, strategy)
+        assert rows.sum() == sum(counts)
+        assert all(n == 0 for n, count in zip(rows, counts, strict=True) if count == 0)
+
+
+def sampler(strategy, sizes=(90, 10), **kwargs):
+    tasks = np.repeat(np.arange(len(sizes)), sizes)
+    options = {"batch_size": 8, "n_accumulated": 1, "rng": np.random.default_rng(0), **kwargs}
+    result = TaskSampler(options.pop("texts", np.arange(len(tasks))), tasks, **options)
+    result.strategy = strategy
+    return result
+
+
+def epoch(sampler):
+    sampler.draw_epoch()
+    return [batch for step in sampler for batch in step]
+
+
+def test_proportional_is_every_row_once():
+    """Each epoch holds each row exactly once, in another order."""
+    draws = sampler("proportional")
+    orders = [np.concatenate(epoch(draws)) for _ in range(3)]
+    for order in orders:
+        assert np.array_equal(np.sort(order), np.arange(100))
+    assert not np.array_equal(orders[0], orders[1])
+
+
+def test_equal_balances_each_epoch():
+    """Each task has half of each epoch."""
+    draws = sampler("equal")
+    for _ in range(3):
+        assert (np.concatenate(epoch(draws)) < 90).sum() == 50
+
+
+@pytest.mark.parametrize("strategy", ["sqrt", "equal"])
+def test_every_row_has_its_turn(strategy):
+    """Rows of a large task that one epoch leaves out come in the next ones, equally often."""
+    draws = sampler(strategy)
+    drawn = np.concatenate([np.concatenate(epoch(draws)) for _ in range(9)])
+    counts = np.bincount(drawn, minlength=100)
+    assert counts.min() >= 1
+    for task in (counts[:90], counts[90:]):
+        assert task.max() - task.min() <= 1
+
+
+def test_rows_of_a_text_share_a_batch():
+    """batch_size counts texts, and all rows of a text come together."""
+    texts = np.tile(np.arange(50), 2)
+    batches = epoch(sampler("proportional", sizes=(50, 50), texts=texts))
+    assert all(len(set(texts[batch])) == 8 for batch in batches[:-1])
+    assert all(len(batch) == 2 * len(set(texts[batch])) for batch in batches)
+
+
+def test_repeats_are_spread():
+    """A row that is drawn five times an epoch does not come five times in one batch."""
+    batches = epoch(sampler("equal"))
+    most = max(np.bincount(batch).max() for batch in batches)
+    assert most <= 2
+
+
+def test_accumulation_keeps_the_batches():
+    """Steps of several batches hold the same batches as steps of one."""
+    single, grouped = sampler("proportional"), sampler("proportional", n_accumulated=3)
+    assert all(np.array_equal(a, b) for a, b in zip(epoch(single), epoch(grouped), strict=True))
+    assert [len(step) for step in grouped] == [3, 3, 3, 3, 1]
+    assert len(grouped) == 5
