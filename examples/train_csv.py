@@ -21,7 +21,9 @@ def parse_arguments():
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("path", help="the CSV file")
-    parser.add_argument("--rows-per-label", type=int, help="train on the first N rows of a label")
+    parser.add_argument(
+        "--rows-per-label", type=int, help="train on the texts among the first N of a label"
+    )
     parser.add_argument("--model", default="sentence-transformers/all-MiniLM-L6-v2")
     parser.add_argument("--epochs", type=int, default=TrainingConfig().epochs)
     parser.add_argument("--learning-rate", type=float, default=TrainingConfig().learning_rate)
@@ -39,7 +41,9 @@ def read_parts(path, rows_per_label):
     train, test = parts["train"], parts.get("test")
     val = parts.get("val", parts.get("validation"))
     if rows_per_label is not None:
-        train = train.groupby(["task", "label"], sort=False).head(rows_per_label)
+        first = train.groupby(["task", "label"], sort=False).head(rows_per_label)
+        # With a text come its labels for all tasks.
+        train = train[train["text"].isin(first["text"])]
     return train, val, test
 
 
@@ -62,7 +66,8 @@ def main():
     )
     start = time.perf_counter()
     classifier.fit(train, X_val=val)
-    print(f"\nTrained {len(classifier.net_.history)} epochs in {time.perf_counter() - start:.0f} s.")
+    seconds = time.perf_counter() - start
+    print(f"\nTrained {len(classifier.net_.history)} epochs in {seconds:.0f} s.")
     if test is None:
         return
 

@@ -59,8 +59,8 @@ class MultiheadClassifier(ParameterGroup):
     text_column, task_column, label_column : str, default="text", "task" and "label"
         The names of the columns of a long frame.
     callbacks : list or None, default=None
-        skorch callbacks, or pairs of a name and a callback, that run beside the built-in ones.
-        Each fit works on copies; they end up in ``net_.callbacks_``.
+        Callbacks of skorch, or pairs of a name and a callback, that run beside the built-in
+        ones. Each fit works on copies; they end up in ``net_.callbacks_``.
     random_state : int, RandomState instance or None, default=None
         Covers the initial weights of the heads, dropout, batch order, task sampling and splits.
         The global generators of Python, numpy and torch are left alone. On a CPU two fits with
@@ -178,9 +178,11 @@ class MultiheadClassifier(ParameterGroup):
         y : array-like, DataFrame or None, default=None
             The labels, by position; a label column in X is not read then. Labels may be
             strings, ints, bools or floats, and come back as they are.
-        X_val, y_val : default=None
+        X_val : DataFrame, dict, array-like of str or None, default=None
             Validation data in any of the same forms, in place of the `val_size` share of the
             training data.
+        y_val : array-like, DataFrame or None, default=None
+            The labels of the validation data, where `X_val` does not hold them.
 
         Returns
         -------
@@ -334,8 +336,10 @@ class MultiheadClassifier(ParameterGroup):
 
         Parameters
         ----------
-        X, y
+        X : DataFrame, dict, or array-like of str
             Labeled rows in any form that :meth:`fit` takes.
+        y : array-like, DataFrame or None, default=None
+            The labels, where X does not hold them.
 
         Returns
         -------

@@ -45,6 +45,8 @@ class MultiheadNet(NeuralNet):
         Batches in an optimizer step.
     seeds : tuple of int, default=(0, 0, 0)
         Seeds for initialization, dropout and batch order.
+    train_split : callable or None, default=None
+        As in skorch; None for no validation rows.
     verbose : int, default=0
         As in skorch.
     **kwargs : dict
@@ -70,6 +72,7 @@ class MultiheadNet(NeuralNet):
         batch_size=16,
         accumulate=1,
         seeds=(0, 0, 0),
+        train_split=None,
         verbose=0,
         **kwargs,
     ):
@@ -79,6 +82,7 @@ class MultiheadNet(NeuralNet):
             optimizer=optimizer,
             lr=lr,
             batch_size=batch_size,
+            train_split=train_split,
             verbose=verbose,
             **kwargs,
         )

@@ -77,10 +77,9 @@ def _iter_logits(net, tokenizer, texts, tasks, n_tasks):
     """Yield row numbers and logits by task, encoding each distinct text once."""
     codes, distinct = pd.factorize(texts)
     order = np.argsort(codes, kind="stable")
-    starts = np.arange(0, len(distinct), CHUNK)
-    for start, rows in zip(
-        starts, np.split(order, np.searchsorted(codes[order], starts[1:])), strict=True
-    ):
+    for start in range(0, len(distinct), CHUNK):
+        first, last = np.searchsorted(codes[order], [start, start + CHUNK])
+        rows = order[first:last]
         tokens = tokenizer(distinct[start : start + CHUNK])
         dataset = TextRows(tokens, codes[rows] - start, tasks[rows], n_tasks)
         for at, logits in net.iter_logits(dataset):

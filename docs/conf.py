@@ -1,0 +1,29 @@
+"""Sphinx configuration: Markdown pages and the reference from docstrings."""
+
+import rapidfit_sk
+
+project = "rapidfit_sk"
+author = "The rapidfit-sk developers"
+release = rapidfit_sk.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+]
+html_theme = "furo"
+html_title = f"rapidfit_sk {release}"
+exclude_patterns = ["_build"]
+myst_heading_anchors = 3
+myst_enable_extensions = ["dollarmath"]
+
+autosummary_generate = True
+numpydoc_show_class_members = False
+# scikit-learn makes the set_..._request methods itself, with links into its own pages.
+_ROUTING = [f"set_{m}_request" for m in ("fit", "predict", "predict_proba", "score")]
+autodoc_default_options = {
+    "members": True,
+    "member-order": "bysource",
+    "exclude-members": ",".join(_ROUTING),
+}

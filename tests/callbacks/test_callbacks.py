@@ -1,0 +1,247 @@
+"""Each callback does its one thing, seen from a fit."""
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback
+
+from rapidfit_sk import EncoderConfig, EvalConfig, MultiheadConfig
+from rapidfit_sk._encoders import layer_stack
+from rapidfit_sk.callbacks import EarlyStopping, StopTraining, TaskScores, TrainingProgress
+from rapidfit_sk.callbacks.schedule import warmup_cosine
+
+
+class Watch(Callback):
+    """Record which parts moved in each epoch, and the rates of each step."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.moved_, self.rates_, self.counts_ = [], [], []
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.before_ = {n: p.detach().clone() for n, p in net.module_.named_parameters()}
+
+    def on_batch_end(self, net, batch=None, training=False, **kwargs):
+        if training:
+            self.rates_.append([group["lr"] for group in net.optimizer_.param_groups])
+            self.counts_.append([len(t) for part in batch for t in part.targets["labels"]])
+
+    def on_epoch_end(self, net, **kwargs):
+        now = dict(net.module_.named_parameters())
+        self.moved_.append({n for n, p in self.before_.items() if not torch.equal(p, now[n])})
+
+
+def watched(classifier):
+    return dict(classifier.net_.callbacks_)["watch"]
+
+
+def watch():
+    return [("watch", Watch())]
+
+
+def test_freezing_has_two_phases(make_classifier, messages):
+    """Heads alone for freeze_epochs epochs, then the top layers too, and nothing below them."""
+    classifier = make_classifier(
+        encoder=EncoderConfig(freeze_epochs=2, unfreeze_layers=1),
+        epochs=1,
+        callbacks=watch(),
+    ).fit(messages)
+    moved = watched(classifier).moved_
+    assert all(name.startswith("heads") for epoch in moved[:2] for name in epoch)
+    names = {id(p): n for n, p in classifier.net_.module_.named_parameters()}
+    top = {names[id(p)] for p in layer_stack(classifier.net_.module_.encoder)[-1].parameters()}
+    in_encoder = {name for name in moved[2] if name.startswith("encoder")}
+    assert in_encoder
+    assert in_encoder <= top
+
+
+@pytest.mark.parametrize(("unfreeze_layers", "moves"), [(0, False), (None, True)])
+def test_none_and_all_of_the_encoder(make_classifier, messages, unfreeze_layers, moves):
+    """0 never touches the encoder, None reaches its embeddings."""
+    classifier = make_classifier(
+        encoder=EncoderConfig(freeze_epochs=0, unfreeze_layers=unfreeze_layers),
+        callbacks=watch(),
+    ).fit(messages)
+    found = {name for name in watched(classifier).moved_[0] if name.startswith("encoder")}
+    assert any("word_embeddings" in name for name in found) == moves
+    assert bool(found) == moves
+
+
+def test_rates_rise_and_fall_by_the_step(make_classifier, messages):
+    """The heads' rate rises over the warm-up and falls to the end; the encoder's starts later."""
+    classifier = make_classifier(
+        encoder=EncoderConfig(freeze_epochs=1, lr_multiplier=0.1),
+        epochs=3,
+        warmup_ratio=0.25,
+        eval=EvalConfig(patience=9),
+        callbacks=watch(),
+    ).fit(messages)
+    rates = np.array(watched(classifier).rates_)
+    encoder, heads = rates[:, 0], rates[:, 2]
+    n = len(rates)
+    assert heads.argmax() == pytest.approx(n / 4, abs=1)
+    assert (np.diff(heads[: n // 4]) > 0).all()
+    assert (np.diff(heads[n // 4 + 1 :]) < 0).all()
+    assert heads.max() == pytest.approx(1e-2, rel=0.02)
+    assert (encoder[: n // 4] == 0).all()
+    assert encoder.max() == pytest.approx(1e-3, rel=0.02)
+    assert encoder[-1] < 0.02 * encoder.max()
+
+
+def test_no_warm_up():
+    """With a ratio of 0 the schedule starts at its peak."""
+    assert warmup_cosine(0.0, 0.0) == 1.0
+    assert warmup_cosine(-0.5, 0.1) == 0.0
+
+
+@pytest.mark.parametrize(("strategy", "share"), [("proportional", 0.9), ("equal", 0.5)])
+def test_sampling_acts_on_training_rows_only(make_classifier, messages, strategy, share):
+    """The strategy sets the share of a task in an epoch; validation rows stay as they are."""
+    large = messages[messages["task"] == "sentiment"]
+    small = messages[messages["task"] == "intent"].iloc[:33]
+    rows = np.array([len(large), len(small)])
+    classifier = make_classifier(
+        task_sampling=strategy, callbacks=watch(), val_size=0.2, test_size=0
+    ).fit(messages.loc[[*large.index, *small.index]])
+    drawn = np.array(watched(classifier).counts_).reshape(-1, 2).sum(0)
+    assert drawn[0] / drawn.sum() == pytest.approx(share, abs=0.02)
+    assert drawn.sum() / len(classifier.net_.history) == len(classifier.train_indices_)
+    assert len(classifier.val_indices_) == pytest.approx(0.2 * rows.sum(), abs=3)
+
+
+def test_scores_are_per_task(make_classifier, messages):
+    """The history holds accuracy and F1 of each task and their means."""
+    classifier = make_classifier().fit(messages)
+    epoch = classifier.net_.history[-1]
+    for metric in ("accuracy", "f1"):
+        values = [epoch[f"valid_{metric}_{task}"] for task in classifier.tasks_]
+        assert epoch[f"valid_{metric}"] == pytest.approx(np.mean(values))
+    rows = messages.iloc[classifier.val_indices_]
+    best = classifier.net_.history[-1] if epoch["valid_accuracy_best"] else None
+    if best is None:
+        best = max(classifier.net_.history, key=lambda e: e["valid_accuracy"])
+    assert classifier.score(rows) == pytest.approx(best["valid_accuracy"])
+
+
+class Script:
+    """A net that plays given scores, to see what early stopping makes of them."""
+
+    def __init__(self, scores, metric):
+        self.module_ = torch.nn.Linear(1, 1)
+        self.history = History()
+        self.scores, self.metric = scores, metric
+
+    def run(self, callback):
+        callback.on_train_begin(self)
+        stopped_in = None
+        for epoch, score in enumerate(self.scores):
+            self.epoch_ = epoch
+            callback.on_epoch_begin(self)
+            with torch.no_grad():
+                self.module_.weight.fill_(self.epoch_)
+            self.history.epochs.append({f"valid_{self.metric}": score})
+            try:
+                callback.on_epoch_end(self)
+            except StopTraining:
+                stopped_in = self.epoch_
+                break
+        callback.on_train_end(self)
+        return stopped_in
+
+
+class History:
+    def __init__(self):
+        self.epochs = []
+
+    def __getitem__(self, key):
+        return self.epochs[key[0]][key[1]]
+
+    def record(self, key, value):
+        self.epochs[-1][key] = value
+
+
+@pytest.mark.parametrize(
+    ("metric", "scores", "options", "last", "best"),
+    [
+        ("accuracy", [0.5, 0.6, 0.6, 0.6, 0.9], {"patience": 2}, 3, 1),
+        ("accuracy", [0.5, 0.6, 0.6, 0.6, 0.9], {"patience": 4}, None, 4),
+        ("f1", [0.5, 0.4, 0.3, 0.2, 0.9], {"patience": 2, "first_epoch": 2}, 3, 0),
+        ("loss", [0.5, 0.4, 0.6, 0.7, 0.1], {"patience": 2}, 3, 1),
+        ("accuracy", [0.5, 0.52, 0.54, 0.9], {"patience": 2, "min_delta": 0.1}, 2, 0),
+    ],
+)
+def test_early_stopping(metric, scores, options, last, best):
+    """Patience counts misses in phase 2; the weights are those of the best epoch of all."""
+    net, callback = Script(scores, metric), EarlyStopping(metric, **options)
+    assert net.run(callback) == last
+    assert callback.best_epoch_ == best
+    assert net.module_.weight.item() == best
+
+
+def test_best_weights_of_phase_one_are_whole(make_classifier, messages):
+    """Where the best epoch had a frozen encoder, the encoder is given back as it was."""
+    classifier = make_classifier(
+        encoder=EncoderConfig(freeze_epochs=1, unfreeze_layers=None),
+        epochs=2,
+        learning_rate=1e-2,
+        eval=EvalConfig(metric="loss", patience=9),
+        callbacks=[("worse", Worse())],
+    ).fit(messages)
+    assert dict(classifier.net_.callbacks_)["early_stopping"].best_epoch_ == 0
+    fresh = make_classifier(epochs=0, encoder=EncoderConfig(freeze_epochs=1)).fit(messages)
+    for name, p in classifier.net_.module_.encoder.named_parameters():
+        assert torch.equal(p, dict(fresh.net_.module_.encoder.named_parameters())[name]), name
+
+
+class Worse(Callback):
+    """Spoil all weights from the second epoch on, so that the first one is the best."""
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training and net.epoch_ > 0:
+            with torch.no_grad():
+                for p in net.module_.parameters():
+                    p.add_(torch.linspace(-3, 3, p.numel()).view_as(p))
+
+
+def test_no_validation_rows_says_so_once(make_classifier, messages):
+    """Without validation rows all epochs are trained, and one warning says so."""
+    with pytest.warns(UserWarning, match="no validation rows: all 4 epochs are trained") as record:
+        classifier = make_classifier(val_size=0, epochs=3).fit(messages)
+    assert len(record) == 1
+    assert len(classifier.net_.history) == 4
+    assert "early_stopping" not in dict(classifier.net_.callbacks_)
+
+
+def test_user_callbacks_are_copied(make_classifier, messages):
+    """A fit works on copies: the parameter is as it was, and works again."""
+    mine = Watch()
+    classifier = make_classifier(callbacks=[mine])
+    for _ in range(2):
+        classifier.fit(messages)
+        assert vars(mine) == {}
+        assert classifier.callbacks == [mine]
+    assert isinstance(dict(classifier.net_.callbacks_)["Watch"], Watch)
+
+
+def test_progress_shows_epochs(make_classifier, messages, capsys):
+    """At verbose=1 there is a bar on standard error and the scores on standard output."""
+    make_classifier(verbose=1).fit(messages)
+    out, err = capsys.readouterr()
+    assert out.startswith("Held-out scores")
+    assert [line.split()[0] for line in out.splitlines()[2:]] == ["sentiment", "intent", "emotion"]
+    assert "epoch 2.0/2" in err
+    assert "valid_accuracy=" in err
+
+
+def test_silent_at_verbose_0(make_classifier, messages, capfd):
+    """At verbose=0 nothing is printed, from fit to predict."""
+    make_classifier().fit(messages).predict(["hi"])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_callbacks_are_parameters_only():
+    """Making a callback does no work, so that scikit-learn can clone it."""
+    from sklearn.base import clone
+
+    for callback in (EarlyStopping("f1"), TaskScores(["a"]), TrainingProgress()):
+        assert clone(callback).get_params() == callback.get_params()
+    assert MultiheadConfig().task_sampling == "proportional"

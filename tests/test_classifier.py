@@ -1,0 +1,524 @@
+"""The classifier: forms in, forms out, seeds, persistence, errors."""
+
+import random
+import subprocess
+import sys
+import threading
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from rapidfit_sk import (
+    EncoderConfig,
+    LossConfig,
+    MultiheadClassifier,
+    MultiheadConfig,
+    TrainingConfig,
+)
+from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
+
+TEXTS = ["Do you ship to Norway?", "It broke again!", "Two tickets, please."]
+
+
+# --------------------------------------------------------------------------------------------
+# Forms
+
+
+@pytest.fixture(scope="module")
+def wide(messages):
+    """The messages with one column per task."""
+    frame = messages.pivot_table(index="text", columns="task", values="label", aggfunc="first")
+    return frame[["sentiment", "intent", "emotion"]].reset_index()
+
+
+def test_forms_train_alike(make_classifier, messages, wide):
+    """Long, (X, y) and the dict of the guide hold the same rows and give the same scores."""
+    guide = {
+        task: rows[["text", "label"]].to_dict("records")
+        for task, rows in messages.groupby("task", sort=False)
+    }
+    shuffled_index = messages.set_index(np.arange(len(messages))[::-1] // 3)
+    fits = [
+        make_classifier().fit(messages),
+        make_classifier().fit(shuffled_index),
+        make_classifier().fit(messages.drop(columns="label"), messages["label"].to_numpy()),
+        make_classifier().fit(messages.assign(label="x"), messages["label"].tolist()),
+    ]
+    first = fits[0].predict_all(TEXTS)
+    for classifier in fits[1:]:
+        pd.testing.assert_frame_equal(classifier.predict_all(TEXTS), first)
+    for classifier in (
+        make_classifier().train(guide),
+        make_classifier().fit(wide["text"], wide.drop(columns="text")),
+    ):
+        assert classifier.tasks_ == ["sentiment", "intent", "emotion"]
+        n_rows = sum(len(p) for p in (classifier.train_indices_, classifier.val_indices_))
+        assert n_rows > 0
+        assert {t: c.tolist() for t, c in classifier.classes_.items()} == {
+            t: c.tolist() for t, c in fits[0].classes_.items()
+        }
+
+
+def test_custom_column_names(make_classifier, messages):
+    """Columns may have other names, and others may stand beside them."""
+    frame = messages.rename(columns={"text": "body", "task": "what", "label": "is"}).assign(n=1)
+    classifier = make_classifier(text_column="body", task_column="what", label_column="is")
+    classifier.fit(frame)
+    assert classifier.predict(frame.head(5)).shape == (5,)
+    with pytest.raises(ValueError, match="no column 'body'"):
+        classifier.predict(messages.rename(columns={"task": "what"}))
+
+
+@pytest.mark.parametrize("name", ["type", "keys", "v1.2", "a/b", "with space", "日本", "items"])
+def test_task_names(make_classifier, name):
+    """Any non-empty string is a task, also one that Python or torch uses for itself."""
+    data = {name: [{"text": f"text {i}", "label": i % 2} for i in range(8)]}
+    classifier = make_classifier().fit(data)
+    assert classifier.tasks_ == [name]
+    assert classifier[name].predict(["text"]).shape == (1,)
+    assert classifier.named_estimators_[name].classes_.tolist() == [0, 1]
+
+
+def test_label_types_come_back(make_classifier):
+    """Each task gives labels in its own type; arrays over tasks of several types are objects."""
+    texts = [f"text number {i}" for i in range(40)]
+    y = pd.DataFrame(
+        {
+            "number": np.arange(40, dtype=np.int32) % 3,
+            "flag": np.arange(40) % 2 == 0,
+            "stars": np.arange(40) % 2 + 0.5,
+            "name": np.where(np.arange(40) % 2, "yes", "no"),
+        }
+    )
+    classifier = make_classifier().fit(texts, y)
+    dtypes = {task: classifier.predict(texts, task=task).dtype for task in classifier.tasks_}
+    assert dtypes == {"number": np.int32, "flag": bool, "stars": float, "name": object}
+    both = classifier.predict(texts)
+    assert both.dtype == object
+    assert both.shape == (40, 4)
+    assert [type(value) for value in both[0]] == [int, bool, float, str]
+    frame = classifier.predict_all(texts)
+    assert [frame[task].dtype.kind for task in ("number", "flag", "stars")] == ["i", "b", "f"]
+    mixed = pd.DataFrame({"text": texts[:2], "task": ["flag", "name"]})
+    assert [type(value) for value in classifier.predict(mixed)] == [bool, str]
+    same = classifier.predict(pd.DataFrame({"text": texts[:2], "task": ["flag", "flag"]}))
+    assert same.dtype == bool
+
+
+def test_one_task_is_plain(make_classifier, messages):
+    """With one task, predict and predict_proba look like those of any classifier."""
+    rows = messages[messages["task"] == "intent"]
+    classifier = make_classifier().fit(rows["text"].tolist(), rows["label"].tolist())
+    assert classifier.tasks_ == ["label"]
+    assert classifier.predict(TEXTS).shape == (3,)
+    assert classifier.predict_proba(TEXTS).shape == (3, 4)
+    assert 0 <= classifier.score(rows["text"], rows["label"].to_numpy()) <= 1
+    assert classifier.score(rows["text"], rows["label"]) == classifier.score(
+        rows["text"].tolist(), pd.Series(rows["label"].tolist(), name="other")
+    )
+
+
+def test_wide_missing_labels_have_no_say(make_classifier, wide):
+    """A text without a label for a task is in no split of that task alone."""
+    wide = wide.head(60).copy()
+    wide.loc[:, "emotion"] = wide["emotion"].where(wide.index % 2 == 0)
+    classifier = make_classifier(val_size=0.2).fit(wide["text"], wide.drop(columns="text"))
+    parts = [set(classifier.train_indices_), set(classifier.val_indices_)]
+    parts.append(set(classifier.test_indices_))
+    assert set.union(*parts) == set(range(60))
+    assert sum(map(len, parts)) == 60
+    assert classifier.test_scores_["sentiment"]["n_rows"] == len(classifier.test_indices_)
+
+
+def test_the_smallest_data(make_classifier):
+    """Two tasks of two rows each train and predict; one warning says what could not be."""
+    data = {
+        "sentiment": [
+            {"text": "I love this!", "label": "positive"},
+            {"text": "This is terrible", "label": "negative"},
+        ],
+        "intent": [
+            {"text": "I want to buy", "label": "purchase"},
+            {"text": "How does this work?", "label": "question"},
+        ],
+    }
+    with pytest.warns(UserWarning, match="Too few rows") as record:
+        classifier = make_classifier().fit(data)
+    assert len(record) == 1
+    message = str(record[0].message)
+    assert "test_size=0.1: all rows of 'sentiment', 'intent' stay in the training" in message
+    assert "no validation rows" in message
+    assert record[0].filename == __file__
+    assert classifier.predict(["Great product!"], task="sentiment")[0] in ("positive", "negative")
+    assert classifier.train_indices_.tolist() == [0, 1, 2, 3]
+    assert classifier.test_scores_ == {}
+
+
+def test_contradictions_warn(make_classifier, messages):
+    """Rows that contradict each other are kept, with a warning."""
+    other = messages.head(1).assign(label="positive")
+    with pytest.warns(UserWarning, match="2 rows have the same text and task as another"):
+        make_classifier().fit(pd.concat([messages, other]))
+
+
+# --------------------------------------------------------------------------------------------
+# Validation and splits
+
+
+def test_own_validation_data(make_classifier, messages):
+    """Validation data of one's own chooses the epoch; all else but the test rows trains."""
+    val = messages.iloc[600:]
+    classifier = make_classifier().fit(
+        messages.iloc[:600], X_val=val.drop(columns="label"), y_val=val["label"]
+    )
+    assert len(classifier.val_indices_) == 0
+    assert len(classifier.train_indices_) + len(classifier.test_indices_) == 600
+    best = max(classifier.net_.history, key=lambda epoch: epoch["valid_accuracy"])
+    assert classifier.score(val) == pytest.approx(best["valid_accuracy"])
+
+
+def test_validation_may_hold_unknown_labels(make_classifier, messages):
+    """A label that training does not have counts as wrong; an unknown task is refused."""
+    train, val = messages.iloc[:600], messages.iloc[600:].copy()
+    val["label"] = "never seen"
+    classifier = make_classifier().fit(train, X_val=val)
+    assert classifier.net_.history[-1, "valid_accuracy"] == 0
+    assert np.isfinite(classifier.net_.history[-1, "valid_loss"])
+    with pytest.raises(ValueError, match="Task 'other'"):
+        make_classifier().fit(train, X_val=val.assign(task="other"))
+
+
+def test_splits_part_no_text(fitted, messages):
+    """All rows of one text, over all tasks, are on one side, and every row is on one."""
+    sides = [fitted.train_indices_, fitted.val_indices_, fitted.test_indices_]
+    assert np.array_equal(np.sort(np.concatenate(sides)), np.arange(len(messages)))
+    texts = [set(messages["text"].iloc[side]) for side in sides]
+    assert len(set.union(*texts)) == sum(map(len, texts))
+    assert [len(side) / len(messages) for side in sides] == pytest.approx(
+        [0.81, 0.09, 0.10], abs=0.015
+    )
+
+
+def test_test_scores_are_those_of_the_rows(fitted, messages):
+    """test_scores_ can be had again from the positions."""
+    rows = messages.iloc[fitted.test_indices_]
+    for task, part in rows.groupby("task"):
+        score = fitted.test_scores_[task]
+        assert score["accuracy"] == pytest.approx(fitted[task].score(part, part["label"]))
+        assert score["n_rows"] == len(part)
+    assert fitted.score(rows) == pytest.approx(
+        np.mean([score["accuracy"] for score in fitted.test_scores_.values()])
+    )
+
+
+# --------------------------------------------------------------------------------------------
+# Prediction
+
+
+def test_answers_agree(fitted, messages):
+    """Every way to ask gives the same answer."""
+    rows = messages.iloc[::7]
+    by_row = fitted.predict(rows.drop(columns="label"))
+    table = fitted.predict_all(rows["text"])
+    assert table.index.equals(rows.index)
+    assert by_row.tolist() == [table.at[i, task] for i, task in rows["task"].items()]
+    both = fitted.predict(rows["text"].tolist())
+    assert (both == table.to_numpy()).all()
+    for i, task in enumerate(fitted.tasks_):
+        assert (fitted.predict(rows[["text"]], task=task) == both[:, i]).all()
+        p = fitted.predict_proba(rows["text"], task=task)
+        assert (fitted.classes_[task][p.argmax(1)] == both[:, i]).all()
+        np.testing.assert_allclose(p.sum(1), 1, rtol=1e-12)
+        np.testing.assert_allclose(fitted.predict_proba(rows["text"])[task], p)
+
+
+def test_probabilities_of_a_long_frame(fitted, messages):
+    """A frame of several tasks gives the rows of each task; one of one task gives an array."""
+    rows = messages.iloc[:50]
+    p = fitted.predict_proba(rows)
+    for task, part in rows.groupby("task"):
+        np.testing.assert_allclose(
+            p[task], fitted.predict_proba(part["text"], task=task), rtol=1e-5
+        )
+        one = fitted.predict_proba(part)
+        np.testing.assert_allclose(one, p[task], rtol=1e-5)
+
+
+def test_one_encoder_pass_per_distinct_text(fitted):
+    """However many tasks and repeats, a text goes through the encoder once."""
+    seen = []
+    hook = fitted.net_.module_.encoder.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    try:
+        fitted.predict_all(TEXTS * 200)
+    finally:
+        hook.remove()
+    assert seen == [3]
+
+
+def test_prediction_is_batched(fitted, monkeypatch):
+    """Many texts go through in batches and in chunks, and answers keep their places."""
+    from rapidfit_sk import _prediction
+
+    texts = [f"{text} {i}" for i in range(150) for text in TEXTS]
+    whole = fitted.predict_proba(texts)
+    monkeypatch.setattr(_prediction, "CHUNK", 100)
+    sizes = []
+    hook = fitted.net_.module_.encoder.register_forward_pre_hook(
+        lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    try:
+        chunked = fitted.predict_proba(texts)
+    finally:
+        hook.remove()
+    assert max(sizes) <= 64
+    assert sum(sizes) == 450
+    assert len(sizes) == 9
+    for task in fitted.tasks_:
+        np.testing.assert_allclose(chunked[task], whole[task], rtol=1e-4)
+
+
+def test_no_texts(fitted):
+    """No texts give empty answers of the right shape."""
+    assert fitted.predict([], task="intent").shape == (0,)
+    assert fitted.predict([]).shape == (0, 3)
+    assert fitted.predict_proba([], task="intent").shape == (0, 4)
+    assert fitted.predict_all([]).shape == (0, 3)
+
+
+def test_score_forms(fitted, messages, wide):
+    """score reads the same forms as fit, and is the mean over tasks."""
+    labels = messages["label"]
+    score = fitted.score(messages)
+    assert fitted.score(messages.drop(columns="label"), labels) == score
+    assert fitted.score(wide["text"], wide.drop(columns="text")) == pytest.approx(score)
+    parts = [fitted.score(messages[messages["task"] == task]) for task in fitted.tasks_]
+    assert score == pytest.approx(np.mean(parts))
+    intent = messages[messages["task"] == "intent"]
+    named = intent["label"].rename("intent")
+    assert fitted.score(intent["text"], named) == pytest.approx(parts[1])
+
+
+def test_unknown_label_counts_as_wrong(fitted, messages):
+    """At score, a label that fit never saw is a wrong answer and no error."""
+    rows = messages[messages["task"] == "intent"].copy()
+    assert fitted.score(rows.assign(label="never seen")) == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda c: c.predict(["a"], task="intend"),
+            ValueError,
+            "Did you mean 'intent'.* The tasks",
+        ),
+        (lambda c: c["nothing"], ValueError, "Task 'nothing' was not seen in fit"),
+        (lambda c: c.predict("a"), TypeError, "X is one string"),
+        (lambda c: c.predict(["a", 3]), TypeError, "row 1"),
+        (lambda c: c.predict(["a", None], task="intent"), ValueError, "row 1: the text is missing"),
+        (
+            lambda c: c.predict(pd.DataFrame({"text": ["a"], "task": ["x"]})),
+            ValueError,
+            r"Task 'x' \(row 0\) was not seen",
+        ),
+        (
+            lambda c: c.score(pd.DataFrame({"text": ["a"], "task": ["x"], "label": [1]})),
+            ValueError,
+            "Task 'x'",
+        ),
+        (lambda c: c.score(["a"], [1]), ValueError, "Task 'label'"),
+    ],
+)
+def test_bad_questions(fitted, call, error, message):
+    """What cannot be answered is refused with the reason and the way out."""
+    with pytest.raises(error, match=message):
+        call(fitted)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_all", "score"])
+def test_not_fitted(method):
+    """Before fit there is scikit-learn's own error."""
+    with pytest.raises(NotFittedError):
+        getattr(MultiheadClassifier(), method)(["a"])
+    with pytest.raises(NotFittedError):
+        MultiheadClassifier()["a"]
+    assert not hasattr(MultiheadClassifier(), "named_estimators_")
+
+
+# --------------------------------------------------------------------------------------------
+# Parameters and seeds
+
+
+def test_fit_changes_no_parameter(make_classifier, messages):
+    """After fit, the parameters are the very objects that were given."""
+    classifier = make_classifier(loss=LossConfig(task_weights={"intent": 2.0}))
+    before = classifier.get_params()
+    classifier.fit(messages)
+    after = classifier.get_params()
+    assert before.keys() == after.keys()
+    assert all(before[key] is after[key] for key in before)
+
+
+def test_refit_starts_clean(make_classifier, messages):
+    """A second fit on other tasks knows nothing of the first."""
+    classifier = make_classifier().fit(messages)
+    rows = messages[messages["task"] == "intent"].assign(task="other")
+    classifier.fit(rows)
+    assert classifier.tasks_ == list(classifier.classes_) == ["other"]
+    fresh = make_classifier().fit(rows)
+    assert (classifier.predict_proba(TEXTS) == fresh.predict_proba(TEXTS)).all()
+
+
+def test_clone_is_unfitted(fitted):
+    """A clone of a fitted classifier has its parameters and nothing it learned."""
+    copy = clone(fitted)
+    assert copy.get_params()["config__training__epochs"] == 2
+    with pytest.raises(NotFittedError):
+        copy.predict(["a"])
+
+
+@pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "modernbert", "albert"])
+def test_seed_decides_to_the_bit(make_classifier, messages, architecture):
+    """Two fits with one seed agree to the bit, with dropout in heads and encoder."""
+    name = tiny_encoder(architecture=architecture)
+    options = {"model_name": name, "encoder": EncoderConfig(freeze_epochs=0, unfreeze_layers=None)}
+    first, second, other = (
+        make_classifier(random_state=seed, **options).fit(messages).predict_proba(TEXTS)
+        for seed in (0, 0, 1)
+    )
+    for task in first:
+        assert np.array_equal(first[task], second[task])
+        assert not np.array_equal(first[task], other[task])
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_global_generators_do_not_move(make_classifier, messages, architecture):
+    """fit and predict leave the generators of Python, numpy and torch as they were."""
+    name = tiny_encoder(architecture=architecture)
+    state = random.getstate(), np.random.get_state()[1].copy(), torch.random.get_rng_state()
+    classifier = make_classifier(
+        model_name=name,
+        encoder=EncoderConfig(freeze_epochs=0, unfreeze_layers=None),
+        random_state=None,
+    )
+    classifier.fit(messages.head(120)).predict(TEXTS)
+    assert random.getstate() == state[0]
+    assert np.array_equal(np.random.get_state()[1], state[1])
+    assert torch.equal(torch.random.get_rng_state(), state[2])
+
+
+def test_threads_do_not_disturb_each_other(make_classifier, messages):
+    """Fits that run at the same time give what they give alone."""
+    options = {"encoder": EncoderConfig(freeze_epochs=0, unfreeze_layers=None)}
+    alone = make_classifier(**options).fit(messages).predict_proba(TEXTS)
+    results = {}
+
+    def work(i):
+        results[i] = make_classifier(**options).fit(messages).predict_proba(TEXTS)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results.values():
+        for task in alone:
+            np.testing.assert_allclose(result[task], alone[task], rtol=1e-5)
+    assert len(results) == 3
+
+
+def test_random_state_instance(make_classifier, messages):
+    """A RandomState instance is drawn from, as scikit-learn does it."""
+    rng = np.random.RandomState(0)
+    first = make_classifier(random_state=rng).fit(messages).predict_proba(TEXTS)
+    second = make_classifier(random_state=rng).fit(messages).predict_proba(TEXTS)
+    again = make_classifier(random_state=np.random.RandomState(0)).fit(messages)
+    assert not np.array_equal(first["intent"], second["intent"])
+    assert np.array_equal(first["intent"], again.predict_proba(TEXTS)["intent"])
+
+
+def test_too_long_for_the_encoder(make_classifier, messages):
+    """max_length beyond what the encoder can read is refused, with what it can."""
+    with pytest.raises(ValueError, match="'max_length'.* at most 256, .* Got 300"):
+        make_classifier(max_length=300).fit(messages)
+
+
+def test_unknown_task_in_weights(make_classifier, messages):
+    """A weight for a task that the data does not have is refused."""
+    with pytest.raises(ValueError, match="names 'intend'.* Did you mean 'intent'"):
+        make_classifier(loss=LossConfig(task_weights={"intend": 2.0})).fit(messages)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_cuda(make_classifier, messages):
+    """device="auto" finds a GPU, and what was trained there loads on a CPU."""
+    classifier = make_classifier().fit(messages)
+    assert next(classifier.net_.module_.parameters()).device.type == "cuda"
+
+
+def test_device_is_passed_on(make_classifier, messages):
+    """The device is that of the parameters; one that is not there is torch's error."""
+    classifier = make_classifier(device="cpu").fit(messages)
+    assert classifier.net_.device == "cpu"
+    if not torch.cuda.is_available():
+        with pytest.raises((RuntimeError, AssertionError), match=r"(?i)cuda"):
+            make_classifier(device="cuda").fit(messages)
+
+
+# --------------------------------------------------------------------------------------------
+# Persistence
+
+
+LOAD_AND_PREDICT = """
+import sys
+import joblib, numpy as np, socket
+
+def refuse(*args, **kwargs):
+    raise OSError("no network here")
+
+socket.socket.connect = refuse
+classifier = joblib.load(sys.argv[1])
+texts = np.load(sys.argv[2], allow_pickle=True).tolist()
+np.savez(sys.argv[3], **classifier.predict_proba(texts))
+"""
+
+
+@pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "modernbert", "albert"])
+def test_reload_in_another_process(make_classifier, messages, tmp_path, architecture):
+    """A dumped classifier predicts the same to the bit, without network or its encoder's folder."""
+    folder = tiny_encoder(tmp_path / "encoder", architecture=architecture)
+    classifier = make_classifier(model_name=folder).fit(messages)
+    joblib.dump(classifier, tmp_path / "model.joblib")
+    np.save(tmp_path / "texts.npy", np.array(TEXTS, dtype=object))
+    (tmp_path / "encoder").rename(tmp_path / "gone")
+    paths = [str(tmp_path / name) for name in ("model.joblib", "texts.npy", "answers.npz")]
+    subprocess.run([sys.executable, "-c", LOAD_AND_PREDICT, *paths], check=True)
+    answers = np.load(tmp_path / "answers.npz")
+    for task, p in classifier.predict_proba(TEXTS).items():
+        assert np.array_equal(answers[task], p)
+
+
+def test_dump_is_little_more_than_the_weights(messages, tmp_path):
+    """No optimizer, no data: at most 1.1 times the weights, at the size of a real encoder."""
+    training = TrainingConfig(
+        model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=1, max_length=16
+    )
+    config = MultiheadConfig(training=training, encoder=EncoderConfig(freeze_epochs=0))
+    classifier = MultiheadClassifier(config, random_state=0).fit(messages.head(100))
+    joblib.dump(classifier, tmp_path / "model.joblib")
+    weights = sum(p.numel() * p.element_size() for p in classifier.net_.module_.parameters())
+    assert (tmp_path / "model.joblib").stat().st_size <= 1.1 * weights
+
+
+def test_nothing_is_written(make_classifier, messages, tmp_path, monkeypatch):
+    """fit leaves no file in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    make_classifier().fit(messages)
+    assert list(tmp_path.iterdir()) == []

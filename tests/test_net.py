@@ -1,0 +1,147 @@
+"""The training loop: accumulation, optimizer groups, interruption, what is left behind."""
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback
+from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
+
+from rapidfit_sk import EncoderConfig, HeadConfig, LossConfig
+from rapidfit_sk.callbacks import StopTraining
+
+STILL = {"head": HeadConfig(dropout=0.0), "encoder": EncoderConfig(freeze_epochs=2)}
+
+
+def heads_of(classifier):
+    return torch.cat([p.detach().flatten() for p in classifier.net_.module_.heads.parameters()])
+
+
+@pytest.mark.parametrize("max_grad_norm", [None, 0.1])
+def test_accumulation_equals_the_large_batch(make_classifier, messages, max_grad_norm):
+    """Batches of 4 added up 8 times train as batches of 32 do, the last partial group included.
+
+    Without dropout; clipping acts on the sum, so it makes no difference either.
+    """
+    options = {"epochs": 0, "max_grad_norm": max_grad_norm, **STILL}
+    large = make_classifier(batch_size=32, **options).fit(messages)
+    small = make_classifier(batch_size=4, gradient_accumulation_steps=8, **options).fit(messages)
+    steps = [c.net_.history[:, "train_batch_count"] for c in (large, small)]
+    assert steps[0] == steps[1]
+    assert len(large.train_indices_) % 32
+    torch.testing.assert_close(heads_of(small), heads_of(large), atol=1e-4, rtol=1e-4)
+    one = make_classifier(batch_size=4, **options).fit(messages)
+    assert (heads_of(one) - heads_of(large)).abs().max() > 1e-2
+
+
+def test_recorded_loss_is_the_mean_over_rows(make_classifier, messages):
+    """Without smoothing and class weights, the validation loss is the log loss of all rows."""
+    classifier = make_classifier(
+        loss=LossConfig(use_class_weights=False, label_smoothing=0.0), epochs=0
+    ).fit(messages)
+    rows = messages.iloc[classifier.val_indices_]
+    total = 0.0
+    for task, part in rows.groupby("task"):
+        p = classifier.predict_proba(part["text"], task=task)
+        codes = np.searchsorted(classifier.classes_[task], part["label"])
+        total -= np.log(p[np.arange(len(part)), codes]).sum()
+    best = classifier.net_.history[:, "valid_accuracy_best"].index(True)
+    assert best == 0
+    assert classifier.net_.history[0, "valid_loss"] == pytest.approx(total / len(rows), rel=1e-4)
+
+
+def test_optimizer_groups(fitted):
+    """Encoder and heads have their own rates; biases and norms have no weight decay."""
+    net = fitted.net_
+    names = {id(p): name for name, p in net.module_.named_parameters()}
+    groups = net.optimizer_.param_groups
+    assert sum(len(group["params"]) for group in groups) == len(names)
+    for group in groups:
+        mine = [names[id(p)] for p in group["params"]]
+        assert all(name.startswith(group["part"]) for name in mine)
+        assert group["peak_lr"] == pytest.approx(1e-3 if group["part"] == "encoder" else 1e-2)
+        plain = group["weight_decay"] == 0
+        assert all(plain == ("bias" in name or "LayerNorm" in name) for name in map(str, mine)) or (
+            plain and all(p.ndim <= 1 for p in group["params"])
+        )
+
+
+def test_a_task_without_labels_gets_no_gradient(make_classifier, messages):
+    """Rows that have no label for a task send nothing to its head."""
+
+    class Gradients(Callback):
+        def on_grad_computed(self, net, batch=None, **kwargs):
+            for part in batch:
+                for task, labels in enumerate(part.targets["labels"]):
+                    grads = [p.grad.abs().sum() for p in net.module_.heads[task].parameters()]
+                    if len(labels) == 0:
+                        assert sum(grads) == 0
+                        self.n_empty_ = getattr(self, "n_empty_", 0) + 1
+                    else:
+                        assert sum(grads) > 0
+
+    classifier = make_classifier(
+        callbacks=[("gradients", Gradients())], batch_size=1, epochs=0, test_size=0
+    ).fit(messages)
+    assert dict(classifier.net_.callbacks_)["gradients"].n_empty_ > 0
+
+
+def test_interrupt_is_not_a_finished_fit(make_classifier, messages):
+    """Ctrl-C during training reaches the user, and the classifier stays unfitted."""
+
+    class CtrlC(Callback):
+        def on_batch_end(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    classifier = make_classifier(callbacks=[CtrlC()])
+    with pytest.raises(KeyboardInterrupt):
+        classifier.fit(messages)
+    assert not hasattr(classifier, "net_")
+
+
+def test_skorch_early_stopping_works_beside(make_classifier, messages):
+    """skorch's own early stopping ends the training as it does in skorch."""
+    stop = SkorchEarlyStopping(monitor="valid_loss", patience=1, threshold=1e9)
+    classifier = make_classifier(callbacks=[stop], epochs=5).fit(messages)
+    assert len(classifier.net_.history) < 6
+    assert classifier.predict(["hi"], task="intent").shape == (1,)
+
+
+def test_every_callback_sees_the_last_epoch(make_classifier, messages):
+    """A callback that stops training does not hide the epoch from those after it."""
+
+    class Stop(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            raise StopTraining
+
+    class Count(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            self.n_ = getattr(self, "n_", 0) + 1
+
+    classifier = make_classifier(callbacks=[("stop", Stop()), ("count", Count())]).fit(messages)
+    assert len(classifier.net_.history) == 1
+    assert dict(classifier.net_.callbacks_)["count"].n_ == 1
+
+
+def test_training_leaves_nothing_behind(fitted):
+    """Gradients, moments, rows and the sampler are gone after training; the mode is eval."""
+    net = fitted.net_
+    assert all(p.grad is None for p in net.module_.parameters())
+    assert not net.optimizer_.state
+    assert net.train_split is None
+    assert not hasattr(net, "sampler_")
+    assert not any(part.training for part in net.module_.modules())
+
+
+def test_mode_is_set_once_an_epoch(make_classifier, messages, monkeypatch):
+    """The walk over all modules that sets their mode is not repeated for each batch."""
+    from rapidfit_sk._net import MultiheadNet
+
+    calls = []
+    original = MultiheadNet._set_training
+    monkeypatch.setattr(
+        MultiheadNet,
+        "_set_training",
+        lambda self, mode=True: (calls.append(mode), original(self, mode)),
+    )
+    make_classifier(epochs=0, batch_size=4, test_size=0).fit(messages)
+    assert len(calls) < 6
