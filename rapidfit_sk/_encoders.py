@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +39,8 @@ _PACKAGES = {
         },
     )
 }
+
+_LOADING = threading.RLock()
 
 # Where architectures keep their layers, as attribute paths from the encoder.
 _STACKS = (
@@ -118,7 +121,7 @@ def load_tokenizer(model_name):
 def _load(auto_class, model_name):
     location = find_encoder(model_name)
     options = {"trust_remote_code": False}
-    with quiet_transformers():
+    with loading():
         try:
             return auto_class.from_pretrained(location, local_files_only=True, **options)
         except (OSError, ValueError) as error:
@@ -161,22 +164,25 @@ def _check_files(folder, package):
 
 
 @contextlib.contextmanager
-def quiet_transformers():
-    """Silence the progress bars and reports that transformers prints on loading and saving.
+def loading():
+    """Load or save an encoder: one thread at a time, and in silence.
 
-    A checkpoint nearly always carries a head that an encoder does not need; the report about it
-    would look like a fault.
+    transformers swaps functions of `torch.nn.init` and the default device while it loads, for
+    the whole process; two threads that do so at once leave torch broken for good. It also shows
+    bars, and reports on the head that nearly every checkpoint has and an encoder does not need;
+    the report would look like a fault.
     """
-    level = transformers_logging.get_verbosity()
-    had_bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if had_bars:
-            transformers_logging.enable_progress_bar()
+    with _LOADING:
+        level = transformers_logging.get_verbosity()
+        had_bars = transformers_logging.is_progress_bar_enabled()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            transformers_logging.set_verbosity(level)
+            if had_bars:
+                transformers_logging.enable_progress_bar()
 
 
 def longest_input(encoder, tokenizer) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ._encoders import layer_stack, load_encoder
+from ._encoders import layer_stack, load_encoder, loading
 from ._heads import build_head
 from ._pooling import POOLING
 
@@ -110,6 +110,10 @@ def build_module(*, model_name, n_classes, head, pooling) -> MultiheadModule:
     module : MultiheadModule
         With the encoder frozen.
     """
-    encoder = load_encoder(model_name)
-    width = encoder.config.hidden_size
-    return MultiheadModule(encoder, [build_head(width, n, **head) for n in n_classes], pooling)
+    # Heads are made under the same lock: while another thread loads an encoder, version 4 of
+    # transformers has every new parameter of the process made without data.
+    with loading():
+        encoder = load_encoder(model_name)
+        width = encoder.config.hidden_size
+        heads = [build_head(width, n, **head) for n in n_classes]
+    return MultiheadModule(encoder, heads, pooling)

@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
-from ._encoders import quiet_transformers
+from ._encoders import loading
 from ._randomness import DrawsFrom
 from .datasets import load_support_messages
 
@@ -80,7 +80,7 @@ def tiny_encoder(folder=None, *, architecture="bert", n_layers=4, seed=0):
     folder = _temporary_folder() if folder is None else Path(folder)
     tokenizer = _tokenizer()
     tokenizer.save_pretrained(folder)
-    with quiet_transformers(), DrawsFrom(torch.Generator().manual_seed(seed)):
+    with loading(), DrawsFrom(torch.Generator().manual_seed(seed)):
         config = _config(architecture, n_layers, tokenizer)
         AutoModel.from_config(config).save_pretrained(folder)
     return str(folder)
