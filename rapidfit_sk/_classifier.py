@@ -217,7 +217,7 @@ class MultiheadClassifier(ParameterGroup):
         split = split_for_training(rows, config.training, split_seed, validation)
         if validation is None and len(split.val):
             validation = rows.take(split.val)
-        warn_of_small_tasks(config, split, rows.tasks, tasks, validation)
+        warn_of_small_tasks(config, split, rows, classes, validation)
 
         net = make_net(config, classes, rows.take(split.train), seeds, find_device(self.device))
         net.callbacks = make_callbacks(config, tasks, validation, callbacks, self.verbose)

@@ -195,6 +195,8 @@ class MultiheadNet(NeuralNet):
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.epoch_ = -1
         self._generator = torch.Generator(self.device).manual_seed(self.seeds[1])
+        # Listed once: finding them means a walk over all modules.
+        self._parameters = list(self.module_.named_parameters())
         self.sampler_ = TaskSampler(
             X.texts,
             X.tasks,
@@ -238,7 +240,7 @@ class MultiheadNet(NeuralNet):
         )
         self.notify(
             "on_grad_computed",
-            named_parameters=list(self.module_.named_parameters()),
+            named_parameters=self._parameters,
             batch=batch,
             training=True,
         )
@@ -281,7 +283,7 @@ class MultiheadNet(NeuralNet):
         self.train_split = None
         self.optimizer_.zero_grad(set_to_none=True)
         self.optimizer_.state.clear()
-        del self.sampler_, self._generator
+        del self.sampler_, self._generator, self._parameters
         self._set_training(False)
 
     # ----------------------------------------------------------------------------------------

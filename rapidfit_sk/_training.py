@@ -45,20 +45,25 @@ def split_for_training(rows: CodedRows, training, seed, validation) -> Split:
     )
 
 
-def warn_of_small_tasks(config, split: Split, task_codes, tasks, validation):
+def warn_of_small_tasks(config, split: Split, rows: CodedRows, classes: dict, validation):
     """Say in one warning what could not be held out, and what follows from it."""
-    notes = []
-    wanted = {"test": (config.training.test_size, split.test)}
+    sizes = {"test": config.training.test_size}
     if validation is None or len(split.val):
-        wanted["val"] = (config.training.val_size, split.val)
-    for part, (size, rows) in wanted.items():
-        without = tasks_without(rows, task_codes, len(tasks)) if size else []
+        sizes["val"] = config.training.val_size
+    notes = []
+    small = set()
+    for part, size in sizes.items():
+        held_out = getattr(split, part)
+        without = tasks_without(held_out, rows.tasks, len(classes)) if size else []
+        small.update(without)
         if len(without):
-            names = ", ".join(repr(tasks[code]) for code in without)
+            names = ", ".join(repr(list(classes)[code]) for code in without)
             notes.append(
                 f"Too few rows for {part}_size={size}: all rows of {names} stay in the training "
                 "data."
             )
+    if any(sizes.values()):
+        notes += _notes_on_single_rows(rows, classes, small)
     if validation is None:
         epochs = config.encoder.freeze_epochs + config.training.epochs
         notes.append(
@@ -67,6 +72,23 @@ def warn_of_small_tasks(config, split: Split, task_codes, tasks, validation):
         )
     if notes:
         warnings.warn(" ".join(notes), UserWarning, stacklevel=3)
+
+
+def _notes_on_single_rows(rows: CodedRows, classes, small):
+    """Name the classes that have one row only, leaving out tasks that are small altogether."""
+    names = [
+        f"{classes[task][label]!r} of {task!r}"
+        for code, task in enumerate(classes)
+        if code not in small
+        for label in np.flatnonzero(np.bincount(rows.labels[rows.tasks == code]) == 1)
+    ]
+    if not names:
+        return []
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return [
+        f"A class with a single row cannot be split, and stays in the training data: "
+        f"{names[0]}{more}."
+    ]
 
 
 def check_task_weights(task_weights, tasks):

@@ -159,6 +159,19 @@ def test_the_smallest_data(make_classifier):
     assert classifier.test_scores_ == {}
 
 
+def test_single_rows_are_named(make_classifier, messages):
+    """A class of one row stays in training, and one warning names it."""
+    odd = pd.DataFrame(
+        {"text": ["one", "two"], "task": ["intent"] * 2, "label": ["return", "thank"]}
+    )
+    with pytest.warns(
+        UserWarning, match="single row .*: 'return' of 'intent' and 1 more"
+    ) as record:
+        classifier = make_classifier().fit(pd.concat([messages, odd]))
+    assert len(record) == 1
+    assert {815, 816} <= set(classifier.train_indices_)
+
+
 def test_contradictions_warn(make_classifier, messages):
     """Rows that contradict each other are kept, with a warning."""
     other = messages.head(1).assign(label="positive")
