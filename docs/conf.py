@@ -4,6 +4,7 @@ import rapidfit_sk
 
 project = "rapidfit_sk"
 author = "The rapidfit-sk developers"
+copyright = "2026, the rapidfit-sk developers"
 release = rapidfit_sk.__version__
 
 extensions = [
@@ -16,7 +17,6 @@ html_theme = "furo"
 html_title = f"rapidfit_sk {release}"
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
-myst_enable_extensions = ["dollarmath"]
 
 autosummary_generate = True
 numpydoc_show_class_members = False
