@@ -38,6 +38,8 @@ def read_parts(path, rows_per_label):
     if "split" not in rows:
         rows["split"] = "train"
     parts = {name: part.drop(columns="split") for name, part in rows.groupby("split", sort=False)}
+    if "train" not in parts or not parts.keys() <= {"train", "val", "validation", "test"}:
+        raise SystemExit(f"split must be train, val, validation or test; found {sorted(parts)}.")
     train, test = parts["train"], parts.get("test")
     val = parts.get("val", parts.get("validation"))
     if rows_per_label is not None:

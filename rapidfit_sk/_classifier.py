@@ -11,7 +11,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from ._labels import encode_table, encode_tasks, learn_classes
+from ._labels import encode_table, encode_tasks, learn_classes, warn_of_contradictions
 from ._metrics import scores_per_task
 from ._prediction import predict_codes, predict_probabilities
 from ._randomness import private_seeds
@@ -21,7 +21,6 @@ from ._tables import (
     read_labeled,
     read_questions,
     read_texts,
-    warn_of_contradictions,
 )
 from ._training import (
     check_task_weights,
@@ -40,9 +39,9 @@ from ._validation import (
     instance_of,
     integer,
     none,
-    suggestion,
     suggests_names,
     text,
+    unknown_task,
 )
 from ._views import TaskClassifier
 from .config import MultiheadConfig, ParameterGroup
@@ -130,7 +129,7 @@ class MultiheadClassifier(ParameterGroup):
         "task_column": text(),
         "label_column": text(),
         "callbacks": instance_of(list) | none,
-        "random_state": integer(0) | instance_of(np.random.RandomState) | none,
+        "random_state": integer(0, 2**32 - 1) | instance_of(np.random.RandomState) | none,
         "device": text() | instance_of(torch.device),
         "verbose": integer(0) | boolean(),
     }
@@ -206,11 +205,11 @@ class MultiheadClassifier(ParameterGroup):
         callbacks = copied_callbacks(self.callbacks)
         config = (self.config or MultiheadConfig())._filled()
         table = read_labeled(X, y, self._columns)
-        warn_of_contradictions(table)
 
         tasks, classes = table.task_names, learn_classes(table)
         rows = encode_table(table, tasks, classes)
-        validation = None if X_val is None else self._read_rows(X_val, y_val, tasks, classes)
+        warn_of_contradictions(table, rows)
+        validation = self._read_validation(X_val, y_val, tasks, classes)
         check_task_weights(config.loss.task_weights, tasks)
 
         split_seed, *seeds = private_seeds(self.random_state, 4)
@@ -219,34 +218,24 @@ class MultiheadClassifier(ParameterGroup):
             validation = rows.take(split.val)
         warn_of_small_tasks(config, split, rows, classes, validation)
 
-        net = make_net(config, classes, rows.take(split.train), seeds, find_device(self.device))
+        train = rows.take(split.train)
+        net = make_net(config, classes, train, seeds, find_device(self.device), self.verbose)
         net.callbacks = make_callbacks(config, tasks, validation, callbacks, self.verbose)
-        tokenizer = train_net(net, config.training, rows.take(split.train), validation)
+        tokenizer = train_net(net, config.training, train, validation)
 
+        # Scored before anything is stored: an interrupted fit leaves no half of itself behind.
+        test_scores = _score_rows(net, tokenizer, tasks, rows.take(split.test))
         self.net_, self.tokenizer_ = net, tokenizer
-        self.tasks_, self.classes_ = tasks, classes
+        self.tasks_, self.classes_, self.test_scores_ = tasks, classes, test_scores
         self.train_indices_, self.val_indices_, self.test_indices_ = (
             np.unique(table.positions[part]) for part in split
         )
-        self.test_scores_ = self._scores(rows.take(split.test))
         if self.verbose:
             tqdm.write(_score_table(self.test_scores_))
         return self
 
-    def train(self, data):
-        """Train on the dict form; the guide's name for :meth:`fit`.
-
-        Parameters
-        ----------
-        data : dict or DataFrame
-            ``{task: [{"text": ..., "label": ...}, ...]}`` or a long frame.
-
-        Returns
-        -------
-        self : MultiheadClassifier
-            The fitted classifier.
-        """
-        return self.fit(data)
+    # The guide's name for it.
+    train = fit
 
     # ----------------------------------------------------------------------------------------
     # Prediction
@@ -348,7 +337,8 @@ class MultiheadClassifier(ParameterGroup):
             saw makes its row count as wrong.
         """
         check_is_fitted(self)
-        scores = self._scores(self._read_rows(X, y, self.tasks_, self.classes_))
+        rows = self._read_rows(X, y, self.tasks_, self.classes_)
+        scores = _score_rows(self.net_, self.tokenizer_, self.tasks_, rows)
         return float(np.mean([score["accuracy"] for score in scores.values()]))
 
     # ----------------------------------------------------------------------------------------
@@ -365,11 +355,18 @@ class MultiheadClassifier(ParameterGroup):
         """The views of all tasks, by name."""
         if not self.__sklearn_is_fitted__():
             raise AttributeError("named_estimators_ exists after fit only.")
-        return Bunch(**{task: TaskClassifier(self, task) for task in self.tasks_})
+        views = Bunch()
+        # Not as keywords: a task may be called `self`.
+        views.update({task: TaskClassifier(self, task) for task in self.tasks_})
+        return views
+
+    def __contains__(self, task):
+        """Say whether there is such a task."""
+        return task in self.tasks_
 
     def __sklearn_is_fitted__(self):
         """Say whether `fit` has come to its end."""
-        return hasattr(self, "test_scores_")
+        return hasattr(self, "net_")
 
     # ----------------------------------------------------------------------------------------
     # Reading and scoring rows
@@ -380,17 +377,15 @@ class MultiheadClassifier(ParameterGroup):
 
     def _read_rows(self, X, y, tasks, classes):
         """Read labeled rows of known tasks."""
-        single_task = tasks[0] if len(tasks) == 1 else None
-        table = read_labeled(X, y, self._columns, single_task=single_task)
+        table = read_labeled(X, y, self._columns, tasks=tasks)
         return encode_table(table, tasks, classes)
 
-    def _scores(self, rows):
-        """Score coded rows, by task name."""
-        if not len(rows.texts):
-            return {}
-        predicted = self._predict_codes(rows.texts, rows.tasks)
-        scores = scores_per_task(rows.tasks, rows.labels, predicted)
-        return {self.tasks_[code]: score for code, score in scores.items()}
+    def _read_validation(self, X_val, y_val, tasks, classes):
+        if X_val is not None:
+            return self._read_rows(X_val, y_val, tasks, classes)
+        if y_val is not None:
+            raise ValueError("y_val was given without X_val. Give both, or neither.")
+        return None
 
     # ----------------------------------------------------------------------------------------
     # Parts of predict
@@ -411,12 +406,10 @@ class MultiheadClassifier(ParameterGroup):
         return np.array([self.tasks_.index(task)])
 
     def _check_task(self, task):
+        if not isinstance(task, str):
+            raise TypeError(f"A task is named by a string, got {task!r}.")
         if task not in self.tasks_:
-            known = ", ".join(repr(name) for name in self.tasks_)
-            raise ValueError(
-                f"Task {task!r} was not seen in fit.{suggestion(task, self.tasks_)} "
-                f"The tasks are: {known}."
-            )
+            raise ValueError(unknown_task(task, self.tasks_))
 
     def _predict_codes(self, texts, tasks):
         return predict_codes(self.net_, self.tokenizer_, texts, tasks, len(self.tasks_))
@@ -445,9 +438,18 @@ class MultiheadClassifier(ParameterGroup):
     def _dtype(self, tasks):
         """Return the common type of the labels of some tasks, or object."""
         dtypes = {self.classes_[task].dtype for task in tasks}
-        if len({dtype.kind for dtype in dtypes}) > 1:
+        if len({dtype.kind for dtype in dtypes}) != 1:
             return object
         return np.result_type(*dtypes)
+
+
+def _score_rows(net, tokenizer, tasks, rows):
+    """Score coded rows, by task name."""
+    if not len(rows.texts):
+        return {}
+    predicted = predict_codes(net, tokenizer, rows.texts, rows.tasks, len(tasks))
+    scores = scores_per_task(rows.tasks, rows.labels, predicted)
+    return {tasks[code]: score for code, score in scores.items()}
 
 
 def _score_table(scores):

@@ -196,11 +196,12 @@ def longest_input(encoder, tokenizer) -> int:
     """Return how many tokens the encoder can read, special tokens included."""
     positions = getattr(encoder.config, "max_position_embeddings", None)
     table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
-    if table is not None and table.padding_idx is not None and positions is not None:
+    if positions and getattr(table, "padding_idx", None) is not None:
         # RoBERTa and its kin count positions from padding_idx + 1 on.
         positions -= table.padding_idx + 1
     limit = tokenizer.model_max_length
-    return min(limit, positions) if positions else limit
+    # Encoders without a limit say None or, as XLNet does, -1.
+    return min(limit, positions) if positions and positions > 0 else limit
 
 
 def layer_stack(encoder) -> list[torch.nn.Module]:

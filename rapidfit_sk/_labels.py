@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from ._tables import Table
+from ._tables import Table, distinct_texts
+from ._validation import unknown_task
 
 
 def learn_classes(table: Table) -> dict[str, np.ndarray]:
@@ -42,7 +45,14 @@ def encode_labels(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
         The codes.
     """
     codes = {label: code for code, label in enumerate(classes.tolist())}
+    if classes.dtype.kind == "f":
+        # 0.1 in single precision is another number than 0.1 in double.
+        labels = [_rounded(label, classes.dtype.type) for label in labels]
     return np.fromiter((codes.get(label, -1) for label in labels), np.int64, len(labels))
+
+
+def _rounded(label, kind):
+    return label if isinstance(label, str) else kind(label).item()
 
 
 class CodedRows(NamedTuple):
@@ -86,35 +96,51 @@ def encode_tasks(table: Table, tasks: list[str]) -> np.ndarray:
     codes = encode_labels(table.tasks, np.array(tasks, dtype=object))
     if (codes < 0).any():
         first = int(np.argmax(codes < 0))
-        known = ", ".join(repr(task) for task in tasks)
-        raise ValueError(
-            f"Task {table.tasks[first]!r} (row {table.rows[first]}) was not seen in fit. "
-            f"The tasks are: {known}."
-        )
+        raise ValueError(f"Row {table.rows[first]}: {unknown_task(table.tasks[first], tasks)}")
     return codes
+
+
+def warn_of_contradictions(table: Table, rows: CodedRows):
+    """Say how many rows repeat a (text, task) pair with another label, if any."""
+    frame = pd.DataFrame({"text": distinct_texts(rows.texts)[0], "task": rows.tasks})
+    n_labels = frame.assign(label=rows.labels).groupby(["text", "task"])["label"]
+    bad = np.flatnonzero(n_labels.transform("nunique").to_numpy() > 1)
+    if bad.size:
+        warnings.warn(
+            f"{bad.size} rows have the same text and task as another row but a different "
+            f"label; the first is {table.place(bad[0])}. All of them are kept.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _sorted_classes(labels: np.ndarray, task: str) -> np.ndarray:
     array = _natural_array(labels, task)
     # Not np.unique: it treats an object array of strings well only in newer numpy versions.
-    classes = np.array(sorted(set(array.tolist())), dtype=array.dtype)
+    classes = sorted(set(array.tolist()))
     if len(classes) < 2:
         raise ValueError(
             f"Task {task!r} has one class only ({classes[0]!r}). A head needs at least two: "
             "drop the task or add rows of another class."
         )
-    return classes
+    return np.array(classes, dtype=array.dtype)
 
 
 def _natural_array(labels: np.ndarray, task: str) -> np.ndarray:
     """Return the labels as one array: Python strings as object, all else as numpy has it."""
-    are_strings = [isinstance(label, str) for label in labels]
+    kinds = [_kind(label) for label in labels]
+    if len(set(kinds)) > 1:
+        odd = next(i for i, kind in enumerate(kinds) if kind != kinds[0])
+        raise TypeError(
+            f"Task {task!r} mixes {kinds[0]} and {kinds[odd]} as labels ({labels[0]!r} and "
+            f"{labels[odd]!r}). Give all labels of a task the same type."
+        )
     if all(type(label) is str for label in labels):
         return labels
-    if any(are_strings) and not all(are_strings):
-        odd = labels[are_strings.index(not are_strings[0])]
-        raise TypeError(
-            f"Task {task!r} mixes strings and numbers as labels ({labels[0]!r} and {odd!r}). "
-            "Give all labels of a task the same type."
-        )
     return np.array(labels.tolist())
+
+
+def _kind(label) -> str:
+    if isinstance(label, str):
+        return "strings"
+    return "bools" if isinstance(label, bool | np.bool_) else "numbers"

@@ -60,10 +60,9 @@ class MultiheadLoss(nn.Module):
         """
         weights = targets["weights"]
         total = sum(
-            task_weight * (self.row_losses(task, logits[task], labels) * weights[task]).sum()
-            for task, (task_weight, labels) in enumerate(
-                zip(self.task_weights, targets["labels"], strict=True)
-            )
+            self.task_weights[task] * (self.row_losses(task, part, labels) * weights[task]).sum()
+            for task, (part, labels) in enumerate(zip(logits, targets["labels"], strict=True))
+            if len(labels)
         )
         # The clamp matters only where no row weighs anything: the loss is then 0.
         return total / sum(weight.sum() for weight in weights).clamp(min=1e-12)
@@ -81,7 +80,8 @@ class MultiheadLoss(nn.Module):
         if self.focal_gamma:
             # The probability of the true class as it is: without weights, without smoothing.
             p_true = logits.softmax(-1).gather(-1, known.unsqueeze(-1)).squeeze(-1)
-            loss = (1 - p_true) ** self.focal_gamma * loss
+            # At p = 1 the slope of a root is infinite; short of it, nothing changes.
+            loss = (1 - p_true).clamp(min=1e-7) ** self.focal_gamma * loss
         return getattr(self, f"class_weights_{task}")[known] * loss
 
 

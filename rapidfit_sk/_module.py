@@ -40,8 +40,8 @@ class MultiheadModule(nn.Module):
         input_ids, attention_mask : Tensor of shape (n_texts, length)
             The batch.
         rows : list of Tensor, each of shape (n_rows_of_task,)
-            For each task the positions of its texts in the batch. A task without rows takes
-            part with none: its head stays in the graph, with a gradient of zero.
+            For each task the positions of its texts in the batch. The head of a task without
+            rows is not run, and gets no gradient.
 
         Returns
         -------
@@ -49,7 +49,10 @@ class MultiheadModule(nn.Module):
             One for each task.
         """
         embeddings = self.embed(input_ids, attention_mask)
-        return [head(embeddings[at]) for head, at in zip(self.heads, rows, strict=True)]
+        return [
+            head(embeddings[at]) if len(at) else embeddings.new_empty(0, head[-1].out_features)
+            for head, at in zip(self.heads, rows, strict=True)
+        ]
 
     def embed(self, input_ids, attention_mask):
         """Return the text embeddings of a batch, shape (n_texts, width)."""

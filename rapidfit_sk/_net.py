@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from skorch import NeuralNet
@@ -16,9 +18,11 @@ from ._sampling import TaskSampler
 
 
 class StopTraining(Exception):
-    """What a callback raises to end training after the current epoch.
+    """What a callback raises in its `on_epoch_end` to end training there.
 
-    skorch uses KeyboardInterrupt for this, so that a user's Ctrl-C looks like a finished fit.
+    The other callbacks still see the end of the epoch. skorch's own callbacks use
+    KeyboardInterrupt for this, so that a user's Ctrl-C looks like a finished fit; here that
+    reaches the user, unless it was skorch's `EarlyStopping` that raised it.
     """
 
 
@@ -223,7 +227,20 @@ class MultiheadNet(NeuralNet):
             weight += step["weight"]
             self.notify("on_batch_end", batch=batch, training=training, **step)
         self.history.record(f"{prefix}_batch_count", len(iterator))
-        self.history.record(f"{prefix}_loss", float(loss) / max(weight, 1e-12))
+        loss = float(loss) / max(weight, 1e-12)
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"Training diverged: {prefix}_loss is {loss} in epoch {self.epoch_ + 1}. Lower "
+                "training.learning_rate, or set training.max_grad_norm."
+            )
+        self.record_score(f"{prefix}_loss", loss, lower_is_better=True)
+
+    def record_score(self, name, score, *, lower_is_better):
+        """Record a score of the epoch and, as skorch does, whether it is the best so far."""
+        before = [epoch[name] for epoch in list(self.history)[:-1]]
+        self.history.record(name, score)
+        is_best = all(score < other if lower_is_better else score > other for other in before)
+        self.history.record(f"{name}_best", is_best)
 
     def train_step(self, batch, **fit_params):
         """Take one optimizer step over a list of batches.
@@ -234,10 +251,10 @@ class MultiheadNet(NeuralNet):
         self.optimizer_.zero_grad(set_to_none=True)
         weights = [part.weight for part in batch]
         total = max(sum(weights), 1e-12)
-        loss = sum(
+        steps = [
             self.train_step_single(part, weight / total)
             for part, weight in zip(batch, weights, strict=True)
-        )
+        ]
         self.notify(
             "on_grad_computed",
             named_parameters=self._parameters,
@@ -245,15 +262,19 @@ class MultiheadNet(NeuralNet):
             training=True,
         )
         self.optimizer_.step()
-        return {"loss": loss, "weight": total}
+        return {
+            "loss": sum(step["loss"] for step in steps),
+            "weight": total,
+            "y_pred": [step["y_pred"] for step in steps],
+        }
 
     def train_step_single(self, batch, share=1.0, **fit_params):
-        """Add the gradient of one batch, scaled by `share`; return its share of the loss."""
+        """Add the gradient of one batch, with its loss scaled by `share`."""
         with DrawsFrom(self._generator):
             logits = self.infer(batch.inputs)
         loss = self.get_loss(logits, batch.targets, training=True) * share
         loss.backward()
-        return loss.detach()
+        return {"loss": loss.detach(), "y_pred": [part.detach() for part in logits]}
 
     def validation_step(self, batch, **fit_params):
         """Compute the loss and the logits of one batch."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from ._batches import TextRows
+from ._tables import distinct_texts
 
 # Distinct texts that are tokenized at once. What is held beyond the outputs does not grow with
 # the number of texts.
@@ -14,7 +14,7 @@ CHUNK = 4096
 
 def text_rows(tokenizer, texts, tasks, n_tasks, labels=None) -> TextRows:
     """Tokenize the distinct texts of some rows and point the rows to them."""
-    codes, distinct = pd.factorize(texts)
+    codes, distinct = distinct_texts(texts)
     return TextRows(tokenizer(distinct), codes, tasks, n_tasks, labels)
 
 
@@ -75,7 +75,7 @@ def predict_probabilities(net, tokenizer, texts, tasks, n_classes) -> list[np.nd
 
 def _iter_logits(net, tokenizer, texts, tasks, n_tasks):
     """Yield row numbers and logits by task, encoding each distinct text once."""
-    codes, distinct = pd.factorize(texts)
+    codes, distinct = distinct_texts(texts)
     order = np.argsort(codes, kind="stable")
     for start in range(0, len(distinct), CHUNK):
         first, last = np.searchsorted(codes[order], [start, start + CHUNK])

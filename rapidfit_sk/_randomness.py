@@ -47,6 +47,10 @@ class DrawsFrom(TorchFunctionMode):
     draws next. A torch function mode holds for the current thread only [1]_ and sees the
     functional form of dropout, whichever module calls it. It adds a microsecond to each call.
 
+    What it does not see is a random call inside of one of torch's own composite functions, such
+    as `torch.nn.functional.multi_head_attention_forward` or a recurrent layer. The encoders of
+    transformers are not built on those.
+
     References
     ----------
     .. [1] https://docs.pytorch.org/docs/stable/notes/extending.html
@@ -61,10 +65,16 @@ class DrawsFrom(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in _REPLACED:
             return _REPLACED[func](self.generator, *args, **kwargs)
-        name = getattr(func, "__name__", "")
-        if name in _TAKE_GENERATOR and kwargs.get("generator") is None:
+        if self._wants_generator(func, args, kwargs):
             kwargs = {**kwargs, "generator": self.generator}
         return func(*args, **kwargs)
+
+    def _wants_generator(self, func, args, kwargs):
+        if getattr(func, "__name__", "") not in _TAKE_GENERATOR or kwargs.get("generator"):
+            return False
+        on_tensor = args and isinstance(args[0], torch.Tensor)
+        device = args[0].device if on_tensor else torch.device(kwargs.get("device") or "cpu")
+        return device.type == self.generator.device.type
 
 
 def dropout(generator, input, p=0.5, training=True, inplace=False):

@@ -60,8 +60,8 @@ def hold_out(texts, tasks, labels, size, rng) -> np.ndarray:
     -----
     A stratum is a class of a task, and each gets a quota (:func:`quotas`). Strata are filled
     from the rarest on, each with those of its texts that other strata can use as well: the
-    order of Sechidis et al. [1]_, on whole texts. A text that carries the last training row of
-    a class is never taken.
+    order of Sechidis et al. [1]_, on whole texts. A text is taken where that brings the quotas
+    closer, however many rows it has; one that carries the last training row of a class never.
 
     References
     ----------
@@ -78,11 +78,11 @@ def hold_out(texts, tasks, labels, size, rng) -> np.ndarray:
         for text in _useful_first(np.unique(texts[stratum == current]), strata_of, need, rng):
             if need[current] <= 0:
                 break
-            mine = strata_of[text]
-            if not taken[text] and _gain(mine, need) > 0 and (left[mine] > _count(mine)).all():
+            mine, rows = strata_of[text]
+            if not taken[text] and _helps(need[mine], rows) and (left[mine] > rows).all():
                 taken[text] = True
-                np.subtract.at(need, mine, 1)
-                np.subtract.at(left, mine, 1)
+                need[mine] -= rows
+                left[mine] -= rows
     return taken[texts]
 
 
@@ -122,23 +122,25 @@ def tasks_without(rows, tasks, n_tasks) -> np.ndarray:
 
 
 def _strata_of_texts(texts, stratum):
-    """Map each text code to the strata of its rows, one entry per row."""
+    """Map each text code to its strata, and to how many rows it has in each of them."""
     order = np.argsort(texts, kind="stable")
     codes, starts = np.unique(texts[order], return_index=True)
-    return dict(zip(codes, np.split(stratum[order], starts[1:]), strict=True))
+    parts = np.split(stratum[order], starts[1:])
+    return {
+        code: np.unique(part, return_counts=True) for code, part in zip(codes, parts, strict=True)
+    }
 
 
 def _useful_first(texts, strata_of, need, rng):
-    """Shuffle, then put first the texts that the most strata still need."""
+    """Shuffle, then put first the texts that the most strata still need.
+
+    Strata are counted, not rows: else a text that is often repeated would always be taken.
+    """
     texts = rng.permutation(texts)
-    return texts[np.argsort([-_gain(strata_of[text], need) for text in texts], kind="stable")]
+    useful = [np.sign(need[strata_of[text][0]]).sum() for text in texts]
+    return texts[np.argsort(useful, kind="stable")[::-1]]
 
 
-def _gain(strata, need) -> int:
-    """Count the strata that need the text, less those that have enough already."""
-    return int((need[strata] > 0).sum() - (need[strata] <= 0).sum())
-
-
-def _count(strata) -> np.ndarray:
-    """Return, for each row of a text, how many of the text's rows share its stratum."""
-    return (strata[:, None] == strata[None, :]).sum(axis=1)
+def _helps(need, rows) -> bool:
+    """Say whether the quotas, taken together, come closer with these rows."""
+    return np.abs(need - rows).sum() < np.abs(need).sum()

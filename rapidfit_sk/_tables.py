@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -58,7 +57,7 @@ class Table:
         return list(dict.fromkeys(self.tasks))
 
 
-def read_labeled(X, y, columns: Columns, *, single_task: str | None = None) -> Table:
+def read_labeled(X, y, columns: Columns, *, tasks: list[str] | None = None) -> Table:
     """Read rows that carry labels, in any accepted form.
 
     Parameters
@@ -69,9 +68,9 @@ def read_labeled(X, y, columns: Columns, *, single_task: str | None = None) -> T
         The labels, where X does not hold them.
     columns : Columns
         How the columns of a long frame are called.
-    single_task : str or None
-        The task that a one-dimensional y belongs to where X does not say; None to take the
-        name of y, or that of the label column.
+    tasks : list of str or None
+        The tasks of a fitted classifier. They tell which of them a one-dimensional y belongs
+        to where X does not say; None to take the name of y, or that of the label column.
 
     Returns
     -------
@@ -90,7 +89,9 @@ def read_labeled(X, y, columns: Columns, *, single_task: str | None = None) -> T
     elif isinstance(y, pd.DataFrame):
         table = _read_wide(read_texts(X, columns), y, columns)
     else:
-        table = _read_single(X, y, columns, single_task)
+        table = _read_single(X, y, columns, tasks)
+    if not len(table):
+        raise ValueError("X has no rows, so there is nothing to learn from or to score.")
     _check_rows(table, columns)
     return table
 
@@ -100,7 +101,7 @@ def read_questions(X, columns: Columns) -> Table:
     if isinstance(X, Mapping):
         table = _read_mapping(X, None, columns, with_labels=False)
     else:
-        texts, tasks = (column_values(X[_known(X, name)]) for name in columns[:2])
+        texts, tasks = (_column(X, name) for name in columns[:2])
         table = _table(texts, tasks, None)
     _check_rows(table, columns)
     return table
@@ -121,9 +122,12 @@ def read_texts(X, columns: Columns) -> np.ndarray:
     """
     if isinstance(X, str):
         raise TypeError(f"X is one string, {_short(X)}. Give a list of texts: [{_short(X)}].")
+    if isinstance(X, Mapping):
+        raise TypeError("X is a dict of tasks. Give texts alone, or leave `task` out.")
     if isinstance(X, pd.DataFrame):
-        X = X.iloc[:, 0] if X.shape[1] == 1 else X[_known(X, columns.text)]
-    texts = column_values(X, name="X")
+        texts = column_values(X.iloc[:, 0]) if X.shape[1] == 1 else _column(X, columns.text)
+    else:
+        texts = column_values(X, name="X")
     _check_texts(texts, columns.text, lambda i: f"row {i}")
     return texts
 
@@ -136,7 +140,8 @@ def column_values(values, name="y") -> np.ndarray:
     if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
         raise TypeError(f"{name} must be a list, an array or a Series, got {_short(values)}.")
     if isinstance(values, pd.Series) and isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(values.cat.categories.dtype)
+        # A missing value fits into few types but object.
+        values = values.astype(object if values.hasnans else values.cat.categories.dtype)
     array = values if isinstance(values, list | tuple) else np.asarray(values)
     if isinstance(array, np.ndarray) and array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -147,6 +152,28 @@ def column_values(values, name="y") -> np.ndarray:
     for i, value in enumerate(array):
         result[i] = value
     return result
+
+
+def distinct_texts(texts) -> tuple[np.ndarray, list[str]]:
+    """Give texts numbers, in order of first appearance.
+
+    With a dict, since pandas 2 takes two strings for the same where they agree up to a NUL.
+
+    Parameters
+    ----------
+    texts : ndarray of object, shape (n_texts,)
+        Strings.
+
+    Returns
+    -------
+    codes : ndarray of int64, shape (n_texts,)
+        The number of each text.
+    distinct : list of str
+        The text of each number.
+    """
+    numbers = {}
+    codes = [numbers.setdefault(text, len(numbers)) for text in texts]
+    return np.array(codes, dtype=np.int64), list(numbers)
 
 
 # --------------------------------------------------------------------------------------------
@@ -180,7 +207,7 @@ def _item(item, key, task, row):
 
 def _read_long(X, y, columns) -> Table:
     if y is None:
-        labels = column_values(X[_known(X, columns.label, "or pass the labels as y")])
+        labels = _column(X, columns.label, "or pass the labels as y")
     elif isinstance(y, pd.DataFrame) and y.shape[1] != 1:
         raise ValueError(
             f"X has a {columns.task!r} column, so y must hold one label for each row; "
@@ -188,13 +215,16 @@ def _read_long(X, y, columns) -> Table:
         )
     else:
         labels = column_values(y.iloc[:, 0] if isinstance(y, pd.DataFrame) else y)
-    texts, tasks = (column_values(X[_known(X, name)]) for name in columns[:2])
+    texts, tasks = (_column(X, name) for name in columns[:2])
     return _table(texts, tasks, labels)
 
 
 def _read_wide(texts, y, columns) -> Table:
     """Read one column per task; a missing label means that the row has no say in that task."""
     _check_lengths(len(texts), len(y))
+    if not y.columns.is_unique:
+        twice = y.columns[y.columns.duplicated()][0]
+        raise ValueError(f"y has two columns named {twice!r}. Give one column per task.")
     parts = []
     for i, task in enumerate(y.columns):
         column = y.iloc[:, i]
@@ -207,10 +237,10 @@ def _read_wide(texts, y, columns) -> Table:
     return Table(*(np.concatenate(arrays) for arrays in zip(*map(_arrays, parts), strict=True)))
 
 
-def _read_single(X, y, columns, single_task) -> Table:
+def _read_single(X, y, columns, tasks) -> Table:
     if y is None:
         if isinstance(X, pd.DataFrame):
-            _known(X, columns.task)
+            _column(X, columns.task)
         read_texts(X, columns)
         raise ValueError(
             f"y is missing. Give the labels as y, or X as a frame with the columns "
@@ -218,9 +248,20 @@ def _read_single(X, y, columns, single_task) -> Table:
         )
     texts = read_texts(X, columns)
     labels = column_values(y)
+    return _table(texts, _repeat(_name_of_task(y, columns, tasks), len(texts)), labels)
+
+
+def _name_of_task(y, columns, tasks) -> str:
+    """Say which task a one-dimensional y belongs to."""
     name = getattr(y, "name", None)
-    task = single_task or (name if isinstance(name, str) and name else columns.label)
-    return _table(texts, _repeat(task, len(texts)), labels)
+    if tasks is None:
+        return name if isinstance(name, str) and name else columns.label
+    if len(tasks) == 1 or name in tasks:
+        return name if name in tasks else tasks[0]
+    raise ValueError(
+        "y has one dimension, but there are several tasks. Give a frame with one column per "
+        "task, name the Series y after its task, or score classifier[task]."
+    )
 
 
 def _table(texts, tasks, labels, rows=None, positions=None) -> Table:
@@ -245,7 +286,10 @@ def _repeat(value, n) -> np.ndarray:
 # The checks
 
 
-def _known(X, name, alternative=None) -> str:
+def _column(X, name, alternative=None) -> np.ndarray:
+    """Return the values of one column of a frame."""
+    if (X.columns == name).sum() > 1:
+        raise ValueError(f"X has two columns named {name!r}. Rename or drop one of them.")
     if name not in X.columns:
         given = ", ".join(repr(column) for column in X.columns)
         hint = suggestion(name, [c for c in X.columns if isinstance(c, str)])
@@ -254,7 +298,7 @@ def _known(X, name, alternative=None) -> str:
             f"X has no column {name!r} (it has {given}).{hint} Rename a column, "
             f"or say which one it is when the classifier is made{also}."
         )
-    return name
+    return column_values(X[name])
 
 
 def _check_lengths(n_texts, n_labels):
@@ -269,8 +313,6 @@ def _check_tasks_have_rows(names, parts):
 
 
 def _check_rows(table: Table, columns: Columns):
-    if not len(table):
-        raise ValueError("X has no rows. Give at least two labeled rows for each task.")
     _check_tasks(table, columns.task)
     _check_texts(table.texts, columns.text, table.place)
     if table.labels is not None:
@@ -289,7 +331,7 @@ def _check_tasks(table, column):
 
 
 def _check_texts(texts, column, place):
-    bad = _first(texts, lambda text: not isinstance(text, str))
+    bad = _first(texts, _is_bad_text)
     if bad is None:
         return
     if _is_missing(texts[bad]):
@@ -297,10 +339,25 @@ def _check_texts(texts, column, place):
             f"Column {column!r}, {place(bad)}: the text is missing ({texts[bad]!r}). "
             "Drop the row or fill in a text."
         )
+    if isinstance(texts[bad], str):
+        raise ValueError(
+            f"Column {column!r}, {place(bad)}: the text is not valid Unicode "
+            f"({_short(texts[bad])}); it holds half of a surrogate pair."
+        )
     raise TypeError(
         f"Column {column!r}, {place(bad)}: a text must be a string, "
         f"got {_short(texts[bad])} ({type(texts[bad]).__name__})."
     )
+
+
+def _is_bad_text(text) -> bool:
+    if not isinstance(text, str):
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _check_labels(table, column):
@@ -310,27 +367,12 @@ def _check_labels(table, column):
             f"Column {column!r}, {table.place(bad)}: the label is missing "
             f"({table.labels[bad]!r}). Drop the row; a task need not label every text."
         )
-    allowed = (str, bool, int, float, np.generic)
+    allowed = (str, bool, int, float, np.bool_, np.integer, np.floating)
     bad = _first(table.labels, lambda label: not isinstance(label, allowed))
     if bad is not None:
         raise TypeError(
             f"Column {column!r}, {table.place(bad)}: a label must be a string or a number, "
             f"got {_short(table.labels[bad])} ({type(table.labels[bad]).__name__})."
-        )
-
-
-def warn_of_contradictions(table: Table):
-    """Say how many rows repeat a (text, task) pair with another label, if any."""
-    frame = pd.DataFrame({"text": table.texts, "task": table.tasks})
-    frame["label"] = [str(label) for label in table.labels]
-    n_labels = frame.groupby(["text", "task"], sort=False)["label"].transform("nunique")
-    bad = np.flatnonzero(n_labels.to_numpy() > 1)
-    if bad.size:
-        warnings.warn(
-            f"{bad.size} rows have the same text and task as another row but a different "
-            f"label; the first is {table.place(bad[0])}. All of them are kept.",
-            UserWarning,
-            stacklevel=3,
         )
 
 

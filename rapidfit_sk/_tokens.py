@@ -58,8 +58,11 @@ class TextTokenizer:
             return_attention_mask=False,
             return_token_type_ids=False,
         )["input_ids"]
+        # Some tokenizers have no padding token; what stands there is masked anyway.
+        padding = self.tokenizer.pad_token_id or 0
+        # Without special tokens an empty text would have no token at all to read.
+        lists = [ids or [padding] for ids in lists]
         starts = np.zeros(len(lists) + 1, dtype=np.int64)
         np.cumsum([len(ids) for ids in lists], out=starts[1:])
         flat = np.fromiter((i for ids in lists for i in ids), np.int32, count=starts[-1])
-        # Some tokenizers have no padding token; what stands there is masked anyway.
-        return TokenIds(flat, starts, self.tokenizer.pad_token_id or 0)
+        return TokenIds(flat, starts, padding)

@@ -5,10 +5,16 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import clone
-from skorch.callbacks import Callback, GradientNormClipping
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    EpochScoring,
+    GradientNormClipping,
+    LRScheduler,
+    PassthroughScoring,
+)
 from skorch.helper import predefined_split
 
 from ._encoders import load_tokenizer, longest_input
@@ -17,6 +23,7 @@ from ._losses import inverse_frequency
 from ._net import MultiheadNet
 from ._prediction import text_rows
 from ._splits import Split, split_rows, tasks_without
+from ._tables import distinct_texts
 from ._tokens import TextTokenizer
 from ._validation import InvalidParameterError, suggestion
 from .callbacks import (
@@ -34,9 +41,8 @@ from .callbacks import (
 
 def split_for_training(rows: CodedRows, training, seed, validation) -> Split:
     """Split rows as `training` says; with `validation` rows at hand, hold none out for that."""
-    texts, _ = pd.factorize(rows.texts)
     return split_rows(
-        texts,
+        distinct_texts(rows.texts)[0],
         rows.tasks,
         rows.labels,
         test_size=training.test_size,
@@ -48,7 +54,8 @@ def split_for_training(rows: CodedRows, training, seed, validation) -> Split:
 def warn_of_small_tasks(config, split: Split, rows: CodedRows, classes: dict, validation):
     """Say in one warning what could not be held out, and what follows from it."""
     sizes = {"test": config.training.test_size}
-    if validation is None or len(split.val):
+    given = validation is not None and not len(split.val)
+    if not given:
         sizes["val"] = config.training.val_size
     notes = []
     small = set()
@@ -58,10 +65,13 @@ def warn_of_small_tasks(config, split: Split, rows: CodedRows, classes: dict, va
         small.update(without)
         if len(without):
             names = ", ".join(repr(list(classes)[code]) for code in without)
-            notes.append(
-                f"Too few rows for {part}_size={size}: all rows of {names} stay in the training "
-                "data."
-            )
+            notes.append(f"Too few rows for {part}_size={size}: no rows of {names} are held out.")
+    shared = set(rows.texts) & set(validation.texts) if given else ()
+    if shared:
+        notes.append(
+            f"{len(shared)} validation texts stand in X too, so that validation scores are better "
+            "than they should be."
+        )
     if any(sizes.values()):
         notes += _notes_on_single_rows(rows, classes, small)
     if validation is None:
@@ -98,7 +108,7 @@ def check_task_weights(task_weights, tasks):
             known = ", ".join(repr(name) for name in tasks)
             raise ValueError(
                 f"The 'task_weights' parameter of LossConfig names {task!r}, which the data does "
-                f"not have.{suggestion(task, tasks)} Its tasks are: {known}."
+                f"not have.{suggestion(task, tasks)} The tasks are: {known}."
             )
 
 
@@ -113,13 +123,13 @@ def find_device(device) -> str:
     return str(device)
 
 
-def make_net(config, classes: dict, train: CodedRows, seeds, device) -> MultiheadNet:
+def make_net(config, classes: dict, train: CodedRows, seeds, device, verbose) -> MultiheadNet:
     """Translate a configuration into the parameters of the net."""
     training, loss = config.training, config.loss
     tasks = list(classes)
     n_classes = [len(classes[task]) for task in tasks]
     return MultiheadNet(
-        module__model_name=training.model_name,
+        module__model_name=str(training.model_name),
         module__n_classes=n_classes,
         module__head=config.head.get_params(),
         module__pooling=config.pooling,
@@ -135,6 +145,7 @@ def make_net(config, classes: dict, train: CodedRows, seeds, device) -> Multihea
         max_epochs=config.encoder.freeze_epochs + training.epochs,
         seeds=tuple(seeds),
         device=device,
+        verbose=int(verbose),
     )
 
 
@@ -143,6 +154,20 @@ def _class_weights(loss, train, n_classes):
         return [np.ones(n) for n in n_classes]
     labels = [train.labels[train.tasks == task] for task in range(len(n_classes))]
     return list(map(inverse_frequency, labels, n_classes))
+
+
+# Callbacks of skorch that cannot work here, and what to do instead.
+_ONE_OUTPUT = (
+    "it scores the one output of a net, and this one has an output per task. The scores of each "
+    "task are in net_.history already; for others write a skorch Callback with on_epoch_end."
+)
+_REFUSED = {
+    EpochScoring: _ONE_OUTPUT,
+    BatchScoring: _ONE_OUTPUT,
+    PassthroughScoring: _ONE_OUTPUT,
+    LRScheduler: "WarmupCosine sets the learning rates at each step. Tune training.warmup_ratio, "
+    "training.learning_rate and encoder.lr_multiplier.",
+}
 
 
 def copied_callbacks(callbacks) -> list:
@@ -155,6 +180,12 @@ def copied_callbacks(callbacks) -> list:
                 "The 'callbacks' parameter of MultiheadClassifier must be a list of skorch "
                 f"callbacks or (name, callback) pairs. Got {given!r} in it instead."
             )
+        for kind, reason in _REFUSED.items():
+            if isinstance(callback, kind):
+                raise InvalidParameterError(
+                    f"The 'callbacks' parameter of MultiheadClassifier cannot hold a "
+                    f"{type(callback).__name__}: {reason}"
+                )
         copies.append(clone(given, safe=False))
     return copies
 
@@ -170,11 +201,14 @@ def make_callbacks(config, tasks, validation, extra, verbose) -> list:
     if training.max_grad_norm is not None:
         callbacks.append(("gradient_clipping", GradientNormClipping(training.max_grad_norm)))
     if validation is not None:
-        stopping = EarlyStopping(**config.eval.get_params(), first_epoch=encoder.freeze_epochs)
-        callbacks += [("task_scores", TaskScores(tasks)), ("early_stopping", stopping)]
+        callbacks.append(("task_scores", TaskScores(tasks)))
     callbacks += extra
     if verbose:
         callbacks.append(("progress", TrainingProgress()))
+    if validation is not None:
+        # Last, so that it sees what the user's callbacks have unfrozen.
+        stopping = EarlyStopping(**config.eval.get_params(), first_epoch=encoder.freeze_epochs)
+        callbacks.append(("early_stopping", stopping))
     return callbacks
 
 
@@ -199,7 +233,7 @@ def train_net(net, training, train: CodedRows, validation: CodedRows | None) -> 
 
 
 def _make_tokenizer(training, encoder):
-    tokenizer = load_tokenizer(training.model_name)
+    tokenizer = load_tokenizer(str(training.model_name))
     longest = longest_input(encoder, tokenizer)
     if training.max_length > longest:
         raise InvalidParameterError(

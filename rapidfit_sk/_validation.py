@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 
 class InvalidParameterError(ValueError, TypeError):
     """A parameter has a value outside what it allows.
@@ -33,15 +35,19 @@ class Constraint:
 
 def _is_number(value, kind) -> bool:
     # A bool is an int to Python, but `epochs=True` is always a slip.
-    return isinstance(value, kind) and not isinstance(value, bool)
+    return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
 
 
-def integer(at_least: int) -> Constraint:
-    """Accept an int of `at_least` or more."""
-    return Constraint(
-        f"an int in the range [{at_least}, inf)",
-        lambda value: _is_number(value, Integral) and value >= at_least,
-    )
+def integer(at_least: int, at_most: int | None = None) -> Constraint:
+    """Accept an int of `at_least` or more, and `at_most` or less."""
+    high = "inf)" if at_most is None else f"{at_most}]"
+
+    def accepts(value):
+        if not _is_number(value, Integral):
+            return False
+        return value >= at_least and (at_most is None or value <= at_most)
+
+    return Constraint(f"an int in the range [{at_least}, {high}", accepts)
 
 
 def real(low: float, high: float = float("inf"), closed: str = "both") -> Constraint:
@@ -61,8 +67,8 @@ def real(low: float, high: float = float("inf"), closed: str = "both") -> Constr
 
 
 def boolean() -> Constraint:
-    """Accept True and False only."""
-    return Constraint("a bool", lambda value: isinstance(value, bool))
+    """Accept True and False, Python's or numpy's."""
+    return Constraint("a bool", lambda value: isinstance(value, bool | np.bool_))
 
 
 def text() -> Constraint:
@@ -119,6 +125,13 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" where a known name is close, else the empty string."""
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def unknown_task(task, known: Iterable[str]) -> str:
+    """Return the sentence that says that a task was not seen in fit."""
+    known = list(known)
+    names = ", ".join(repr(name) for name in known)
+    return f"Task {task!r} was not seen in fit.{suggestion(task, known)} The tasks are: {names}."
 
 
 def check_names(owner: str, given: Iterable[str], known: Iterable[str], error=ValueError) -> None:

@@ -110,4 +110,4 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         """Say whether the parent is fitted and knows the task."""
-        return hasattr(self.estimator, "net_") and self.task in self.estimator.tasks_
+        return self.estimator.__sklearn_is_fitted__() and self.task in self.estimator

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from os import PathLike
 from typing import ClassVar
 
 from sklearn.base import BaseEstimator
@@ -105,8 +107,9 @@ class TrainingConfig(ParameterGroup):
 
     Parameters
     ----------
-    model_name : str, default="sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
-        The encoder: a folder, or a name on the Hugging Face hub. See
+    model_name : str or path-like, default="sentence-transformers/paraphrase-multilingual-..."
+        The encoder: a folder, or a name on the Hugging Face hub. The default is
+        ``"sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"``. See
         :func:`rapidfit_sk.find_encoder` for the places that are searched.
     max_length : int, default=128
         Tokens of a text that are read, special tokens included; the rest is cut off.
@@ -130,9 +133,9 @@ class TrainingConfig(ParameterGroup):
     max_grad_norm : float or None, default=1.0
         Largest norm of the accumulated gradient; a larger one is scaled down. None for no limit.
     test_size : float, default=0.1
-        Share of the texts, in [0, 1), held out for `test_scores_`.
+        Share of the rows of each task, in [0, 1), held out for `test_scores_`.
     val_size : float, default=0.1
-        Share of the remaining texts, in [0, 1), that choose the best epoch.
+        Share of the remaining rows, in [0, 1), that choose the best epoch.
 
     See Also
     --------
@@ -146,7 +149,7 @@ class TrainingConfig(ParameterGroup):
     """
 
     _constraints: ClassVar[dict[str, Constraint]] = {
-        "model_name": text(),
+        "model_name": text() | instance_of(PathLike),
         "max_length": integer(2),
         "batch_size": integer(1),
         "epochs": integer(0),
@@ -344,7 +347,8 @@ class EvalConfig(ParameterGroup):
         Epochs without improvement after which training stops. Epochs in which only the heads
         train are not counted.
     min_delta : float, default=0.001
-        How much better the metric must be to count as an improvement.
+        How much better the metric must become to count as an improvement. The best weights are
+        those of the best epoch, by however little.
 
     See Also
     --------
@@ -496,7 +500,7 @@ class MultiheadConfig(ParameterGroup):
         values = self.get_params(deep=False)
         for name, group in self._groups.items():
             values[name] = (values[name] or group()).get_params(deep=False)
-        return values
+        return copy.deepcopy(values)
 
 
 def _check_mapping(name, values):

@@ -20,8 +20,11 @@ from rapidfit_sk import (
     MultiheadConfig,
     TrainingConfig,
 )
+from rapidfit_sk._training import find_device
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
 
+TASKS = ["sentiment", "intent", "emotion"]
+LONG = pd.DataFrame({"text": ["a"], "task": ["intent"], "label": ["ask"]})
 TEXTS = ["Do you ship to Norway?", "It broke again!", "Two tickets, please."]
 
 
@@ -36,12 +39,8 @@ def wide(messages):
     return frame[["sentiment", "intent", "emotion"]].reset_index()
 
 
-def test_forms_train_alike(make_classifier, messages, wide):
-    """Long, (X, y) and the dict of the guide hold the same rows and give the same scores."""
-    guide = {
-        task: rows[["text", "label"]].to_dict("records")
-        for task, rows in messages.groupby("task", sort=False)
-    }
+def test_forms_train_alike(make_classifier, messages):
+    """A long frame and (X, y) train alike, whatever the index, and whatever y stands beside."""
     shuffled_index = messages.set_index(np.arange(len(messages))[::-1] // 3)
     fits = [
         make_classifier().fit(messages),
@@ -52,16 +51,21 @@ def test_forms_train_alike(make_classifier, messages, wide):
     first = fits[0].predict_all(TEXTS)
     for classifier in fits[1:]:
         pd.testing.assert_frame_equal(classifier.predict_all(TEXTS), first)
-    for classifier in (
-        make_classifier().train(guide),
-        make_classifier().fit(wide["text"], wide.drop(columns="text")),
-    ):
-        assert classifier.tasks_ == ["sentiment", "intent", "emotion"]
-        n_rows = sum(len(p) for p in (classifier.train_indices_, classifier.val_indices_))
-        assert n_rows > 0
-        assert {t: c.tolist() for t, c in classifier.classes_.items()} == {
-            t: c.tolist() for t, c in fits[0].classes_.items()
-        }
+
+
+def test_forms_in_another_order_train_alike(make_classifier, messages, wide):
+    """The dict of the guide trains as the same rows in long form, in the order of the dict."""
+    by_task = messages.sort_values("task", key=lambda t: t.map(TASKS.index), kind="stable")
+    guide = {
+        task: rows[["text", "label"]].to_dict("records")
+        for task, rows in by_task.groupby("task", sort=False)
+    }
+    expected = make_classifier().fit(by_task).predict_all(TEXTS)
+    pd.testing.assert_frame_equal(make_classifier().train(guide).predict_all(TEXTS), expected)
+    long = wide.melt("text", var_name="task", value_name="label").dropna()
+    expected = make_classifier().fit(long).predict_all(TEXTS)
+    frame = make_classifier().fit(wide["text"], wide.drop(columns="text"))
+    pd.testing.assert_frame_equal(frame.predict_all(TEXTS), expected)
 
 
 def test_custom_column_names(make_classifier, messages):
@@ -74,7 +78,9 @@ def test_custom_column_names(make_classifier, messages):
         classifier.predict(messages.rename(columns={"task": "what"}))
 
 
-@pytest.mark.parametrize("name", ["type", "keys", "v1.2", "a/b", "with space", "日本", "items"])
+@pytest.mark.parametrize(
+    "name", ["type", "keys", "v1.2", "a/b", "with space", "日本", "items", "self"]
+)
 def test_task_names(make_classifier, name):
     """Any non-empty string is a task, also one that Python or torch uses for itself."""
     data = {name: [{"text": f"text {i}", "label": i % 2} for i in range(8)]}
@@ -82,6 +88,8 @@ def test_task_names(make_classifier, name):
     assert classifier.tasks_ == [name]
     assert classifier[name].predict(["text"]).shape == (1,)
     assert classifier.named_estimators_[name].classes_.tolist() == [0, 1]
+    assert name in classifier
+    assert "nothing" not in classifier
 
 
 def test_label_types_come_back(make_classifier):
@@ -148,10 +156,10 @@ def test_the_smallest_data(make_classifier):
         ],
     }
     with pytest.warns(UserWarning, match="Too few rows") as record:
-        classifier = make_classifier().fit(data)
+        classifier = make_classifier().train(data)
     assert len(record) == 1
     message = str(record[0].message)
-    assert "test_size=0.1: all rows of 'sentiment', 'intent' stay in the training" in message
+    assert "test_size=0.1: no rows of 'sentiment', 'intent' are held out" in message
     assert "no validation rows" in message
     assert record[0].filename == __file__
     assert classifier.predict(["Great product!"], task="sentiment")[0] in ("positive", "negative")
@@ -204,6 +212,17 @@ def test_validation_may_hold_unknown_labels(make_classifier, messages):
     assert np.isfinite(classifier.net_.history[-1, "valid_loss"])
     with pytest.raises(ValueError, match="Task 'other'"):
         make_classifier().fit(train, X_val=val.assign(task="other"))
+
+
+def test_validation_is_given_whole(make_classifier, messages):
+    """Labels without texts are refused, and validation texts that also train are counted."""
+    with pytest.raises(ValueError, match="y_val was given without X_val"):
+        make_classifier().fit(messages, y_val=messages["label"])
+    with pytest.warns(UserWarning, match="^20 validation texts stand in X too") as record:
+        make_classifier().fit(
+            messages, X_val=messages[messages["text"].isin(messages["text"].unique()[:20])]
+        )
+    assert len(record) == 1
 
 
 def test_splits_part_no_text(fitted, messages):
@@ -303,6 +322,8 @@ def test_no_texts(fitted):
     assert fitted.predict([]).shape == (0, 3)
     assert fitted.predict_proba([], task="intent").shape == (0, 4)
     assert fitted.predict_all([]).shape == (0, 3)
+    assert fitted.predict(LONG.iloc[:0]).shape == (0,)
+    assert fitted.predict_proba(LONG.iloc[:0])["intent"].shape == (0, 4)
 
 
 def test_score_forms(fitted, messages, wide):
@@ -339,14 +360,17 @@ def test_unknown_label_counts_as_wrong(fitted, messages):
         (
             lambda c: c.predict(pd.DataFrame({"text": ["a"], "task": ["x"]})),
             ValueError,
-            r"Task 'x' \(row 0\) was not seen",
+            "Row 0: Task 'x' was not seen",
         ),
         (
             lambda c: c.score(pd.DataFrame({"text": ["a"], "task": ["x"], "label": [1]})),
             ValueError,
             "Task 'x'",
         ),
-        (lambda c: c.score(["a"], [1]), ValueError, "Task 'label'"),
+        (lambda c: c.score(["a"], [1]), ValueError, "y has one dimension, but there are several"),
+        (lambda c: c.predict({"intent": []}, task="intent"), TypeError, "X is a dict of tasks"),
+        (lambda c: c.predict(["a"], task=["intent"]), TypeError, "a string, got \\['intent'\\]"),
+        (lambda c: c.score(LONG.iloc[:0]), ValueError, "no rows, so there is nothing"),
     ],
 )
 def test_bad_questions(fitted, call, error, message):
@@ -387,6 +411,22 @@ def test_refit_starts_clean(make_classifier, messages):
     assert classifier.tasks_ == list(classifier.classes_) == ["other"]
     fresh = make_classifier().fit(rows)
     assert (classifier.predict_proba(TEXTS) == fresh.predict_proba(TEXTS)).all()
+
+
+def test_interrupted_refit_leaves_the_first_fit(make_classifier, messages, monkeypatch):
+    """A fit that is interrupted while it scores leaves what was learned before, whole."""
+    classifier = make_classifier().fit(messages)
+    before = classifier.predict_proba(TEXTS)
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rapidfit_sk._classifier._score_rows", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        classifier.fit(messages[messages["task"] == "intent"].assign(task="other"))
+    assert classifier.tasks_ == list(classifier.test_scores_) == TASKS
+    for task, p in classifier.predict_proba(TEXTS).items():
+        assert np.array_equal(p, before[task])
 
 
 def test_clone_is_unfitted(fitted):
@@ -469,20 +509,13 @@ def test_unknown_task_in_weights(make_classifier, messages):
         make_classifier(loss=LossConfig(task_weights={"intend": 2.0})).fit(messages)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_cuda(make_classifier, messages):
-    """device="auto" finds a GPU, and what was trained there loads on a CPU."""
-    classifier = make_classifier().fit(messages)
-    assert next(classifier.net_.module_.parameters()).device.type == "cuda"
-
-
-def test_device_is_passed_on(make_classifier, messages):
-    """The device is that of the parameters; one that is not there is torch's error."""
-    classifier = make_classifier(device="cpu").fit(messages)
+def test_device(make_classifier, messages, monkeypatch):
+    """The device is passed on to the net; "auto" is a GPU where there is one."""
+    classifier = make_classifier(device=torch.device("cpu")).fit(messages)
     assert classifier.net_.device == "cpu"
-    if not torch.cuda.is_available():
-        with pytest.raises((RuntimeError, AssertionError), match=r"(?i)cuda"):
-            make_classifier(device="cuda").fit(messages)
+    for there, device in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert find_device("auto") == device
 
 
 # --------------------------------------------------------------------------------------------

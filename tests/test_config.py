@@ -1,7 +1,9 @@
 """Parameters: names, ranges, nesting, and plain dicts."""
 
 import inspect
+from pathlib import Path
 
+import numpy as np
 import pytest
 from sklearn.base import clone
 
@@ -73,6 +75,7 @@ def test_values_are_checked_in_fit(group, name, value, message):
         ({"config__head": EvalConfig()}, "an instance of HeadConfig or None"),
         ({"config__pooling": "sum"}, "a str among {'mean', 'cls', 'max'}"),
         ({"text_column": ""}, "'text_column' parameter of MultiheadClassifier"),
+        ({"random_state": 2**32}, r"an int in the range \[0, 4294967295\]"),
         ({"random_state": "0"}, "'random_state' parameter of MultiheadClassifier"),
         ({"callbacks": "log"}, "'callbacks' parameter of MultiheadClassifier"),
         ({"callbacks": [object()]}, "a list of skorch callbacks"),
@@ -143,6 +146,22 @@ def test_dict_round_trip():
     assert MultiheadConfig.from_dict(changed.to_dict()).to_dict() == changed.to_dict()
     assert MultiheadConfig.from_dict({}).to_dict() == values
     assert MultiheadConfig.from_dict({"head": None}).head is None
+
+
+def test_to_dict_is_a_copy():
+    """Changing the dict does not change the configuration."""
+    config = MultiheadConfig(loss=LossConfig(task_weights={"a": 2.0}))
+    config.to_dict()["loss"]["task_weights"]["a"] = 9
+    assert config.loss.task_weights == {"a": 2.0}
+
+
+def test_values_of_a_grid_are_accepted():
+    """numpy's bools and numbers and paths count as what they are."""
+    MultiheadConfig(
+        training=TrainingConfig(model_name=Path("folder"), epochs=np.int64(3)),
+        head=HeadConfig(dropout=np.float32(0.5)),
+        loss=LossConfig(use_focal_loss=np.bool_(True)),
+    )._filled()
 
 
 @pytest.mark.parametrize("values", [[("epochs", 1)], {"training": 3}, None])

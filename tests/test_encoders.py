@@ -132,6 +132,13 @@ def test_longest_input_is_readable(architecture):
     assert output.last_hidden_state.shape == (1, longest, 32)
 
 
+def test_no_limit_is_no_limit(encoder_name):
+    """An encoder that says -1, as XLNet does, is limited by its tokenizer alone."""
+    encoder, tokenizer = load_encoder(encoder_name), load_tokenizer(encoder_name)
+    encoder.config.max_position_embeddings = -1
+    assert longest_input(encoder, tokenizer) == 256
+
+
 def test_loading_is_silent(capfd):
     """No bars, no reports."""
     load_encoder(tiny_encoder())

@@ -65,6 +65,15 @@ def test_bundled_encoder_beats_tfidf(messages):
     assert sum(gains) / 3 > 0.1
 
 
+def test_ci_runs_the_commands_of_the_readme():
+    """The two commands of the README stand in the CI script, to the letter."""
+    readme = (ROOT / "README.md").read_text()
+    commands = re.findall(r"^python -m pip .* && python .*$", readme.split("## Use")[0], re.M)
+    assert len(commands) == 2
+    script = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert all(command in script for command in commands)
+
+
 def test_readme_code_runs(capsys):
     """The Python code of the README runs as it stands, line by line."""
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)

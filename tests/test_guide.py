@@ -130,11 +130,12 @@ def test_configurations_train(some, name):
 
 
 @pytest.mark.parametrize("name", QUICK_REFERENCE)
-def test_quick_reference(name):
-    """Each entry of the table is a parameter that takes the value."""
-    config = MultiheadConfig().set_params(**{name: QUICK_REFERENCE[name]})
-    assert config.get_params()[name] == QUICK_REFERENCE[name]
-    config._filled()
+def test_quick_reference(some, name):
+    """Each entry of the table trains, with all else at its default."""
+    classifier = MultiheadClassifier(random_state=0)
+    classifier.set_params(**{f"config__{name}": QUICK_REFERENCE[name]}).train(some)
+    assert classifier.config.get_params()[name] == QUICK_REFERENCE[name]
+    assert set(classifier.test_scores_) == {"sentiment", "intent", "emotion"}
 
 
 def test_use_case_7_rates():
@@ -144,7 +145,7 @@ def test_use_case_7_rates():
 
     config = USE_CASES["7 maximum accuracy"]._filled()
     rows = CodedRows(np.array(["a", "b"], dtype=object), np.zeros(2, int), np.arange(2))
-    net = make_net(config, {"t": np.array(["x", "y"])}, rows, [0, 0, 0], "cpu")
+    net = make_net(config, {"t": np.array(["x", "y"])}, rows, [0, 0, 0], "cpu", 0)
     assert (net.lr, net.head_lr) == (1e-5, pytest.approx(2e-4))
 
 
@@ -197,7 +198,7 @@ CHANGES = {
     "loss__task_weights": ({"intent": 5.0}, {}),
     "eval__metric": ("loss", {}),
     "eval__patience": (1, {"config__training__epochs": 8}),
-    "eval__min_delta": (0.9, {}),
+    "eval__min_delta": (0.9, {"config__eval__patience": 1, "config__eval__metric": "loss"}),
     "pooling": ("max", {}),
     "task_sampling": ("equal", {}),
 }

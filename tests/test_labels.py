@@ -4,7 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rapidfit_sk._labels import encode_labels, encode_table, learn_classes
+from rapidfit_sk._labels import (
+    encode_labels,
+    encode_table,
+    learn_classes,
+    warn_of_contradictions,
+)
 from rapidfit_sk._tables import Columns, read_labeled
 
 COLUMNS = Columns("text", "task", "label")
@@ -57,7 +62,7 @@ def test_unknown_label_and_task():
     """A label that is not known gets the code -1; a task that is not known is refused."""
     classes = {"t": np.array(["a", "b"], dtype=object)}
     assert encode_table(table_of(t=["a", "z"]), ["t"], classes).labels.tolist() == [0, -1]
-    with pytest.raises(ValueError, match=r"Task 'u' \(row 0\) was not seen in fit.*are: 't'"):
+    with pytest.raises(ValueError, match=r"Row 0: Task 'u' was not seen in fit.*are: 't'"):
         encode_table(table_of(u=["a", "b"]), ["t"], classes)
 
 
@@ -67,7 +72,34 @@ def test_one_class_only():
         learn_classes(table_of(mood=["good", "good"]))
 
 
-def test_mixed_types_are_refused():
-    """Strings and numbers in one task are refused by name."""
-    with pytest.raises(TypeError, match="Task 'mood' mixes strings and numbers.*'good' and 1"):
-        learn_classes(table_of(mood=["good", 1]))
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["good", 1], "mixes strings and numbers as labels \\('good' and 1\\)"),
+        ([2, True, 2], "mixes numbers and bools as labels \\(2 and True\\)"),
+    ],
+)
+def test_mixed_types_are_refused(labels, message):
+    """Strings, numbers and bools do not mix in one task."""
+    with pytest.raises(TypeError, match=f"Task 'mood' {message}"):
+        learn_classes(table_of(mood=labels))
+
+
+def test_single_precision_is_compared_as_such():
+    """0.1 finds the class that was 0.1 in single precision; a string is just unknown."""
+    classes = np.array([0.1, 0.2], dtype=np.float32)
+    labels = np.array([0.1, np.float32(0.2), "0.1"], dtype=object)
+    assert encode_labels(labels, classes).tolist() == [0, 1, -1]
+
+
+def contradicting(labels):
+    frame = pd.DataFrame({"text": ["a", "a", "b", "b", "c"], "task": "t"})
+    table = read_labeled(frame, np.array(labels, dtype=object), COLUMNS)
+    return table, encode_table(table, ["t"], learn_classes(table))
+
+
+def test_contradictions_are_counted():
+    """Rows with the same text and task but another label are counted; repeats are not."""
+    with pytest.warns(UserWarning, match=r"^2 rows .* the first is row 0 \(task 't'\)"):
+        warn_of_contradictions(*contradicting(["x", "y", "x", "x", "y"]))
+    warn_of_contradictions(*contradicting([1, 1.0, 2, 2, 1]))

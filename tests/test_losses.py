@@ -90,6 +90,15 @@ def test_smoothing_keeps_the_better_answer_of_a_large_class():
     assert best == pytest.approx(0.95, abs=0.01)
 
 
+@pytest.mark.parametrize("gamma", [0.3, 0.5, 1.0, 2.0])
+def test_focal_gradient_is_finite_for_a_sure_answer(gamma):
+    """Where p is 1 to the last bit, gradients stay finite for any gamma."""
+    logits = torch.tensor([[60.0, 0.0]], requires_grad=True)
+    loss = MultiheadLoss([[1.0, 1.0]], [1.0], label_smoothing=0.1, focal_gamma=gamma)
+    loss.row_losses(0, logits, torch.tensor([0])).sum().backward()
+    assert torch.isfinite(logits.grad).all()
+
+
 def test_row_weights(logits, targets):
     """Weight 0 is as if the row were not there, weight 2 as if it stood there twice."""
     loss = loss_of([[0.2, 1.0, 5.0], [1.0] * 4], label_smoothing=0.1, focal_gamma=1.0)

@@ -69,6 +69,25 @@ def test_every_class_keeps_a_training_row():
         assert (shares(held, strata) < 1).all()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_repeated_texts_do_not_overshoot(seed):
+    """However unevenly texts are repeated, the share that is held out stays near its size."""
+    rng = np.random.default_rng(seed)
+    texts = np.minimum(rng.zipf(1.5, 3000), 500)
+    labels = texts % 3
+    held = hold_out(texts, np.zeros(3000, int), labels, 0.1, rng)
+    assert 0.07 < held.mean() < 0.12
+
+
+def test_one_text_with_half_of_the_rows():
+    """A text too large for the held-out part stays in training."""
+    texts = np.concatenate([np.zeros(500, int), np.arange(1, 501)])
+    labels = np.concatenate([np.zeros(500, int), np.arange(500) % 2])
+    held = hold_out(texts, np.zeros(1000, int), labels, 0.1, np.random.default_rng(0))
+    assert not held[:500].any()
+    assert 80 <= held.sum() <= 105
+
+
 def test_zero_and_tiny():
     """Size 0 holds out nothing, and two rows give none away."""
     rows = np.arange(2)

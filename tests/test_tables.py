@@ -6,10 +6,10 @@ import pytest
 
 from rapidfit_sk._tables import (
     Columns,
+    distinct_texts,
     read_labeled,
     read_questions,
     read_texts,
-    warn_of_contradictions,
 )
 
 COLUMNS = Columns("text", "task", "label")
@@ -141,6 +141,16 @@ def changed(column, row, value):
         (LONG, WIDE, ValueError, "frame with 2 columns"),
         (["a", "b", "c"], WIDE.assign(mood=None), ValueError, "'mood' has no label at all"),
         (["a"], pd.DataFrame(index=[0]), ValueError, "no columns"),
+        (["a", "b", "c"], WIDE.set_axis(["t", "t"], axis=1), ValueError, "two columns named 't'"),
+        (pd.concat([LONG, LONG["text"]], axis=1), None, ValueError, "X has two columns named 'tex"),
+        (["a", "\ud800"], [1, 2], ValueError, "'text', row 1: the text is not valid Unicode"),
+        (
+            ["a", "b"],
+            pd.Series([1, None], dtype="category"),
+            ValueError,
+            r"'label', row 1 \(task 'label'\): the label is missing",
+        ),
+        (["a"], np.array(["2020-01-01"], "M8[ns]"), TypeError, r"'label', row 0.*\(datetime64\)"),
         (["a", "b", "c"], WIDE.rename(columns={"mood": 3}), TypeError, "non-empty string, got 3"),
         (GUIDE, ["a"], ValueError, "leave y out"),
         ({"mood": "text"}, None, TypeError, "Task 'mood' must hold a list of dicts, got 'text'"),
@@ -155,18 +165,23 @@ def test_bad_input_is_named(X, y, error, message):
         read_labeled(X, y, COLUMNS)
 
 
-def test_contradictions_are_counted():
-    """Rows with the same text and task but another label are counted; plain repeats are not."""
-    frame = pd.DataFrame(
-        {
-            "text": ["a", "a", "b", "b", "c"],
-            "task": ["t", "t", "t", "t", "t"],
-            "label": ["x", "y", "x", "x", "y"],
-        }
-    )
-    with pytest.warns(UserWarning, match=r"^2 rows .* the first is row 0 \(task 't'\)"):
-        warn_of_contradictions(read_labeled(frame, None, COLUMNS))
-    warn_of_contradictions(read_labeled(frame.iloc[2:], None, COLUMNS))
+def test_texts_are_told_apart():
+    """Equal texts share a number; texts that agree up to a NUL do not."""
+    codes, distinct = distinct_texts(np.array(["b", "a\0b", "a\0c", "a", "b"], dtype=object))
+    assert codes.tolist() == [0, 1, 2, 3, 0]
+    assert distinct == ["b", "a\0b", "a\0c", "a"]
+
+
+@pytest.mark.parametrize(("name", "task"), [("mood", "mood"), ("other", None), (None, None)])
+def test_known_tasks_place_a_plain_y(name, task):
+    """With tasks at hand, a one-dimensional y is that of the only one, or of the one it names."""
+    y = pd.Series(["x", "y"], name=name)
+    assert read_labeled(["a", "b"], y, COLUMNS, tasks=["only"]).task_names == ["only"]
+    if task:
+        assert read_labeled(["a", "b"], y, COLUMNS, tasks=["mood", "z"]).task_names == [task]
+    else:
+        with pytest.raises(ValueError, match="one column per task, name the Series"):
+            read_labeled(["a", "b"], y, COLUMNS, tasks=["mood", "z"])
 
 
 def test_questions_need_no_label():

@@ -1,7 +1,5 @@
 """Stop when validation no longer improves, and keep the best weights."""
 
-import math
-
 from skorch.callbacks import Callback
 
 from .._net import StopTraining
@@ -17,7 +15,8 @@ class EarlyStopping(Callback):
     patience : int, default=3
         Epochs without improvement after which training stops.
     min_delta : float, default=0.001
-        How much better than the best so far counts as an improvement.
+        How much better the metric must become for `patience` to count anew. The best weights
+        are those of the best epoch, by however little.
     first_epoch : int, default=0
         The first epoch that counts for `patience`. The best weights may come from an earlier
         one.
@@ -54,28 +53,27 @@ class EarlyStopping(Callback):
     def on_train_begin(self, net, **kwargs):
         """Start with nothing seen."""
         self.best_epoch_ = None
-        self.best_score_ = math.inf if self.metric == "loss" else -math.inf
+        self.best_score_ = self.score_to_beat_ = None
         self.misses_ = 0
-        self._weights = {}
+        self.weights_ = {}
 
     def on_epoch_begin(self, net, **kwargs):
         """Keep what is about to train for the first time."""
         for name, parameter in _trainable(net):
-            if name not in self._weights:
-                self._weights[name] = parameter.detach().clone()
+            if name not in self.weights_:
+                self.weights_[name] = parameter.detach().clone()
 
     def on_epoch_end(self, net, **kwargs):
-        """Compare the epoch with the best one."""
+        """Compare the epoch with the best one, and with the one that patience counts from."""
         score = net.history[-1, f"valid_{self.metric}"]
-        better = self._improves(score)
-        net.history.record(f"valid_{self.metric}_best", better)
-        if better:
+        if self._improves(score, self.best_score_, by=0):
             self.best_epoch_, self.best_score_ = net.epoch_, score
             for name, parameter in _trainable(net):
-                self._weights[name].copy_(parameter.detach())
-        if net.epoch_ < self.first_epoch:
-            return
-        self.misses_ = 0 if better else self.misses_ + 1
+                self.weights_[name] = parameter.detach().clone()
+        if self._improves(score, self.score_to_beat_, by=self.min_delta):
+            self.score_to_beat_, self.misses_ = score, 0
+        elif net.epoch_ >= self.first_epoch:
+            self.misses_ += 1
         if self.misses_ >= self.patience:
             raise StopTraining
 
@@ -83,13 +81,14 @@ class EarlyStopping(Callback):
         """Put the best weights back."""
         if self.best_epoch_ is not None:
             parameters = dict(net.module_.named_parameters())
-            for name, weights in self._weights.items():
+            for name, weights in self.weights_.items():
                 parameters[name].data.copy_(weights)
-        self._weights = {}
+        self.weights_ = {}
 
-    def _improves(self, score):
-        gain = self.best_score_ - score if self.metric == "loss" else score - self.best_score_
-        return gain > self.min_delta
+    def _improves(self, score, other, by):
+        if other is None:
+            return True
+        return (other - score if self.metric == "loss" else score - other) > by
 
 
 def _trainable(net):

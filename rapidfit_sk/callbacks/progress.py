@@ -15,7 +15,7 @@ class TrainingProgress(Callback):
 
     def on_train_begin(self, net, **kwargs):
         """Open the bar."""
-        self._bar = tqdm(
+        self.bar_ = tqdm(
             total=net.max_epochs,
             desc="training",
             bar_format="{desc}: {bar} epoch {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]",
@@ -24,15 +24,15 @@ class TrainingProgress(Callback):
     def on_batch_end(self, net, training=False, **kwargs):
         """Move by one step."""
         if training:
-            self._bar.update(1 / len(net.sampler_))
+            self.bar_.update(1 / len(net.sampler_))
 
     def on_epoch_end(self, net, **kwargs):
         """Show the figures of the epoch."""
         epoch = net.history[-1]
         shown = ("train_loss", "valid_loss", "valid_accuracy", "valid_f1")
-        self._bar.set_postfix({key: epoch[key] for key in shown if key in epoch})
+        self.bar_.set_postfix({key: epoch[key] for key in shown if key in epoch})
 
     def on_train_end(self, net, **kwargs):
         """Close the bar."""
-        self._bar.close()
-        self._bar = None
+        self.bar_.close()
+        self.bar_ = None

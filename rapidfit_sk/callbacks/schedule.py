@@ -11,7 +11,7 @@ def warmup_cosine(progress, warmup_ratio):
     Parameters
     ----------
     progress : float
-        How much of the training is done, from 0 to 1.
+        How much of the training is done, from 0 to 1; negative before its start.
     warmup_ratio : float
         Share of the training over which the rate rises.
 
@@ -29,8 +29,10 @@ def warmup_cosine(progress, warmup_ratio):
     >>> [round(warmup_cosine(p, 0.1), 2) for p in (0, 0.05, 0.1, 0.55, 1)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
+    if progress < 0:
+        return 0.0
     if progress < warmup_ratio:
-        return max(0.0, progress) / warmup_ratio
+        return progress / warmup_ratio
     done = (progress - warmup_ratio) / (1 - warmup_ratio)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 

@@ -17,8 +17,8 @@ class TaskScores(Callback):
     Notes
     -----
     The history gets ``valid_accuracy`` and ``valid_f1``, the means over tasks, and
-    ``valid_accuracy_TASK`` and ``valid_f1_TASK`` for each task with validation rows. F1 is
-    macro-averaged over the classes of the task.
+    ``valid_accuracy/TASK`` and ``valid_f1/TASK`` for each task with validation rows. F1 is
+    macro-averaged over the classes that occur among the true or the predicted labels.
 
     Examples
     --------
@@ -48,7 +48,8 @@ class TaskScores(Callback):
             return
         scores = scores_per_task(*(np.concatenate(part) for part in zip(*self.seen_, strict=True)))
         for metric in ("accuracy", "f1"):
-            net.history.record(f"valid_{metric}", mean_over_tasks(scores, metric))
+            mean = mean_over_tasks(scores, metric)
+            net.record_score(f"valid_{metric}", mean, lower_is_better=False)
             for task, score in scores.items():
-                net.history.record(f"valid_{metric}_{self.tasks[task]}", score[metric])
+                net.history.record(f"valid_{metric}/{self.tasks[task]}", score[metric])
         self.seen_ = []

@@ -3,11 +3,21 @@
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback
+from sklearn.base import clone
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EpochScoring,
+    EpochTimer,
+    LRScheduler,
+    PrintLog,
+    ProgressBar,
+    Unfreezer,
+)
 
-from rapidfit_sk import EncoderConfig, EvalConfig, MultiheadConfig
+from rapidfit_sk import EncoderConfig, EvalConfig
 from rapidfit_sk._encoders import layer_stack
-from rapidfit_sk.callbacks import EarlyStopping, StopTraining, TaskScores, TrainingProgress
+from rapidfit_sk.callbacks import EarlyStopping, StopTraining
 from rapidfit_sk.callbacks.schedule import warmup_cosine
 
 
@@ -15,7 +25,7 @@ class Watch(Callback):
     """Record which parts moved in each epoch, and the rates of each step."""
 
     def on_train_begin(self, net, **kwargs):
-        self.moved_, self.rates_, self.counts_ = [], [], []
+        self.moved_, self.rates_, self.counts_, self.n_valid_ = [], [], [], 0
 
     def on_epoch_begin(self, net, **kwargs):
         self.before_ = {n: p.detach().clone() for n, p in net.module_.named_parameters()}
@@ -24,6 +34,8 @@ class Watch(Callback):
         if training:
             self.rates_.append([group["lr"] for group in net.optimizer_.param_groups])
             self.counts_.append([len(t) for part in batch for t in part.targets["labels"]])
+        else:
+            self.n_valid_ += sum(map(len, batch.targets["labels"]))
 
     def on_epoch_end(self, net, **kwargs):
         now = dict(net.module_.named_parameters())
@@ -87,10 +99,12 @@ def test_rates_rise_and_fall_by_the_step(make_classifier, messages):
     assert encoder[-1] < 0.02 * encoder.max()
 
 
-def test_no_warm_up():
-    """With a ratio of 0 the schedule starts at its peak."""
+def test_no_warm_up(make_classifier, messages):
+    """With a ratio of 0 the schedule starts at its peak; before its start the rate is 0."""
     assert warmup_cosine(0.0, 0.0) == 1.0
-    assert warmup_cosine(-0.5, 0.1) == 0.0
+    assert warmup_cosine(-0.5, 0.1) == warmup_cosine(-0.5, 0.0) == 0.0
+    classifier = make_classifier(warmup_ratio=0.0).fit(messages)
+    assert len(classifier.net_.history) == 2
 
 
 @pytest.mark.parametrize(("strategy", "share"), [("proportional", 0.9), ("equal", 0.5)])
@@ -105,6 +119,8 @@ def test_sampling_acts_on_training_rows_only(make_classifier, messages, strategy
     drawn = np.array(watched(classifier).counts_).reshape(-1, 2).sum(0)
     assert drawn[0] / drawn.sum() == pytest.approx(share, abs=0.02)
     assert drawn.sum() / len(classifier.net_.history) == len(classifier.train_indices_)
+    n_epochs = len(classifier.net_.history)
+    assert watched(classifier).n_valid_ == n_epochs * len(classifier.val_indices_)
     assert len(classifier.val_indices_) == pytest.approx(0.2 * rows.sum(), abs=3)
 
 
@@ -113,7 +129,7 @@ def test_scores_are_per_task(make_classifier, messages):
     classifier = make_classifier().fit(messages)
     epoch = classifier.net_.history[-1]
     for metric in ("accuracy", "f1"):
-        values = [epoch[f"valid_{metric}_{task}"] for task in classifier.tasks_]
+        values = [epoch[f"valid_{metric}/{task}"] for task in classifier.tasks_]
         assert epoch[f"valid_{metric}"] == pytest.approx(np.mean(values))
     rows = messages.iloc[classifier.val_indices_]
     best = classifier.net_.history[-1] if epoch["valid_accuracy_best"] else None
@@ -155,9 +171,6 @@ class History:
     def __getitem__(self, key):
         return self.epochs[key[0]][key[1]]
 
-    def record(self, key, value):
-        self.epochs[-1][key] = value
-
 
 @pytest.mark.parametrize(
     ("metric", "scores", "options", "last", "best"),
@@ -166,7 +179,8 @@ class History:
         ("accuracy", [0.5, 0.6, 0.6, 0.6, 0.9], {"patience": 4}, None, 4),
         ("f1", [0.5, 0.4, 0.3, 0.2, 0.9], {"patience": 2, "first_epoch": 2}, 3, 0),
         ("loss", [0.5, 0.4, 0.6, 0.7, 0.1], {"patience": 2}, 3, 1),
-        ("accuracy", [0.5, 0.52, 0.54, 0.9], {"patience": 2, "min_delta": 0.1}, 2, 0),
+        ("accuracy", [0.5, 0.52, 0.54, 0.9], {"patience": 2, "min_delta": 0.1}, 2, 2),
+        ("loss", [0.5, 0.48, 0.46, 0.44], {"patience": 4, "min_delta": 0.1}, None, 3),
     ],
 )
 def test_early_stopping(metric, scores, options, last, best):
@@ -238,10 +252,52 @@ def test_silent_at_verbose_0(make_classifier, messages, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_callbacks_are_parameters_only():
-    """Making a callback does no work, so that scikit-learn can clone it."""
-    from sklearn.base import clone
+def test_callbacks_can_be_cloned(make_classifier, messages):
+    """Neither making a callback nor training with it gives it parameters it did not have."""
+    trained = make_classifier(verbose=1).fit(messages).net_.callbacks_
+    assert len(trained) > 6
+    for _, callback in trained:
+        names = clone(callback).get_params().keys()
+        assert names == type(callback)(**callback.get_params()).get_params().keys()
 
-    for callback in (EarlyStopping("f1"), TaskScores(["a"]), TrainingProgress()):
-        assert clone(callback).get_params() == callback.get_params()
-    assert MultiheadConfig().task_sampling == "proportional"
+
+def test_skorch_callbacks_run_beside(make_classifier, messages, tmp_path, capsys):
+    """skorch's own log, bar, checkpoints and freezing work beside the built-in callbacks."""
+    classifier = make_classifier(
+        callbacks=[
+            PrintLog(),
+            ProgressBar(),
+            Checkpoint(dirname=tmp_path, monitor="valid_loss_best"),
+            Checkpoint(dirname=tmp_path / "second", monitor="valid_accuracy_best"),
+            Unfreezer("encoder.embeddings.*", at=2),
+            EpochTimer(),
+        ],
+        eval=EvalConfig(metric="loss"),
+        epochs=3,
+        verbose=1,
+    ).fit(messages)
+    assert (tmp_path / "params.pt").exists()
+    assert (tmp_path / "second" / "params.pt").exists()
+    assert "valid_accuracy/intent" in capsys.readouterr().out
+    assert classifier.net_.module_.encoder.embeddings.word_embeddings.weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("callback", "reason"),
+    [
+        (EpochScoring("accuracy"), "EpochScoring: it scores the one output"),
+        (LRScheduler("StepLR", step_size=1), "LRScheduler: WarmupCosine sets"),
+    ],
+)
+def test_callbacks_that_cannot_work_are_refused(make_classifier, messages, callback, reason):
+    """A callback of skorch that would fail or do nothing is refused with the way out."""
+    with pytest.raises(ValueError, match=f"cannot hold a {reason}"):
+        make_classifier(callbacks=[callback]).fit(messages)
+
+
+def test_a_task_may_be_called_best(make_classifier, messages):
+    """The scores of a task called `best` are not mixed up with the flag of the best epoch."""
+    rows = messages[messages["task"] == "intent"].assign(task="best")
+    epoch = make_classifier().fit(rows).net_.history[-1]
+    assert epoch["valid_accuracy/best"] == epoch["valid_accuracy"]
+    assert isinstance(epoch["valid_accuracy_best"], bool)
