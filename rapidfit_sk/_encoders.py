@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from huggingface_hub import HfApi
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -131,8 +132,11 @@ def _load(auto_class, model_name):
                     f"The folder {location!r} holds no encoder that can be read: {error}"
                 ) from error
         try:
-            return auto_class.from_pretrained(location, **options)
-        except (OSError, ValueError) as error:
+            # One question with a time limit: the download itself would try again and again.
+            HfApi().model_info(model_name, timeout=10)
+            return auto_class.from_pretrained(model_name, **options)
+        # What the client of the hub raises depends on its version and on its HTTP library.
+        except Exception as error:
             raise OSError(_not_found(model_name, error)) from error
 
 

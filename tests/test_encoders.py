@@ -1,7 +1,13 @@
 """Finding encoders, and finding the layers inside of them."""
 
+import functools
+import io
+import json
+import os
+import subprocess
 import sys
-import types
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,22 +45,81 @@ def test_the_cache_comes_third(cached_encoders):
         assert load_tokenizer(name)("hi").input_ids
 
 
-def test_the_hub_comes_last(monkeypatch):
-    """What is not in the cache is asked of the hub, once, and never with remote code."""
-    calls = []
+class Hub(SimpleHTTPRequestHandler):
+    """As much of a hub, on this machine, as it takes to serve the files of one encoder."""
 
-    def from_pretrained(name, **options):
-        calls.append(options)
-        if options.get("local_files_only"):
-            raise OSError("not in the cache")
-        return "the encoder"
+    def parse_request(self):
+        done = super().parse_request()
+        self.server.asked.append(self.path)
+        self.path = self.path.removeprefix("/some/encoder/resolve/main")
+        return done
 
-    fake = types.SimpleNamespace(from_pretrained=from_pretrained)
-    assert _encoders._load(fake, "some/encoder") == "the encoder"
-    assert calls == [
-        {"local_files_only": True, "trust_remote_code": False},
-        {"trust_remote_code": False},
-    ]
+    def send_head(self):
+        if self.path == "/api/models/some/encoder":
+            body = json.dumps({"id": "some/encoder", "modelId": "some/encoder", "tags": []})
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            return io.BytesIO(body.encode())
+        if Path(self.translate_path(self.path)).is_file():
+            return super().send_head()
+        self.send_response(404)
+        self.send_header("X-Error-Code", "EntryNotFound")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return None
+
+    def end_headers(self):
+        self.send_header("X-Repo-Commit", "1" * 40)
+        self.send_header("ETag", f'"{self.path.strip("/")}"')
+        super().end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+LOAD = """
+import sys
+from rapidfit_sk._encoders import load_encoder, load_tokenizer
+encoder, tokenizer = load_encoder(sys.argv[1]), load_tokenizer(sys.argv[1])
+print(encoder.config.num_hidden_layers, len(tokenizer("hi").input_ids) > 2)
+"""
+
+
+def load_in_a_process(name, tmp_path, endpoint):
+    """Load an encoder by name in a process that may ask the hub at `endpoint`."""
+    env = {k: v for k, v in os.environ.items() if k not in ("HF_HUB_OFFLINE", "HF_HUB_CACHE")}
+    env |= {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"}
+    arguments = [sys.executable, "-c", LOAD, name]
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, env=env)
+
+
+def test_the_hub_comes_last(tmp_path):
+    """What is nowhere else is loaded from the hub; after that it is in the cache."""
+    tiny_encoder(tmp_path / "files", n_layers=3)
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Hub, directory=tmp_path / "files")
+    )
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    try:
+        done = load_in_a_process("some/encoder", tmp_path, endpoint)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.stdout == "3 True\n", done.stderr
+    assert "/some/encoder/resolve/main/model.safetensors" in server.asked
+    again = load_in_a_process("some/encoder", tmp_path, endpoint)
+    assert again.stdout == "3 True\n", again.stderr
+
+
+def test_no_network_is_said_at_once(tmp_path):
+    """Where nobody answers there is one error, and no retries before it."""
+    done = load_in_a_process("some/encoder", tmp_path, "http://127.0.0.1:9")
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("OSError: The encoder 'some/encoder' was not found. Tried: a folder")
+    assert "Retrying" not in done.stderr
 
 
 def test_nowhere_to_be_found():
