@@ -3,7 +3,8 @@
 ``python examples/train_csv.py reviews.csv.gz --rows-per-label 20``
 
 Where the file has a column ``split`` (train, val or validation, test), it is followed; without
-one, rows are held out at random.
+one, rows are held out at random. With ``HF_HUB_OFFLINE=0`` in the environment, ``--model`` may
+name an encoder that has to be downloaded.
 """
 
 import argparse

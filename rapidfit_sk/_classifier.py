@@ -30,7 +30,7 @@ from ._training import (
     make_net,
     split_for_training,
     train_net,
-    warn_of_small_tasks,
+    warn_of_split,
 )
 from ._validation import (
     Constraint,
@@ -216,7 +216,7 @@ class MultiheadClassifier(ParameterGroup):
         split = split_for_training(rows, config.training, split_seed, validation)
         if validation is None and len(split.val):
             validation = rows.take(split.val)
-        warn_of_small_tasks(config, split, rows, classes, validation)
+        warn_of_split(config, split, rows, classes, validation)
 
         train = rows.take(split.train)
         net = make_net(config, classes, train, seeds, find_device(self.device), self.verbose)
@@ -395,8 +395,12 @@ class MultiheadClassifier(ParameterGroup):
         if task is None and is_long(X, self._columns):
             table = read_questions(X, self._columns)
             return table.texts, encode_tasks(table, self.tasks_)
-        texts = read_texts(X, self._columns)
+        return self._questions_on_texts(X, task)
+
+    def _questions_on_texts(self, X, task):
+        """Return a text and a task code for each pair of a text and a task."""
         codes = self._task_codes(task)
+        texts = read_texts(X, self._columns)
         return np.repeat(texts, len(codes)), np.tile(codes, len(texts))
 
     def _task_codes(self, task):
@@ -416,13 +420,10 @@ class MultiheadClassifier(ParameterGroup):
 
     def _predict_columns(self, X, task):
         """Return the labels of all texts for each task that is asked for."""
-        codes = self._task_codes(task)
-        texts = read_texts(X, self._columns)
-        labels = self._predict_codes(
-            np.repeat(texts, len(codes)), np.tile(codes, len(texts))
-        ).reshape(len(texts), len(codes))
-        names = [self.tasks_[code] for code in codes]
-        return {name: self.classes_[name][labels[:, i]] for i, name in enumerate(names)}
+        texts, tasks = self._questions_on_texts(X, task)
+        labels = self._predict_codes(texts, tasks)
+        names = {code: self.tasks_[code] for code in self._task_codes(task)}
+        return {name: self.classes_[name][labels[tasks == code]] for code, name in names.items()}
 
     def _predict_rows(self, X):
         """Return one label for each row of a frame with a task column."""

@@ -51,7 +51,7 @@ def split_for_training(rows: CodedRows, training, seed, validation) -> Split:
     )
 
 
-def warn_of_small_tasks(config, split: Split, rows: CodedRows, classes: dict, validation):
+def warn_of_split(config, split: Split, rows: CodedRows, classes: dict, validation):
     """Say in one warning what could not be held out, and what follows from it."""
     sizes = {"test": config.training.test_size}
     given = validation is not None and not len(split.val)
@@ -96,7 +96,7 @@ def _notes_on_single_rows(rows: CodedRows, classes, small):
         return []
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return [
-        f"A class with a single row cannot be split, and stays in the training data: "
+        "A class with a single row cannot be split, and stays in the training data: "
         f"{names[0]}{more}."
     ]
 
