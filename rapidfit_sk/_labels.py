@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ._tables import Table, distinct_texts
-from ._validation import unknown_task
+from ._validation import unknown_task, warn_user
 
 
 def learn_classes(table: Table) -> dict[str, np.ndarray]:
@@ -106,11 +105,9 @@ def warn_of_contradictions(table: Table, rows: CodedRows):
     n_labels = frame.assign(label=rows.labels).groupby(["text", "task"])["label"]
     bad = np.flatnonzero(n_labels.transform("nunique").to_numpy() > 1)
     if bad.size:
-        warnings.warn(
+        warn_user(
             f"{bad.size} rows have the same text and task as another row but a different "
-            f"label; the first is {table.place(bad[0])}. All of them are kept.",
-            UserWarning,
-            stacklevel=3,
+            f"label; the first is {table.place(bad[0])}. All of them are kept."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import numpy as np
@@ -150,11 +151,21 @@ class MultiheadNet(NeuralNet):
         """
         getattr(self, method_name)(self, **cb_kwargs)
         stop = None
-        for _, callback in self.callbacks_:
+        for name, callback in self.callbacks_:
             try:
                 getattr(callback, method_name)(self, **cb_kwargs)
             except StopTraining as signal:
+                if method_name != "on_epoch_end":
+                    raise RuntimeError(
+                        f"The callback {name!r} raised StopTraining in {method_name}; it can do "
+                        "so in on_epoch_end only."
+                    ) from signal
                 stop = signal
+            except KeyboardInterrupt:
+                # This is how skorch's early stopping says it.
+                if not isinstance(callback, SkorchEarlyStopping):
+                    raise
+                stop = StopTraining()
         if stop is not None:
             raise stop
 
@@ -183,13 +194,8 @@ class MultiheadNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.notify("on_train_begin", X=X, y=y)
-        try:
+        with contextlib.suppress(StopTraining):
             self.fit_loop(X, y, **fit_params)
-        except StopTraining:
-            pass
-        except KeyboardInterrupt:
-            if not self._stopped_by_skorch():
-                raise
         self.notify("on_train_end", X=X, y=y)
         self._release()
         return self
@@ -290,14 +296,6 @@ class MultiheadNet(NeuralNet):
             for key, tensors in y_true.items()
         }
         return self.criterion_(y_pred, targets)
-
-    def _stopped_by_skorch(self):
-        """Say whether skorch's own early stopping is what interrupted the training."""
-        return any(
-            isinstance(callback, SkorchEarlyStopping)
-            and getattr(callback, "misses_", 0) == callback.patience
-            for _, callback in self.callbacks_
-        )
 
     def _release(self):
         """Let go of what only training needs: data, gradients, the moments of the optimizer."""

@@ -62,6 +62,8 @@ def hold_out(texts, tasks, labels, size, rng) -> np.ndarray:
     from the rarest on, each with those of its texts that other strata can use as well: the
     order of Sechidis et al. [1]_, on whole texts. A text is taken where that brings the quotas
     closer, however many rows it has; one that carries the last training row of a class never.
+    Tasks that then fall short of their share, since their texts are many rows each, are topped
+    up without regard to classes.
 
     References
     ----------
@@ -83,7 +85,23 @@ def hold_out(texts, tasks, labels, size, rng) -> np.ndarray:
                 taken[text] = True
                 need[mine] -= rows
                 left[mine] -= rows
+    _top_up(taken, texts, tasks, stratum, left, size, rng)
     return taken[texts]
+
+
+def _top_up(taken, texts, tasks, stratum, left, size, rng):
+    """Give each task its share where texts were too large for the quota of any one class."""
+    held = np.bincount(tasks[taken[texts]], minlength=tasks.max() + 1)
+    need = np.round(np.bincount(tasks) * size).astype(int) - held
+    if (need <= 0).all():
+        return
+    tasks_of, strata_of = _strata_of_texts(texts, tasks), _strata_of_texts(texts, stratum)
+    for text in rng.permutation(np.unique(texts[~taken[texts]])):
+        (mine, rows), (strata, counts) = tasks_of[text], strata_of[text]
+        if _helps(need[mine], rows) and (left[strata] > counts).all():
+            taken[text] = True
+            need[mine] -= rows
+            left[strata] -= counts
 
 
 def quotas(tasks, counts, size, rng) -> np.ndarray:
@@ -122,7 +140,7 @@ def tasks_without(rows, tasks, n_tasks) -> np.ndarray:
 
 
 def _strata_of_texts(texts, stratum):
-    """Map each text code to its strata, and to how many rows it has in each of them."""
+    """Map each text code to its strata (or tasks), and to how many rows it has in each."""
     order = np.argsort(texts, kind="stable")
     codes, starts = np.unique(texts[order], return_index=True)
     parts = np.split(stratum[order], starts[1:])

@@ -84,10 +84,12 @@ def read_labeled(X, y, columns: Columns, *, tasks: list[str] | None = None) -> T
     """
     if isinstance(X, Mapping):
         table = _read_mapping(X, y, columns)
+        _check_tasks_have_rows(X, table, tasks)
     elif is_long(X, columns):
         table = _read_long(X, y, columns)
     elif isinstance(y, pd.DataFrame):
         table = _read_wide(read_texts(X, columns), y, columns)
+        _check_tasks_have_rows(y.columns, table, tasks)
     else:
         table = _read_single(X, y, columns, tasks)
     if not len(table):
@@ -233,7 +235,6 @@ def _read_wide(texts, y, columns) -> Table:
         parts.append(_table(texts[rows], _repeat(task, len(rows)), values, rows, rows))
     if not parts:
         raise ValueError("y has no columns. Give one column per task.")
-    _check_tasks_have_rows(y.columns, parts)
     return Table(*(np.concatenate(arrays) for arrays in zip(*map(_arrays, parts), strict=True)))
 
 
@@ -306,10 +307,12 @@ def _check_lengths(n_texts, n_labels):
         raise ValueError(f"X has {n_texts} rows and y has {n_labels}; they must be as many.")
 
 
-def _check_tasks_have_rows(names, parts):
-    for name, part in zip(names, parts, strict=True):
-        if not len(part):
-            raise ValueError(f"Task {name!r} has no label at all. Drop its column from y.")
+def _check_tasks_have_rows(names, table, known):
+    """Refuse a task without labels where tasks are learned; elsewhere it has no say."""
+    present = set(table.tasks)
+    for name in names if known is None else ():
+        if name not in present:
+            raise ValueError(f"Task {name!r} has no label at all. Leave it out, or label rows.")
 
 
 def _check_rows(table: Table, columns: Columns):

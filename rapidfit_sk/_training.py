@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import os
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from ._prediction import text_rows
 from ._splits import Split, split_rows, tasks_without
 from ._tables import distinct_texts
 from ._tokens import TextTokenizer
-from ._validation import InvalidParameterError, suggestion
+from ._validation import InvalidParameterError, suggestion, warn_user
 from .callbacks import (
     EarlyStopping,
     EncoderFreezing,
@@ -81,7 +81,7 @@ def warn_of_split(config, split: Split, rows: CodedRows, classes: dict, validati
             "are kept."
         )
     if notes:
-        warnings.warn(" ".join(notes), UserWarning, stacklevel=3)
+        warn_user(" ".join(notes))
 
 
 def _notes_on_single_rows(rows: CodedRows, classes, small):
@@ -120,7 +120,13 @@ def find_device(device) -> str:
     """Return the device to compute on."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    return str(device)
+    try:
+        return str(torch.device(device))
+    except RuntimeError as error:
+        raise InvalidParameterError(
+            "The 'device' parameter of MultiheadClassifier must be 'auto' or a device that torch "
+            f"knows. Got {device!r} instead."
+        ) from error
 
 
 def make_net(config, classes: dict, train: CodedRows, seeds, device, verbose) -> MultiheadNet:
@@ -129,7 +135,7 @@ def make_net(config, classes: dict, train: CodedRows, seeds, device, verbose) ->
     tasks = list(classes)
     n_classes = [len(classes[task]) for task in tasks]
     return MultiheadNet(
-        module__model_name=str(training.model_name),
+        module__model_name=os.fspath(training.model_name),
         module__n_classes=n_classes,
         module__head=config.head.get_params(),
         module__pooling=config.pooling,
@@ -201,14 +207,12 @@ def make_callbacks(config, tasks, validation, extra, verbose) -> list:
     if training.max_grad_norm is not None:
         callbacks.append(("gradient_clipping", GradientNormClipping(training.max_grad_norm)))
     if validation is not None:
-        callbacks.append(("task_scores", TaskScores(tasks)))
+        stopping = EarlyStopping(**config.eval.get_params(), first_epoch=encoder.freeze_epochs)
+        callbacks += [("task_scores", TaskScores(tasks)), ("early_stopping", stopping)]
+    # After the built-in ones: at the end of training they find the best weights in place.
     callbacks += extra
     if verbose:
         callbacks.append(("progress", TrainingProgress()))
-    if validation is not None:
-        # Last, so that it sees what the user's callbacks have unfrozen.
-        stopping = EarlyStopping(**config.eval.get_params(), first_epoch=encoder.freeze_epochs)
-        callbacks.append(("early_stopping", stopping))
     return callbacks
 
 
@@ -233,7 +237,7 @@ def train_net(net, training, train: CodedRows, validation: CodedRows | None) -> 
 
 
 def _make_tokenizer(training, encoder):
-    tokenizer = load_tokenizer(str(training.model_name))
+    tokenizer = load_tokenizer(os.fspath(training.model_name))
     longest = longest_input(encoder, tokenizer)
     if training.max_length > longest:
         raise InvalidParameterError(

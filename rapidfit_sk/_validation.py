@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import sys
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -119,6 +121,14 @@ def check_parameters(owner, constraints: dict[str, Constraint]) -> None:
                 f"The {name!r} parameter of {type(owner).__name__} must be "
                 f"{constraint.phrase}. Got {value!r} instead."
             )
+
+
+def warn_user(message: str) -> None:
+    """Warn, and point at the line outside of this package that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

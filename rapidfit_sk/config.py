@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from os import PathLike
+from os import PathLike, fspath
 from typing import ClassVar
 
 from sklearn.base import BaseEstimator
@@ -478,7 +478,7 @@ class MultiheadConfig(ParameterGroup):
         """
         _check_mapping("from_dict", values)
         groups = {}
-        for key, value in values.items():
+        for key, value in copy.deepcopy(values).items():
             _check_key(cls, key)
             groups[key] = _group_from(cls._groups[key], value) if key in cls._groups else value
         return cls(**groups)
@@ -500,6 +500,7 @@ class MultiheadConfig(ParameterGroup):
         values = self.get_params(deep=False)
         for name, group in self._groups.items():
             values[name] = (values[name] or group()).get_params(deep=False)
+        values["training"]["model_name"] = fspath(values["training"]["model_name"])
         return copy.deepcopy(values)
 
 

@@ -1,5 +1,6 @@
 """No network, and a Hugging Face cache of our own that holds tiny encoders under real names."""
 
+import json
 import os
 import tempfile
 
@@ -12,6 +13,7 @@ os.environ.pop("HF_HUB_CACHE", None)
 from pathlib import Path
 
 import pytest
+import sentencepiece
 
 from rapidfit_sk import EncoderConfig, MultiheadClassifier, MultiheadConfig, TrainingConfig
 from rapidfit_sk.datasets import load_support_messages
@@ -28,9 +30,30 @@ def put_into_cache(name, architecture):
     """Lay a tiny encoder out as the hub's client lays out what it has downloaded."""
     folder = Path(_home.name, "hub", "models--" + name.replace("/", "--"))
     revision = "0" * 40
-    tiny_encoder(folder / "snapshots" / revision, architecture=architecture, n_layers=8)
+    files = folder / "snapshots" / revision
+    tiny_encoder(files, architecture=architecture, n_layers=8)
+    if architecture == "deberta-v2":
+        store_as_sentencepiece(files)
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text(revision)
+
+
+def store_as_sentencepiece(folder):
+    """Store the tokenizer as the real DeBERTa-v3 has it: as a sentencepiece model, and no more."""
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).unlink(missing_ok=True)
+    pieces = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
+    with open(folder / "spm.model", "wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(load_support_messages()["text"].unique()),
+            model_writer=file,
+            vocab_size=500,
+            minloglevel=2,
+            **{f"{name}_piece": piece for name, piece in pieces.items()},
+            **{f"{name}_id": i for i, name in enumerate(pieces)},
+        )
+    config = {"do_lower_case": False, "vocab_type": "spm"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
 @pytest.fixture(scope="session")

@@ -386,6 +386,8 @@ def test_not_fitted(method):
         getattr(MultiheadClassifier(), method)(["a"])
     with pytest.raises(NotFittedError):
         MultiheadClassifier()["a"]
+    with pytest.raises(NotFittedError):
+        _ = "a" in MultiheadClassifier()
     assert not hasattr(MultiheadClassifier(), "named_estimators_")
 
 

@@ -74,6 +74,7 @@ def test_values_are_checked_in_fit(group, name, value, message):
         ({"config": {"training": {}}}, "'config' parameter of MultiheadClassifier"),
         ({"config__head": EvalConfig()}, "an instance of HeadConfig or None"),
         ({"config__pooling": "sum"}, "a str among {'mean', 'cls', 'max'}"),
+        ({"device": "nonsense"}, "'auto' or a device that torch knows. Got 'nonsense'"),
         ({"text_column": ""}, "'text_column' parameter of MultiheadClassifier"),
         ({"random_state": 2**32}, r"an int in the range \[0, 4294967295\]"),
         ({"random_state": "0"}, "'random_state' parameter of MultiheadClassifier"),
@@ -151,8 +152,14 @@ def test_dict_round_trip():
 def test_to_dict_is_a_copy():
     """Changing the dict does not change the configuration."""
     config = MultiheadConfig(loss=LossConfig(task_weights={"a": 2.0}))
-    config.to_dict()["loss"]["task_weights"]["a"] = 9
+    values = config.to_dict()
+    values["loss"]["task_weights"]["a"] = 9
     assert config.loss.task_weights == {"a": 2.0}
+    again = MultiheadConfig.from_dict(values)
+    values["loss"]["task_weights"]["a"] = 5
+    assert again.loss.task_weights == {"a": 9}
+    folder = MultiheadConfig(training=TrainingConfig(model_name=Path("folder")))
+    assert folder.to_dict()["training"]["model_name"] == "folder"
 
 
 def test_values_of_a_grid_are_accepted():

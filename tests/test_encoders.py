@@ -118,13 +118,24 @@ def test_no_network_is_said_at_once(tmp_path):
     """Where nobody answers there is one error, and no retries before it."""
     done = load_in_a_process("some/encoder", tmp_path, "http://127.0.0.1:9")
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("OSError: The encoder 'some/encoder' was not found. Tried: a folder")
+    assert last.startswith("OSError: The encoder 'some/encoder' could not be loaded. Tried: a f")
     assert "Retrying" not in done.stderr
+
+
+def test_what_is_cached_but_unreadable_says_why(tmp_path):
+    """An encoder in the cache that cannot be read is not just called missing."""
+    files = tmp_path / "home" / "hub" / "models--some--encoder" / "snapshots" / ("0" * 40)
+    tiny_encoder(files)
+    (files / "config.json").write_text(json.dumps({"model_type": "unheard-of"}))
+    (files.parent.parent / "refs").mkdir()
+    (files.parent.parent / "refs" / "main").write_text("0" * 40)
+    done = load_in_a_process("some/encoder", tmp_path, "http://127.0.0.1:9")
+    assert "unheard-of" in done.stderr.strip().splitlines()[-1]
 
 
 def test_nowhere_to_be_found():
     """One error lists the places and the way out, the extra included."""
-    with pytest.raises(OSError, match="'no/such-encoder' was not found") as error:
+    with pytest.raises(OSError, match="'no/such-encoder' could not be loaded") as error:
         load_encoder("no/such-encoder")
     for part in ("folder", "installed packages", "cache", "hub", "rapidfit-sk[bundled]"):
         assert part in str(error.value)

@@ -88,6 +88,18 @@ def test_one_text_with_half_of_the_rows():
     assert 80 <= held.sum() <= 105
 
 
+@pytest.mark.parametrize(
+    ("n_classes", "n_texts", "n_repeats"), [(150, 5, 2), (50, 4, 5), (2, 4, 10)]
+)
+def test_repeated_texts_do_not_undershoot(n_classes, n_texts, n_repeats):
+    """Where a text is more rows than any class should give, the task gives its share still."""
+    labels = np.repeat(np.arange(n_classes), n_texts * n_repeats)
+    texts = np.repeat(np.arange(n_classes * n_texts), n_repeats)
+    held = hold_out(texts, np.zeros_like(texts), labels, 0.1, np.random.default_rng(0))
+    assert held.mean() == pytest.approx(0.1, abs=0.03)
+    assert (shares(held, labels) < 1).all()
+
+
 def test_zero_and_tiny():
     """Size 0 holds out nothing, and two rows give none away."""
     rows = np.arange(2)

@@ -139,7 +139,7 @@ def changed(column, row, value):
         (["a", "b"], [1, np.nan], ValueError, r"'label', row 1 \(task 'label'\).*missing"),
         (np.ones((2, 3)), [1, 2], ValueError, r"one dimension, got an array of shape \(2, 3\)"),
         (LONG, WIDE, ValueError, "frame with 2 columns"),
-        (["a", "b", "c"], WIDE.assign(mood=None), ValueError, "'mood' has no label at all"),
+        (["a", "b", "c"], WIDE.assign(mood=None), ValueError, "Task 'mood' has no label at all"),
         (["a"], pd.DataFrame(index=[0]), ValueError, "no columns"),
         (["a", "b", "c"], WIDE.set_axis(["t", "t"], axis=1), ValueError, "two columns named 't'"),
         (pd.concat([LONG, LONG["text"]], axis=1), None, ValueError, "X has two columns named 'tex"),
@@ -154,6 +154,7 @@ def changed(column, row, value):
         (["a", "b", "c"], WIDE.rename(columns={"mood": 3}), TypeError, "non-empty string, got 3"),
         (GUIDE, ["a"], ValueError, "leave y out"),
         ({"mood": "text"}, None, TypeError, "Task 'mood' must hold a list of dicts, got 'text'"),
+        ({**GUIDE, "more": []}, None, ValueError, "Task 'more' has no label at all"),
         ({"mood": [{"text": "a"}]}, None, ValueError, "Row 0 of task 'mood'.*the key 'label'"),
         ({"mood": ["a"]}, None, ValueError, "Row 0 of task 'mood' must be a dict.*got 'a'"),
         ({"": [{"text": "a", "label": "b"}]}, None, ValueError, "non-empty string, got ''"),
@@ -163,6 +164,12 @@ def test_bad_input_is_named(X, y, error, message):
     """The message names task, column and first bad row, or what is missing."""
     with pytest.raises(error, match=message):
         read_labeled(X, y, COLUMNS)
+
+
+def test_a_task_without_labels_has_no_say_in_a_score():
+    """In a fold that has no label of a task, the others are scored."""
+    table = read_labeled(["a", "b", "c"], WIDE.assign(mood=None), COLUMNS, tasks=["mood", "intent"])
+    assert table.task_names == ["intent"]
 
 
 def test_texts_are_told_apart():

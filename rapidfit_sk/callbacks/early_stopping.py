@@ -55,10 +55,17 @@ class EarlyStopping(Callback):
         self.best_epoch_ = None
         self.best_score_ = self.score_to_beat_ = None
         self.misses_ = 0
+        self.looked_at_ = None
         self.weights_ = {}
 
-    def on_epoch_begin(self, net, **kwargs):
-        """Keep what is about to train for the first time."""
+    def on_batch_begin(self, net, training=False, **kwargs):
+        """Keep what is about to train for the first time.
+
+        At the first step of an epoch: by then, every callback has frozen or unfrozen its part.
+        """
+        if not training or self.looked_at_ == net.epoch_:
+            return
+        self.looked_at_ = net.epoch_
         for name, parameter in _trainable(net):
             if name not in self.weights_:
                 self.weights_[name] = parameter.detach().clone()

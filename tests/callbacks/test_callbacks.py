@@ -12,8 +12,10 @@ from skorch.callbacks import (
     LRScheduler,
     PrintLog,
     ProgressBar,
+    TrainEndCheckpoint,
     Unfreezer,
 )
+from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 
 from rapidfit_sk import EncoderConfig, EvalConfig
 from rapidfit_sk._encoders import layer_stack
@@ -151,7 +153,7 @@ class Script:
         stopped_in = None
         for epoch, score in enumerate(self.scores):
             self.epoch_ = epoch
-            callback.on_epoch_begin(self)
+            callback.on_batch_begin(self, training=True)
             with torch.no_grad():
                 self.module_.weight.fill_(self.epoch_)
             self.history.epochs.append({f"valid_{self.metric}": score})
@@ -293,6 +295,45 @@ def test_callbacks_that_cannot_work_are_refused(make_classifier, messages, callb
     """A callback of skorch that would fail or do nothing is refused with the way out."""
     with pytest.raises(ValueError, match=f"cannot hold a {reason}"):
         make_classifier(callbacks=[callback]).fit(messages)
+
+
+def test_best_weights_are_in_place_for_the_users_callbacks(make_classifier, messages, tmp_path):
+    """What a callback of the user's saves at the end of training are the best weights."""
+    classifier = make_classifier(
+        encoder=EncoderConfig(freeze_epochs=1, unfreeze_layers=None),
+        eval=EvalConfig(metric="loss", patience=9),
+        callbacks=[("worse", Worse()), TrainEndCheckpoint(dirname=tmp_path)],
+        epochs=2,
+    ).fit(messages)
+    assert dict(classifier.net_.callbacks_)["early_stopping"].best_epoch_ == 0
+    saved = torch.load(tmp_path / "train_end_params.pt", weights_only=True)
+    for name, p in classifier.net_.module_.state_dict().items():
+        assert torch.equal(saved[name], p), name
+
+
+class Rising(Callback):
+    """Put a training loss that rises in the place of the measured one."""
+
+    def __init__(self, values=(0.1, 0.2, 0.3, 0.4)):
+        self.values = values
+
+    def on_epoch_end(self, net, **kwargs):
+        net.history.record("train_loss", self.values[net.epoch_])
+
+
+def test_the_epoch_that_skorch_stops_in_counts(make_classifier, messages):
+    """Where skorch's early stopping ends the training, the built-in one has seen that epoch."""
+    stop = SkorchEarlyStopping(monitor="train_loss", patience=2, threshold=0)
+    classifier = make_classifier(
+        callbacks=[("rising", Rising()), ("stop", stop), ("watch", Watch())],
+        eval=EvalConfig(metric="loss", patience=9),
+        epochs=5,
+    ).fit(messages)
+    history = classifier.net_.history
+    assert len(history) == 3
+    assert len(watched(classifier).moved_) == 3
+    best = int(np.argmin(history[:, "valid_loss"]))
+    assert dict(classifier.net_.callbacks_)["early_stopping"].best_epoch_ == best
 
 
 def test_a_task_may_be_called_best(make_classifier, messages):
