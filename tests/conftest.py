@@ -77,6 +77,21 @@ def messages():
 
 
 @pytest.fixture
+def minimal_setup():
+    """The first data of the guide: two tasks of two rows each."""
+    return {
+        "sentiment": [
+            {"text": "I love this!", "label": "positive"},
+            {"text": "This is terrible", "label": "negative"},
+        ],
+        "intent": [
+            {"text": "I want to buy", "label": "purchase"},
+            {"text": "How does this work?", "label": "question"},
+        ],
+    }
+
+
+@pytest.fixture
 def make_config(encoder_name):
     """Make a configuration that trains fast on the tiny encoder; keywords go to `training`."""
 

@@ -143,20 +143,10 @@ def test_wide_missing_labels_have_no_say(make_classifier, wide):
     assert classifier.test_scores_["sentiment"]["n_rows"] == len(classifier.test_indices_)
 
 
-def test_the_smallest_data(make_classifier):
+def test_the_smallest_data(make_classifier, minimal_setup):
     """Two tasks of two rows each train and predict; one warning says what could not be."""
-    data = {
-        "sentiment": [
-            {"text": "I love this!", "label": "positive"},
-            {"text": "This is terrible", "label": "negative"},
-        ],
-        "intent": [
-            {"text": "I want to buy", "label": "purchase"},
-            {"text": "How does this work?", "label": "question"},
-        ],
-    }
     with pytest.warns(UserWarning, match="Too few rows") as record:
-        classifier = make_classifier().train(data)
+        classifier = make_classifier().train(minimal_setup)
     assert len(record) == 1
     message = str(record[0].message)
     assert "test_size=0.1: no rows of 'sentiment', 'intent' are held out" in message

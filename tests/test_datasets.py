@@ -27,9 +27,10 @@ def test_no_two_alike(messages):
     texts = [text.lower() for text in messages["text"].unique()]
     matcher = difflib.SequenceMatcher(autojunk=False)
     for first, second in itertools.combinations(texts, 2):
-        if set(first.split()[:2]) == set(second.split()[:2]):
-            matcher.set_seqs(first, second)
-            assert matcher.ratio() < 0.75, (first, second)
+        matcher.set_seqs(first, second)
+        # The quick ratios are upper bounds, and spare most pairs the slow one.
+        if matcher.real_quick_ratio() > 0.7 and matcher.quick_ratio() > 0.7:
+            assert matcher.ratio() < 0.7, (first, second)
 
 
 def test_each_call_gives_its_own_frame():
