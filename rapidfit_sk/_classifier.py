@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from ._labels import encode_table, encode_tasks, learn_classes, warn_of_contradictions
 from ._metrics import scores_per_task
+from ._persistence import library_versions, load_classifier, save_classifier
 from ._prediction import predict_codes, predict_probabilities
 from ._randomness import private_seeds
 from ._tables import (
@@ -85,6 +86,8 @@ class MultiheadClassifier(ParameterGroup):
     test_scores_ : dict of {str: dict}
         ``accuracy``, ``f1`` (macro-averaged) and ``n_rows`` on the held-out rows of each task
         that has some.
+    saved_with_ : dict of {str: str}
+        Versions of the libraries that stored the classifier. It exists after loading only.
     named_estimators_ : Bunch
         A :class:`TaskClassifier` for each task; ``classifier["sentiment"]`` is a short way to
         one of them.
@@ -380,6 +383,81 @@ class MultiheadClassifier(ParameterGroup):
     def __sklearn_is_fitted__(self):
         """Say whether `fit` has come to its end."""
         return hasattr(self, "net_")
+
+    # ----------------------------------------------------------------------------------------
+    # Persistence
+
+    def save(self, folder):
+        """Write the fitted classifier to a folder of plain files, without pickle.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            Where to. An earlier save is replaced as a whole, once the new one is complete; a
+            folder that holds anything else is refused.
+
+        Returns
+        -------
+        self : MultiheadClassifier
+            This classifier.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If the folder holds something else.
+
+        Warns
+        -----
+        UserWarning
+            If `callbacks` or a RandomState instance are set. They are no plain data and are not
+            saved.
+
+        See Also
+        --------
+        load : Read it back.
+
+        Notes
+        -----
+        The folder has ``model.safetensors`` (the weights), ``classifier.json`` (parameters,
+        classes, scores, history, versions), the files of the tokenizer, and ``checksums.json``
+        with the SHA-256 of each of them.
+        """
+        check_is_fitted(self)
+        save_classifier(self, folder)
+        return self
+
+    @classmethod
+    def load(cls, folder):
+        """Read a classifier from a folder that :meth:`save` wrote.
+
+        Nothing is unpickled, no code is run and no name is looked up on the hub.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            The folder.
+
+        Returns
+        -------
+        classifier : MultiheadClassifier
+            It predicts what the saved one predicts. ``saved_with_`` has the versions of the
+            libraries that saved it.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such folder.
+        ValueError
+            If the folder is another kind of folder, or files are missing, truncated or changed.
+        """
+        return load_classifier(cls, folder)
+
+    def __getstate__(self):
+        """Add the versions of the libraries to what is pickled of a fitted classifier."""
+        state = super().__getstate__()
+        return state | {"saved_with_": library_versions()} if "net_" in state else state
 
     # ----------------------------------------------------------------------------------------
     # Reading and scoring rows

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
+import tempfile
 import threading
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,8 +14,10 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import HfApi
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
+
+from ._randomness import LeavesZero
 
 __all__ = ["find_encoder"]
 
@@ -108,9 +112,12 @@ def load_encoder(model_name):
     OSError
         If no place has it; the message lists the places and the ways to get it.
     """
-    encoder = _load(AutoModel, model_name)
-    if encoder.config.is_encoder_decoder:
-        encoder = encoder.get_encoder()
+    return _encoder_half(_load(AutoModel, model_name))
+
+
+def _encoder_half(model):
+    # Not by `config.is_encoder_decoder`: the half of version 4 says False, and is stored so.
+    encoder = model.get_encoder() if hasattr(model, "decoder") else model
     # Version 5 of transformers keeps the precision of the file, version 4 does not.
     return encoder.float()
 
@@ -118,6 +125,37 @@ def load_encoder(model_name):
 def load_tokenizer(model_name):
     """Load the tokenizer of an encoder, from the first place that has it."""
     return _load(AutoTokenizer, model_name)
+
+
+def describe_encoder(encoder) -> dict:
+    """Return the architecture of an encoder as plain data, without its weights."""
+    values = json.loads(encoder.config.to_json_string(use_diff=False))
+    # Weights are float32 here, in whichever precision the file had them; what begins with "_" is
+    # transformers' own book-keeping, which would keep it from choosing its attention again.
+    dropped = ("_", "dtype", "torch_dtype", "auto_map")
+    return {key: value for key, value in values.items() if not key.startswith(dropped)}
+
+
+def empty_encoder(description: dict):
+    """Build an encoder from what :func:`describe_encoder` returned; its weights are to be set."""
+    config = AutoConfig.for_model(description["model_type"]).from_dict(description)
+    with loading(), LeavesZero():
+        return _encoder_half(AutoModel.from_config(config, trust_remote_code=False))
+
+
+def tokenizer_to_files(tokenizer) -> dict[str, bytes]:
+    """Return the files of a tokenizer by name, in the format of the hub."""
+    with tempfile.TemporaryDirectory() as folder, loading():
+        tokenizer.save_pretrained(folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+
+
+def tokenizer_from_files(files: dict[str, bytes]):
+    """Load a tokenizer from what :func:`tokenizer_to_files` returned."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            Path(folder, name).write_bytes(content)
+        return load_tokenizer(folder)
 
 
 def _load(auto_class, model_name):

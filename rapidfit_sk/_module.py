@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 from torch import nn
 
-from ._encoders import layer_stack, load_encoder, loading
+from ._encoders import describe_encoder, empty_encoder, layer_stack, load_encoder, loading
 from ._heads import build_head
 from ._pooling import POOLING
+from ._randomness import LeavesZero
 
 
 class MultiheadModule(nn.Module):
@@ -120,3 +123,76 @@ def build_module(*, model_name, n_classes, head, pooling) -> MultiheadModule:
         width = encoder.config.hidden_size
         heads = [build_head(width, n, **head) for n in n_classes]
     return MultiheadModule(encoder, heads, pooling)
+
+
+# --------------------------------------------------------------------------------------------
+# Parts: what a module can be stored as and built from again, plain data and arrays
+
+
+def take_apart(module) -> dict:
+    """Describe a module without its classes.
+
+    Returns
+    -------
+    parts : dict
+        ``encoder``, the configuration of the encoder as plain data, and ``weights``, an array
+        for each name; of names that share a parameter only the first has one.
+    """
+    first = _first_names(module)
+    state = module.state_dict()
+    weights = {name: state[name].cpu().numpy() for name in first if first[name] == name}
+    return {"encoder": describe_encoder(module.encoder), "weights": weights}
+
+
+def put_together(parts, *, n_classes, head, pooling, model_name=None) -> MultiheadModule:
+    """Build the module that :func:`take_apart` described, around the very arrays it is given.
+
+    Parameters
+    ----------
+    parts : dict
+        What :func:`take_apart` returned.
+    n_classes, head, pooling
+        As in :func:`build_module`.
+    model_name : str or None
+        Not used: nothing is looked up by name.
+
+    Returns
+    -------
+    module : MultiheadModule
+        In evaluation mode.
+
+    Raises
+    ------
+    RuntimeError
+        If names or shapes of the weights do not fit the architecture.
+    """
+    encoder = empty_encoder(parts["encoder"])
+    with loading(), LeavesZero():
+        heads = [build_head(encoder.config.hidden_size, n, **head) for n in n_classes]
+    module = MultiheadModule(encoder, heads, pooling)
+    first = _first_names(module)
+    tensors = {name: _as_tensor(array) for name, array in parts["weights"].items()}
+    module.load_state_dict({n: tensors[f] for n, f in first.items() if f in tensors}, assign=True)
+    for name, other in first.items():
+        if name != other:  # assigning has parted what the architecture shares
+            owner, _, leaf = name.rpartition(".")
+            setattr(module.get_submodule(owner), leaf, module.get_parameter(other))
+    return module.eval()
+
+
+def _first_names(module) -> dict[str, str]:
+    """Map each name in the state of a module to the first name of the same tensor."""
+    first = {}
+    state = module.state_dict(keep_vars=True)
+    return {name: first.setdefault(id(tensor), name) for name, tensor in state.items()}
+
+
+def _as_tensor(array) -> torch.Tensor:
+    """Make a tensor on the memory of an array.
+
+    A read-only memory map is mapped anew, privately: processes share the pages until one of
+    them writes, and torch need not be told that it must not.
+    """
+    if isinstance(array, np.memmap) and not array.flags.writeable and array.filename:
+        array = np.memmap(array.filename, array.dtype, "c", array.offset, array.shape)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())

@@ -13,7 +13,7 @@ from skorch.callbacks import EpochTimer
 
 from ._batches import Batches, TextRows, by_length
 from ._losses import MultiheadLoss
-from ._module import build_module
+from ._module import build_module, put_together, take_apart
 from ._randomness import DrawsFrom
 from ._sampling import TaskSampler
 
@@ -297,6 +297,10 @@ class MultiheadNet(NeuralNet):
         }
         return self.criterion_(y_pred, targets)
 
+    def _set_training(self, training=True):
+        # The loss has no modes; after loading there is none until the next training.
+        self.module_.train(training)
+
     def _release(self):
         """Let go of what only training needs: data, gradients, the moments of the optimizer."""
         self.train_split = None
@@ -328,3 +332,42 @@ class MultiheadNet(NeuralNet):
             with torch.inference_mode():
                 logits = self.infer(dataset.batch(rows).inputs)
             yield dataset.rows_by_task(rows), [part.float().cpu().numpy() for part in logits]
+
+    # ----------------------------------------------------------------------------------------
+    # Pickling
+
+    def __getstate__(self):
+        """Keep the module as plain data and arrays, which joblib can map into memory.
+
+        skorch would keep bytes made by torch. The criterion and the optimizer are made anew by
+        the next training.
+        """
+        state = {key: value for key, value in vars(self).items() if key not in _REBUILT}
+        if self.initialized_:
+            state["parts"] = take_apart(self.module_)
+        return state
+
+    def __setstate__(self, state):
+        """Build the module, on the CPU where the device that it was trained on is not there."""
+        parts = state.pop("parts", None)
+        vars(self).update(state)
+        if parts is not None:
+            self.restore(parts)
+
+    def restore(self, parts):
+        """Build the module from its parts."""
+        vars(self)["device"] = _device_or_cpu(self.device)
+        module = put_together(parts, **self.get_params_for("module"))
+        vars(self).update(module_=module.to(self.device), initialized_=True)
+
+
+_REBUILT = ("module_", "criterion_", "optimizer_")
+
+
+def _device_or_cpu(device) -> str:
+    try:
+        torch.empty(0, device=device)
+    # torch without CUDA raises an AssertionError.
+    except (RuntimeError, AssertionError):
+        return "cpu"
+    return device

@@ -77,6 +77,21 @@ class DrawsFrom(TorchFunctionMode):
         return device.type == self.generator.device.type
 
 
+class LeavesZero(TorchFunctionMode):
+    """A context in which tensors are filled with zeros instead of random numbers.
+
+    For a module whose weights are at hand already: drawing millions of numbers that are then
+    replaced would be most of the time of loading. Zeros, since `torch.nn.init.trunc_normal_`
+    draws until all numbers are in range.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """Replace `func` where it fills a tensor with random numbers."""
+        if args and getattr(func, "__name__", "") in _FILL_AT_RANDOM:
+            return args[0].zero_()
+        return func(*args, **(kwargs or {}))
+
+
 def dropout(generator, input, p=0.5, training=True, inplace=False):
     """Drop values as `torch.nn.functional.dropout` does, with a generator."""
     if not training or p == 0:
@@ -122,6 +137,8 @@ def attention(
 
 
 _REPLACED = {F.dropout: dropout, F.scaled_dot_product_attention: attention}
+
+_FILL_AT_RANDOM = {"normal_", "uniform_"}
 
 # By name: transformers puts functions of its own in the place of those of torch.nn.init.
 _TAKE_GENERATOR = {

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ._encoders import tokenizer_from_files, tokenizer_to_files
+
 
 @dataclass(frozen=True)
 class TokenIds:
@@ -48,6 +50,15 @@ class TextTokenizer:
     def __init__(self, tokenizer, max_length):
         self.tokenizer = tokenizer
         self.max_length = max_length
+
+    def __getstate__(self):
+        """Keep the tokenizer as its files, which outlive the versions of its class."""
+        return {"files": tokenizer_to_files(self.tokenizer), "max_length": self.max_length}
+
+    def __setstate__(self, state):
+        """Load the tokenizer from its files."""
+        self.tokenizer = tokenizer_from_files(state["files"])
+        self.max_length = state["max_length"]
 
     def __call__(self, texts) -> TokenIds:
         """Tokenize a list of texts in one go."""

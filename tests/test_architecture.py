@@ -33,6 +33,7 @@ ROOMS = [
     "callbacks",
     "_prediction",
     "_training",
+    "_persistence",
     "_views",
     "_classifier",
     "datasets",

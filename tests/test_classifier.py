@@ -1,11 +1,8 @@
 """The classifier: forms in, forms out, seeds, persistence, errors."""
 
 import random
-import subprocess
-import sys
 import threading
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,8 +14,6 @@ from rapidfit_sk import (
     EncoderConfig,
     LossConfig,
     MultiheadClassifier,
-    MultiheadConfig,
-    TrainingConfig,
 )
 from rapidfit_sk._training import find_device
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
@@ -508,51 +503,6 @@ def test_device(make_classifier, messages, monkeypatch):
     for there, device in ((True, "cuda"), (False, "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         assert find_device("auto") == device
-
-
-# --------------------------------------------------------------------------------------------
-# Persistence
-
-
-LOAD_AND_PREDICT = """
-import sys
-import joblib, numpy as np, socket
-
-def refuse(*args, **kwargs):
-    raise OSError("no network here")
-
-socket.socket.connect = refuse
-classifier = joblib.load(sys.argv[1])
-texts = np.load(sys.argv[2], allow_pickle=True).tolist()
-np.savez(sys.argv[3], **classifier.predict_proba(texts))
-"""
-
-
-@pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "modernbert", "albert"])
-def test_reload_in_another_process(make_classifier, messages, tmp_path, architecture):
-    """A dumped classifier predicts the same to the bit, without network or its encoder's folder."""
-    folder = tiny_encoder(tmp_path / "encoder", architecture=architecture)
-    classifier = make_classifier(model_name=folder).fit(messages)
-    joblib.dump(classifier, tmp_path / "model.joblib")
-    np.save(tmp_path / "texts.npy", np.array(TEXTS, dtype=object))
-    (tmp_path / "encoder").rename(tmp_path / "gone")
-    paths = [str(tmp_path / name) for name in ("model.joblib", "texts.npy", "answers.npz")]
-    subprocess.run([sys.executable, "-c", LOAD_AND_PREDICT, *paths], check=True)
-    answers = np.load(tmp_path / "answers.npz")
-    for task, p in classifier.predict_proba(TEXTS).items():
-        assert np.array_equal(answers[task], p)
-
-
-def test_dump_is_little_more_than_the_weights(messages, tmp_path):
-    """No optimizer, no data: at most 1.1 times the weights, at the size of a real encoder."""
-    training = TrainingConfig(
-        model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=1, max_length=16
-    )
-    config = MultiheadConfig(training=training, encoder=EncoderConfig(freeze_epochs=0))
-    classifier = MultiheadClassifier(config, random_state=0).fit(messages.head(100))
-    joblib.dump(classifier, tmp_path / "model.joblib")
-    weights = sum(p.numel() * p.element_size() for p in classifier.net_.module_.parameters())
-    assert (tmp_path / "model.joblib").stat().st_size <= 1.1 * weights
 
 
 def test_nothing_is_written(make_classifier, messages, tmp_path, monkeypatch):

@@ -1,0 +1,269 @@
+"""A fitted classifier <-> a folder of weights, JSON and tokenizer files: no pickle, no code."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import uuid
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from skorch.history import History
+
+from ._encoders import tokenizer_from_files, tokenizer_to_files
+from ._module import take_apart
+from ._net import MultiheadNet
+from ._tokens import TextTokenizer
+from ._training import find_device
+from ._validation import warn_user
+from .config import MultiheadConfig
+
+FORMAT = "rapidfit_sk classifier"
+FORMAT_VERSION = 1
+WEIGHTS, DESCRIPTION, CHECKSUMS, TOKENIZER = (
+    "model.safetensors",
+    "classifier.json",
+    "checksums.json",
+    "tokenizer",
+)
+_INDICES = ("train_indices_", "val_indices_", "test_indices_")
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of what a stored classifier depends on."""
+    libraries = ("numpy", "scikit-learn", "skorch", "torch", "transformers")
+    own = {"rapidfit_sk": sys.modules[__package__].__version__}
+    return own | {name: version(name) for name in libraries}
+
+
+# --------------------------------------------------------------------------------------------
+# Classifier <-> plain data
+
+
+def save_classifier(classifier, folder):
+    """Write a fitted classifier to a folder; see :meth:`MultiheadClassifier.save`."""
+    parts = take_apart(classifier.net_.module_)
+    description = _describe(classifier) | {"encoder": parts["encoder"]}
+    files = tokenizer_to_files(classifier.tokenizer_.tokenizer)
+
+    def write(into):
+        save_file(parts["weights"], into / WEIGHTS)
+        (into / DESCRIPTION).write_text(json.dumps(description, indent=1, default=_plain))
+        (into / TOKENIZER).mkdir()
+        for name, content in files.items():
+            (into / TOKENIZER / name).write_bytes(content)
+        (into / CHECKSUMS).write_text(json.dumps(_checksums(into), indent=1))
+
+    _replace_folder(Path(folder), write)
+
+
+def load_classifier(kind, folder):
+    """Read a classifier of class `kind` from a folder; see :meth:`MultiheadClassifier.load`."""
+    folder = _folder_to_read(Path(folder))
+    with _one_error(folder):
+        _check_files(folder)
+        description = json.loads((folder / DESCRIPTION).read_text())
+        _check_format(description)
+        files = {path.name: path.read_bytes() for path in (folder / TOKENIZER).iterdir()}
+        parts = {"encoder": description["encoder"], "weights": load_file(folder / WEIGHTS)}
+        return _restore(kind, description, parts, files)
+
+
+def _describe(classifier) -> dict:
+    net = classifier.net_
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "versions": library_versions(),
+        "parameters": _parameters(classifier),
+        "tasks": [
+            {"name": task, **_labels_to_plain(classifier.classes_[task])}
+            for task in classifier.tasks_
+        ],
+        "module": net.get_params_for("module"),
+        "max_length": classifier.tokenizer_.max_length,
+        "test_scores": classifier.test_scores_,
+        "history": list(net.history),
+        "indices": {name: getattr(classifier, name).tolist() for name in _INDICES},
+    }
+
+
+def _restore(kind, description, parts, files):
+    parameters = dict(description["parameters"])
+    if parameters["config"] is not None:
+        parameters["config"] = MultiheadConfig.from_dict(parameters["config"])
+    classifier = kind(**parameters)
+    net = MultiheadNet(
+        **{f"module__{key}": value for key, value in description["module"].items()},
+        device=find_device(classifier.device),
+    )
+    net.initialize_virtual_params()
+    net.callbacks_ = []
+    net.history_ = History(description["history"])
+    net.restore(parts)
+    learned = {
+        "net_": net,
+        "tokenizer_": TextTokenizer(tokenizer_from_files(files), description["max_length"]),
+        "tasks_": [task["name"] for task in description["tasks"]],
+        "classes_": {task["name"]: _labels_from_plain(task) for task in description["tasks"]},
+        "test_scores_": description["test_scores"],
+        "saved_with_": description["versions"],
+        **{name: np.array(description["indices"][name], dtype=int) for name in _INDICES},
+    }
+    vars(classifier).update(learned)
+    return classifier
+
+
+def _parameters(classifier) -> dict:
+    """Return the constructor's parameters as plain data, but for what only a pickle can hold."""
+    parameters = classifier.get_params(deep=False)
+    config = parameters["config"]
+    if config is not None:
+        unset = {name: None for name, group in config.get_params(False).items() if group is None}
+        parameters["config"] = config.to_dict() | unset
+    left_out = ["callbacks"] if parameters.pop("callbacks") else []
+    if isinstance(parameters["random_state"], np.random.RandomState):
+        del parameters["random_state"]
+        left_out.append("random_state")
+    if left_out:
+        warn_user(
+            f"The parameters {left_out} hold objects that are not plain data. They are not saved; "
+            "what was learned is. Set them again after loading, or use joblib.dump."
+        )
+    return parameters
+
+
+def _labels_to_plain(classes) -> dict:
+    return {"dtype": classes.dtype.str, "classes": classes.tolist()}
+
+
+def _labels_from_plain(task) -> np.ndarray:
+    return np.array(task["classes"], dtype=np.dtype(task["dtype"]))
+
+
+def _plain(value):
+    """Turn what JSON does not know into what it knows."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, torch.device | os.PathLike):
+        return str(value)
+    raise TypeError(f"{value!r} ({type(value).__name__}) cannot be saved.")
+
+
+# --------------------------------------------------------------------------------------------
+# Folders
+
+
+def _checksums(folder) -> dict[str, str]:
+    """Return the SHA-256 of each file that is read by name or, in the tokenizer, found."""
+    paths = [folder / WEIGHTS, folder / DESCRIPTION, *(folder / TOKENIZER).iterdir()]
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in sorted(paths)}
+
+
+def _sha256(path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_files(folder):
+    expected = json.loads((folder / CHECKSUMS).read_text())
+    found = _checksums(folder)
+    for name in sorted({*expected, *found}):
+        if expected.get(name) != found.get(name):
+            raise ValueError(f"{name} is not the file that was saved")
+
+
+def _check_format(description):
+    if description["format"] != FORMAT:
+        raise ValueError(f"its format is {description['format']!r}, not {FORMAT!r}")
+    if description["format_version"] > FORMAT_VERSION:
+        raise ValueError(
+            f"its format version is {description['format_version']} and this version of "
+            f"rapidfit_sk reads up to {FORMAT_VERSION}; upgrade rapidfit_sk"
+        )
+
+
+@contextlib.contextmanager
+def _one_error(folder):
+    """Turn whatever goes wrong while a folder is read into one sentence."""
+    try:
+        yield
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        SafetensorError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(
+            f"The folder {str(folder)!r} does not hold a classifier as MultiheadClassifier.save "
+            f"wrote it: {reason.splitlines()[0] if reason else type(error).__name__}. "
+            "Nothing was loaded; save the classifier again, or name another folder."
+        ) from error
+
+
+def _backup_of(folder) -> Path:
+    return folder.with_name(f".{folder.name}.before-save")
+
+
+def _folder_to_read(folder) -> Path:
+    """Return the folder, or what stood there if a save was cut off between its two renames."""
+    if folder.exists():
+        return folder
+    if _backup_of(folder).exists():
+        return _backup_of(folder)
+    raise FileNotFoundError(
+        f"There is no folder {str(folder)!r}. Name one that MultiheadClassifier.save wrote."
+    )
+
+
+def _replace_folder(folder, write):
+    """Have a new folder written beside `folder` and put it in its place once it is whole."""
+    folder = folder.absolute()
+    backup = _backup_of(folder)
+    if backup.exists() and not folder.exists():
+        backup.rename(folder)
+    _check_may_replace(folder)
+    new = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    try:
+        new.mkdir(parents=True)
+        write(new)
+        shutil.rmtree(backup, ignore_errors=True)
+        if folder.exists():
+            folder.rename(backup)
+        new.rename(folder)
+    finally:
+        if backup.exists() and not folder.exists():
+            backup.rename(folder)
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(backup, ignore_errors=True)
+
+
+def _check_may_replace(folder):
+    """Refuse to replace anything but an earlier save."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{str(folder)!r} is a file. Name a folder to save to.")
+    ours = {WEIGHTS, DESCRIPTION, CHECKSUMS, TOKENIZER}
+    strangers = sorted({path.name for path in folder.iterdir()} - ours)
+    if strangers:
+        raise ValueError(
+            f"The folder {str(folder)!r} holds what MultiheadClassifier.save did not write "
+            f"({', '.join(map(repr, strangers[:3]))}) and would be replaced as a whole. Name "
+            "another folder, or empty this one."
+        )

@@ -1,0 +1,391 @@
+"""Pickle, joblib and folders: what was learned comes back, and nothing else happens."""
+
+import json
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from rapidfit_sk import (
+    EncoderConfig,
+    EvalConfig,
+    HeadConfig,
+    LossConfig,
+    MultiheadClassifier,
+    MultiheadConfig,
+    TrainingConfig,
+)
+from rapidfit_sk import _persistence as persistence
+from rapidfit_sk.callbacks import TaskSampling
+from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
+
+TEXTS = ["Do you ship to Norway?", "It broke again!", "Two tickets, please."]
+GROUPS = [TrainingConfig, HeadConfig, EncoderConfig, LossConfig, EvalConfig, MultiheadConfig]
+
+
+def assert_same_answers(classifier, other):
+    """Both give the same probabilities to the bit."""
+    first, second = classifier.predict_proba(TEXTS), other.predict_proba(TEXTS)
+    assert list(first) == list(second) == classifier.tasks_ == other.tasks_
+    assert all(np.array_equal(first[task], second[task]) for task in first)
+
+
+LOAD_AND_PREDICT = """
+import sys
+import joblib, numpy as np, socket
+
+def refuse(*args, **kwargs):
+    raise OSError("no network here")
+
+socket.socket.connect = refuse
+from rapidfit_sk import MultiheadClassifier
+how, path, texts, answers = sys.argv[1:]
+classifier = joblib.load(path) if how == "joblib" else MultiheadClassifier.load(path)
+np.savez(answers, **classifier.predict_proba(np.load(texts, allow_pickle=True).tolist()))
+"""
+
+
+@pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "modernbert", "albert"])
+def test_reload_in_another_process(make_classifier, messages, tmp_path, architecture):
+    """It predicts the same to the bit there, without network or its encoder's folder."""
+    folder = tiny_encoder(tmp_path / "encoder", architecture=architecture)
+    classifier = make_classifier(model_name=folder).fit(messages)
+    np.save(tmp_path / "texts.npy", np.array(TEXTS, dtype=object))
+    joblib.dump(classifier, tmp_path / "model.joblib")
+    classifier.save(tmp_path / "model")
+    (tmp_path / "encoder").rename(tmp_path / "gone")
+    for how, name in (("joblib", "model.joblib"), ("folder", "model")):
+        paths = [str(tmp_path / each) for each in (name, "texts.npy", f"{how}.npz")]
+        subprocess.run([sys.executable, "-c", LOAD_AND_PREDICT, how, *paths], check=True)
+        answers = np.load(tmp_path / f"{how}.npz")
+        for task, p in classifier.predict_proba(TEXTS).items():
+            assert np.array_equal(answers[task], p)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_comes_back(make_classifier, messages, tmp_path, architecture):
+    """Pickle and folder rebuild each architecture around its weights, tied ones included."""
+    name = tiny_encoder(architecture=architecture)
+    options = {"model_name": name, "encoder": EncoderConfig(freeze_epochs=0, unfreeze_layers=None)}
+    classifier = make_classifier(**options).fit(messages.head(200))
+    loaded = pickle.loads(pickle.dumps(classifier))
+    assert_same_answers(classifier, loaded)
+    assert_same_answers(
+        classifier, MultiheadClassifier.load(classifier.save(tmp_path / "x") and tmp_path / "x")
+    )
+    names = [[n for n, _ in c.net_.module_.named_parameters()] for c in (classifier, loaded)]
+    assert names[0] == names[1]
+
+
+def test_sentencepiece_tokenizer_comes_back(make_classifier, messages, cached_encoders, tmp_path):
+    """A tokenizer that is stored as a sentencepiece model only comes back too."""
+    options = {"model_name": "microsoft/deberta-v3-base", "epochs": 0}
+    classifier = make_classifier(**options).fit(messages.head(100))
+    assert_same_answers(classifier, pickle.loads(pickle.dumps(classifier)))
+    classifier.save(tmp_path / "model")
+    assert_same_answers(classifier, MultiheadClassifier.load(tmp_path / "model"))
+
+
+@pytest.fixture(scope="module")
+def real_encoder(messages):
+    """A classifier on an encoder of real size."""
+    training = TrainingConfig(
+        model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=1, max_length=16
+    )
+    config = MultiheadConfig(training=training, encoder=EncoderConfig(freeze_epochs=0))
+    return MultiheadClassifier(config, random_state=0).fit(messages.head(100))
+
+
+def test_dump_is_little_more_than_the_weights(real_encoder, tmp_path):
+    """No optimizer, no data: at most 1.1 times the weights, at the size of a real encoder."""
+    joblib.dump(real_encoder, tmp_path / "model.joblib")
+    real_encoder.save(tmp_path / "model")
+    weights = sum(p.numel() * p.element_size() for p in real_encoder.net_.module_.parameters())
+    size = sum(path.stat().st_size for path in (tmp_path / "model").rglob("*"))
+    assert (tmp_path / "model.joblib").stat().st_size <= 1.1 * weights
+    assert size <= 1.1 * weights
+
+
+SHARED = """
+import re, sys
+import joblib
+
+path = sys.argv[1]
+classifier = joblib.load(path, mmap_mode="r")
+classifier.predict(["one", "two"])
+at = classifier.net_.module_.encoder.get_input_embeddings().weight.data_ptr()
+parts = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", open("/proc/self/smaps").read(), flags=re.M)
+mapped = [part for part in parts if path in part]
+ranges = [[int(end, 16) for end in part.split(" ")[0].split("-")] for part in mapped]
+copied = sum(int(kb) for part in mapped for kb in re.findall(r"Anonymous: *(\\d+) kB", part))
+resident = sum(int(kb) for part in mapped for kb in re.findall(r"Rss: *(\\d+) kB", part))
+print(any(low <= at < high for low, high in ranges), copied, resident > 10_000)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_map_shares_the_weights(real_encoder, tmp_path):
+    """With mmap_mode="r" the weights stay in the pages of the file, which processes share."""
+    joblib.dump(real_encoder, tmp_path / "model.joblib")
+    command = [sys.executable, "-c", SHARED, str(tmp_path / "model.joblib")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "0", "True"]
+
+
+def test_memory_map_gives_the_same_answers(fitted, tmp_path):
+    """Mapped weights are the same weights; a write to them does not reach the file."""
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    assert_same_answers(fitted, mapped)
+    with torch.no_grad():
+        for parameter in mapped.net_.module_.parameters():
+            parameter.zero_()
+    assert_same_answers(fitted, joblib.load(tmp_path / "model.joblib", mmap_mode="r"))
+
+
+def test_fitted_on_a_gpu(fitted):
+    """Where the device of the fit is not there, the classifier loads on the CPU."""
+    state = fitted.net_.__getstate__() | {"device": "cuda:7"}
+    net = pickle.loads(pickle.dumps(fitted)).net_
+    net.__setstate__(state)
+    assert net.device == "cpu"
+    assert {parameter.device.type for parameter in net.module_.parameters()} == {"cpu"}
+
+
+def test_what_is_kept(fitted, tmp_path):
+    """Parameters, classes, scores, history, positions and versions come back both ways."""
+    by_pickle = pickle.loads(pickle.dumps(fitted))
+    by_folder = MultiheadClassifier.load(fitted.save(tmp_path / "x") and tmp_path / "x")
+    for loaded in (by_pickle, by_folder):
+        assert repr(loaded) == repr(fitted)
+        assert loaded.test_scores_ == fitted.test_scores_
+        assert list(loaded.net_.history) == list(fitted.net_.history)
+        assert np.array_equal(loaded.test_indices_, fitted.test_indices_)
+        assert loaded.saved_with_["torch"] == torch.__version__
+        for task in fitted.tasks_:
+            assert np.array_equal(loaded.classes_[task], fitted.classes_[task])
+            assert loaded.classes_[task].dtype == fitted.classes_[task].dtype
+    assert not hasattr(fitted, "saved_with_")
+
+
+def test_unfitted_pickles(make_classifier):
+    """Before fit, too, a classifier pickles, and knows no versions."""
+    classifier = pickle.loads(pickle.dumps(make_classifier()))
+    assert not hasattr(classifier, "saved_with_")
+    assert not classifier.__sklearn_is_fitted__()
+
+
+@pytest.mark.parametrize("group", [*GROUPS, MultiheadClassifier])
+def test_missing_fields_are_defaults(group):
+    """A field that the pickling version did not know has its default after loading."""
+    default = group()
+    for name in default.get_params(deep=False):
+        old = group()
+        del vars(old)[name]
+        loaded = pickle.loads(pickle.dumps(old))
+        assert loaded.get_params(deep=False) == default.get_params(deep=False), name
+
+
+# --------------------------------------------------------------------------------------------
+# Folders
+
+
+@pytest.fixture
+def folder(fitted, tmp_path):
+    """A folder with the fitted classifier."""
+    fitted.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+LABELS = {
+    "strings": ["no", "yes"],
+    "numpy strings": list(np.array(["no", "yes"])),
+    "ints": [3, 11],
+    "small ints": list(np.array([3, 11], dtype=np.int16)),
+    "floats": [0.1, 2.5],
+    "single floats": list(np.array([0.1, 2.5], dtype=np.float32)),
+    "bools": [False, True],
+    "odd strings": ["", "\N{SNOWMAN} \ud800 \x00"],
+}
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+def test_labels_keep_their_type(make_classifier, tmp_path, labels):
+    """After a round trip through JSON a label is what it was."""
+    y = pd.Series([labels[i % 2] for i in range(20)], dtype=object)
+    classifier = make_classifier(test_size=0.2).fit([f"text {i}" for i in range(20)], y)
+    loaded = MultiheadClassifier.load(classifier.save(tmp_path / "x") and tmp_path / "x")
+    (before,), (after,) = classifier.classes_.values(), loaded.classes_.values()
+    assert before.dtype == after.dtype
+    assert list(map(type, before)) == list(map(type, after))
+    assert before.tolist() == after.tolist()
+
+
+def test_load_unpickles_nothing(folder, monkeypatch):
+    """No file of the folder is a pickle, and loading works without an unpickler."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("unpickling")
+
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    monkeypatch.setattr(torch, "load", refuse)
+    monkeypatch.setattr(joblib, "load", refuse)
+    monkeypatch.setattr(np, "load", refuse)
+    assert MultiheadClassifier.load(folder).predict(TEXTS).shape == (3, 3)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"model.safetensors", "classifier.json", "checksums.json", "tokenizer"}
+
+
+def test_save_replaces_an_earlier_save(folder, make_classifier, messages):
+    """A second save takes the place of the first, and leaves nothing beside it."""
+    other = make_classifier(epochs=0).fit(messages[messages["task"] == "intent"])
+    assert other.save(str(folder)) is other
+    assert MultiheadClassifier.load(str(folder)).tasks_ == ["intent"]
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("step", ["write", "rename"])
+def test_interrupted_save_leaves_the_old_folder(folder, fitted, monkeypatch, step):
+    """When saving breaks off, the old folder is whole and nothing is left over."""
+    if step == "write":
+
+        def broken(weights, path):
+            path.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(persistence, "save_file", broken)
+    else:
+        rename = Path.rename
+
+        def broken(self, target):
+            if Path(target) == folder and not self.name.endswith("before-save"):
+                raise KeyboardInterrupt
+            return rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", broken)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.save(folder)
+    monkeypatch.undo()
+    assert_same_answers(fitted, MultiheadClassifier.load(folder))
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_killed_between_the_renames(folder, fitted):
+    """A process that dies between its two renames leaves a save that loads and is replaced."""
+    folder.rename(persistence._backup_of(folder))
+    assert_same_answers(fitted, MultiheadClassifier.load(folder))
+    fitted.save(folder)
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def add_file(path):
+    path.write_text("{}")
+
+
+def change(**values):
+    """Change the description and recompute the checksums, as somebody could by hand."""
+
+    def apply(path):
+        description = json.loads(path.read_text())
+        for key, value in values.items():
+            description = description | {key: value}
+            if value is None:
+                del description[key]
+        path.write_text(json.dumps(description))
+        checksums = persistence._checksums(path.parent)
+        (path.parent / "checksums.json").write_text(json.dumps(checksums))
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "message"),
+    [
+        ("model.safetensors", cut, "model.safetensors is not the file that was saved"),
+        ("model.safetensors", flip, "model.safetensors is not the file"),
+        ("classifier.json", flip, "classifier.json is not the file"),
+        ("tokenizer/tokenizer.json", flip, "tokenizer/tokenizer.json is not the file"),
+        ("tokenizer/extra.json", add_file, "tokenizer/extra.json is not the file"),
+        ("model.safetensors", Path.unlink, "No such file"),
+        ("checksums.json", Path.unlink, "No such file"),
+        ("checksums.json", cut, "."),
+        ("classifier.json", change(format="other"), "its format is 'other'"),
+        ("classifier.json", change(format_version=99), "upgrade rapidfit_sk"),
+        ("classifier.json", change(tasks=None), "'tasks' is missing"),
+        ("classifier.json", change(parameters={"config": None, "epochs": 1}), "no parameter"),
+        ("classifier.json", change(module={"n_classes": [2]}), "."),
+        (
+            "classifier.json",
+            change(module={"n_classes": [9] * 3, "head": vars(HeadConfig()), "pooling": "cls"}),
+            "size mismatch|Error.s. in loading",
+        ),
+        ("classifier.json", change(encoder={"model_type": "no-such-model"}), "."),
+        ("classifier.json", change(encoder=[]), "."),
+    ],
+)  # fmt: skip
+def test_harmed_folder(folder, name, harm, message):
+    """A truncated, tampered or incomplete folder gives one clear error."""
+    harm(folder / name)
+    with pytest.raises(ValueError, match=r"does not hold a classifier as .*Nothing was") as error:
+        MultiheadClassifier.load(folder)
+    assert re.search(message, str(error.value))
+    assert "\n" not in str(error.value)
+
+
+def test_foreign_folder(encoder_name, tmp_path):
+    """Another kind of folder is refused; one that is not there is FileNotFoundError."""
+    with pytest.raises(ValueError, match="does not hold a classifier"):
+        MultiheadClassifier.load(encoder_name)
+    with pytest.raises(FileNotFoundError, match="There is no folder"):
+        MultiheadClassifier.load(tmp_path / "nothing")
+
+
+def test_save_deletes_nothing_of_others(fitted, tmp_path):
+    """A folder that holds other files, or a file, is not replaced."""
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="did not write \\('notes.txt'\\)"):
+        fitted.save(tmp_path)
+    with pytest.raises(ValueError, match="is a file"):
+        fitted.save(tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    fitted.save(tmp_path / "empty")
+    assert_same_answers(fitted, MultiheadClassifier.load(tmp_path / "empty"))
+
+
+def test_what_cannot_be_saved_is_named(make_classifier, messages, tmp_path):
+    """Parameters that only a pickle can hold are left out, with a warning that names them."""
+    classifier = make_classifier(
+        callbacks=[TaskSampling("sqrt")], random_state=np.random.RandomState(0), epochs=0
+    ).fit(messages.head(60))
+    with pytest.warns(UserWarning, match="'callbacks', 'random_state'.* not saved"):
+        classifier.save(tmp_path / "x")
+    loaded = MultiheadClassifier.load(tmp_path / "x")
+    assert loaded.callbacks is loaded.random_state is None
+    assert_same_answers(classifier, loaded)
+
+
+def test_path_and_device_are_saved(make_classifier, messages, tmp_path, encoder_name):
+    """A path and a torch device, which JSON does not know, are saved as strings."""
+    classifier = make_classifier(model_name=Path(encoder_name), device=torch.device("cpu"))
+    classifier.fit(messages.head(60)).save(tmp_path / "x")
+    loaded = MultiheadClassifier.load(tmp_path / "x")
+    assert (loaded.device, loaded.config.training.model_name) == ("cpu", encoder_name)
