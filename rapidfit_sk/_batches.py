@@ -33,8 +33,16 @@ class Batch(NamedTuple):
 
     @property
     def weight(self) -> float:
-        """The weight of all rows together."""
-        return float(sum(weights.sum() for weights in self.targets["weights"]))
+        """The weight of all rows together that have a say in the loss."""
+        return float(sum(weights.sum() for weights in known_weights(self.targets)))
+
+
+def known_weights(targets) -> list[torch.Tensor]:
+    """Return the row weights of each task, 0 where no head knows the label."""
+    return [
+        weights * (labels >= 0)
+        for labels, weights in zip(targets["labels"], targets["weights"], strict=True)
+    ]
 
 
 class TextRows(torch.utils.data.Dataset):
@@ -52,15 +60,17 @@ class TextRows(torch.utils.data.Dataset):
         Number of tasks, of which some may have no row.
     labels : ndarray of int64 or None, shape (n_rows,)
         Label codes; -1 for a label that no head knows: such a row has no say in the loss.
+    weights : ndarray of float32 or None, shape (n_rows,)
+        How much each row counts; None for 1.
     """
 
-    def __init__(self, tokens: TokenIds, texts, tasks, n_tasks, labels=None):
+    def __init__(self, tokens: TokenIds, texts, tasks, n_tasks, labels=None, weights=None):
         self.tokens = tokens
         self.texts = texts
         self.tasks = tasks
         self.n_tasks = n_tasks
         self.labels = np.full(len(texts), -1) if labels is None else labels
-        self.weights = (self.labels >= 0).astype(np.float32)
+        self.weights = np.ones(len(texts), np.float32) if weights is None else weights
 
     def __len__(self):
         return len(self.texts)

@@ -11,13 +11,19 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
+from ._bridge import NAME as FIT_TASKS
+from ._bridge import begin_fit
+from ._compat import CallbackSupportMixin, VisualBlock, with_callbacks
 from ._labels import encode_table, encode_tasks, learn_classes, warn_of_contradictions
 from ._metrics import scores_per_task
 from ._persistence import library_versions, load_classifier, save_classifier
-from ._prediction import predict_codes, predict_probabilities
+from ._prediction import ProbabilitiesByTask, predict_codes, predict_probabilities
 from ._randomness import private_seeds
 from ._tables import (
     Columns,
+    as_pandas,
+    column_values,
+    columns_read,
     is_long,
     read_labeled,
     read_questions,
@@ -27,8 +33,12 @@ from ._training import (
     check_task_weights,
     copied_callbacks,
     find_device,
+    go_on_from,
     make_callbacks,
     make_net,
+    make_tokenizer,
+    on_embeddings,
+    one_epoch,
     split_for_training,
     train_net,
     warn_of_split,
@@ -39,6 +49,7 @@ from ._validation import (
     check_parameters,
     instance_of,
     integer,
+    mapping_to,
     none,
     suggests_names,
     text,
@@ -48,7 +59,7 @@ from ._views import TaskClassifier
 from .config import MultiheadConfig, ParameterGroup
 
 
-class MultiheadClassifier(ParameterGroup):
+class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     """Several text classification tasks on one shared, pretrained encoder.
 
     Parameters
@@ -58,9 +69,17 @@ class MultiheadClassifier(ParameterGroup):
         classifier too: ``config__head__dropout``.
     text_column, task_column, label_column : str, default="text", "task" and "label"
         The names of the columns of a long frame.
+    task_labels : dict of {str: array-like} or None, default=None
+        The labels that a task may have, for example ``{"sentiment": ["bad", "good"]}``. The
+        head has a column for each, whether or not the data has rows of it: all folds of a
+        cross-validation then have the same columns. Another label in the data is an error.
+        Tasks that are not named learn their labels from the data.
     callbacks : list or None, default=None
         Callbacks of skorch, or pairs of a name and a callback, that run beside the built-in
         ones. Each fit works on copies; they end up in ``net_.callbacks_``.
+    warm_start : bool, default=False
+        Whether :meth:`fit` goes on from what an earlier fit learned. Tasks and classes of it
+        stay, new ones are added: a head grows and its old columns keep their weights.
     random_state : int, RandomState instance or None, default=None
         Covers the initial weights of the heads, dropout, batch order, task sampling and splits.
         The global generators of Python, numpy and torch are left alone. On a CPU two fits with
@@ -86,6 +105,9 @@ class MultiheadClassifier(ParameterGroup):
     test_scores_ : dict of {str: dict}
         ``accuracy``, ``f1`` (macro-averaged) and ``n_rows`` on the held-out rows of each task
         that has some.
+    n_features_in_, feature_names_in_ : int and ndarray of str
+        The columns of X that are read as features, in their order: the text and the task
+        column. They exist where X is a frame with such names.
     saved_with_ : dict of {str: str}
         Versions of the libraries that stored the classifier. It exists after loading only.
     named_estimators_ : Bunch
@@ -131,7 +153,9 @@ class MultiheadClassifier(ParameterGroup):
         "text_column": text(),
         "task_column": text(),
         "label_column": text(),
+        "task_labels": mapping_to(instance_of(list, tuple, np.ndarray)) | none,
         "callbacks": instance_of(list) | none,
+        "warm_start": boolean(),
         "random_state": integer(0, 2**32 - 1) | instance_of(np.random.RandomState) | none,
         "device": text() | instance_of(torch.device),
         "verbose": integer(0) | boolean(),
@@ -146,7 +170,9 @@ class MultiheadClassifier(ParameterGroup):
         text_column="text",
         task_column="task",
         label_column="label",
+        task_labels=None,
         callbacks=None,
+        warm_start=False,
         random_state=None,
         device="auto",
         verbose=0,
@@ -155,7 +181,9 @@ class MultiheadClassifier(ParameterGroup):
         self.text_column = text_column
         self.task_column = task_column
         self.label_column = label_column
+        self.task_labels = task_labels
         self.callbacks = callbacks
+        self.warm_start = warm_start
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
@@ -163,7 +191,8 @@ class MultiheadClassifier(ParameterGroup):
     # ----------------------------------------------------------------------------------------
     # Training
 
-    def fit(self, X, y=None, *, X_val=None, y_val=None):
+    @with_callbacks
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Train on rows of (text, task, label).
 
         Parameters
@@ -177,14 +206,22 @@ class MultiheadClassifier(ParameterGroup):
             - texts (a list, an array, a Series, or a frame with a text column) with `y` either
               a DataFrame of one column per task, where a missing value means that the text has
               no label for this task, or a one-dimensional array for one task.
+
+            Frames may be of pandas, polars or any other library that narwhals knows.
         y : array-like, DataFrame or None, default=None
             The labels, by position; a label column in X is not read then. Labels may be
             strings, ints, bools or floats, and come back as they are.
+        sample_weight : array-like of shape (n_rows,) or None, default=None
+            How much each row of X counts, in the loss and in scores; for the dict form rows
+            count through its tasks in order. A row of weight 2 costs as much as two rows; one
+            of weight 0 is left out, though its label is still learned as a class.
         X_val : DataFrame, dict, array-like of str or None, default=None
             Validation data in any of the same forms, in place of the `val_size` share of the
             training data.
         y_val : array-like, DataFrame or None, default=None
             The labels of the validation data, where `X_val` does not hold them.
+        sample_weight_val : array-like of shape (n_validation_rows,) or None, default=None
+            How much each row of the validation data counts.
 
         Returns
         -------
@@ -204,16 +241,12 @@ class MultiheadClassifier(ParameterGroup):
         UserWarning
             If rows contradict each other, or some tasks are too small to hold rows out.
         """
-        check_parameters(self, self._constraints)
-        callbacks, device = copied_callbacks(self.callbacks), find_device(self.device)
-        config = (self.config or MultiheadConfig())._filled()
-        table = read_labeled(X, y, self._columns)
-
-        tasks, classes = table.task_names, learn_classes(table)
-        rows = encode_table(table, tasks, classes)
+        config = self._checked_config()
+        former = self if self.warm_start and self.__sklearn_is_fitted__() else None
+        table, classes = self._read_training(X, y, sample_weight, former)
+        rows = encode_table(table, list(classes), classes)
         warn_of_contradictions(table, rows)
-        validation = self._read_validation(X_val, y_val, tasks, classes)
-        check_task_weights(config.loss.task_weights, tasks)
+        validation = self._read_validation(X_val, y_val, sample_weight_val, classes)
 
         split_seed, *seeds = private_seeds(self.random_state, 4)
         split = split_for_training(rows, config.training, split_seed, validation)
@@ -221,20 +254,17 @@ class MultiheadClassifier(ParameterGroup):
             validation = rows.take(split.val)
         warn_of_split(config, split, rows, classes, validation)
 
-        train = rows.take(split.train)
-        net = make_net(config, classes, train, seeds, device, self.verbose)
-        net.callbacks = make_callbacks(config, tasks, validation, callbacks, self.verbose)
-        tokenizer = train_net(net, config.training, train, validation)
-
-        # Scored before anything is stored: an interrupted fit leaves no half of itself behind.
-        test_scores = _score_rows(net, tokenizer, tasks, rows.take(split.test))
-        self.net_, self.tokenizer_ = net, tokenizer
-        self.tasks_, self.classes_, self.test_scores_ = tasks, classes, test_scores
-        self.train_indices_, self.val_indices_, self.test_indices_ = (
-            np.unique(table.positions[part]) for part in split
+        n_epochs = config.encoder.freeze_epochs + config.training.epochs
+        tasks = begin_fit(self, n_epochs, table, self._columns)
+        net, tokenizer = self._train(
+            config, classes, rows.take(split.train), validation, seeds, former, tasks
         )
-        if self.verbose:
-            tqdm.write(_score_table(self.test_scores_))
+        # Scored before anything is stored: an interrupted fit leaves no half of itself behind.
+        scores = _score_rows(net, tokenizer, list(classes), rows.take(split.test))
+        self._store(net, tokenizer, classes, scores)
+        self._store_rows(X, *(np.unique(table.positions[part]) for part in split))
+        if tasks is not None:
+            tasks.end_fit()
         return self
 
     def train(self, data):
@@ -251,6 +281,187 @@ class MultiheadClassifier(ParameterGroup):
             The fitted classifier.
         """
         return self.fit(data)
+
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Train one more epoch, on these rows, from the weights that are there.
+
+        Parameters
+        ----------
+        X : DataFrame, dict, or array-like of str
+            As in :meth:`fit`. It may bring new tasks, and new labels of known tasks: a head is
+            added, or grows while its old columns keep their weights.
+        y : array-like, DataFrame or None, default=None
+            The labels, where X does not hold them.
+        sample_weight : array-like of shape (n_rows,) or None, default=None
+            How much each row counts.
+
+        Returns
+        -------
+        self : MultiheadClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in :meth:`fit`; and if a parameter that shapes the module (`model_name`,
+            `pooling`, or one of the head) is not what it was.
+
+        See Also
+        --------
+        add_task : Adds a task and changes none of the others.
+
+        Notes
+        -----
+        All rows train: none are held out, and there is no early stopping. The first
+        ``encoder.freeze_epochs`` epochs, counted over all calls, train the heads alone. The
+        learning rate rises and falls within each call. Tasks without rows in X keep their
+        heads; what they predict still drifts where the encoder trains.
+        """
+        former = self if self.__sklearn_is_fitted__() else None
+        n_before = len(self.net_.history) if former else 0
+        config = one_epoch(self._checked_config(), n_before)
+        table, classes = self._read_training(X, y, sample_weight, former)
+        rows = encode_table(table, list(classes), classes)
+        # Drawn further on with each epoch, so that no two have the same order and dropout.
+        seeds = private_seeds(self.random_state, 3 * (n_before + 1))[-3:]
+        net, tokenizer = self._train(config, classes, rows, None, seeds, former)
+        self._store(net, tokenizer, classes, {})
+        self._store_rows(X, np.unique(table.positions), *2 * [np.empty(0, dtype=int)])
+        return self
+
+    def add_task(self, X, y=None, sample_weight=None, *, task=None):
+        """Add one task; all that other tasks predict stays the same to the bit.
+
+        A new head trains on the encoder as it is. Each text is encoded once, before the first
+        epoch, so that this takes a small part of the time of :meth:`fit`.
+
+        Parameters
+        ----------
+        X : DataFrame, dict, or array-like of str
+            Rows of one task, in any form that :meth:`fit` takes.
+        y : array-like or None, default=None
+            The labels, where X does not hold them.
+        sample_weight : array-like of shape (n_rows,) or None, default=None
+            How much each row counts.
+        task : str or None, default=None
+            The name of the task, where neither a task column nor the name of `y` gives it.
+
+        Returns
+        -------
+        self : MultiheadClassifier
+            The classifier, with a further task. ``test_scores_`` has the scores of the new task
+            too; ``train_indices_`` and its like stay those of :meth:`fit`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If the task is known already, or X has several tasks, or none is named.
+
+        See Also
+        --------
+        partial_fit : Trains the encoder too, and may change all tasks.
+        """
+        check_is_fitted(self)
+        config = self._checked_config()
+        table = self._read_new_task(X, y, sample_weight, task)
+        known, (name,) = self.classes_, table.task_names
+        fixed = {key: labels for key, labels in (self.task_labels or {}).items() if key == name}
+        classes = learn_classes(table, fixed)
+        rows = encode_table(table.without_zeros(), [name], classes)
+
+        split_seed, *seeds = private_seeds(self.random_state, 4)
+        split = split_for_training(rows, config.training, split_seed, None)
+        validation = rows.take(split.val) if len(split.val) else None
+        warn_of_split(config, split, rows, classes, validation)
+
+        config.encoder.unfreeze_layers, config.loss.task_weights = 0, None
+        numbers, module = on_embeddings(self.net_, self.tokenizer_, rows.texts)
+        net = make_net(
+            config, classes, rows.take(split.train), seeds, self.net_.device, self.verbose, **module
+        )
+        net.callbacks = make_callbacks(
+            config, [name], validation, copied_callbacks(self.callbacks), self.verbose
+        )
+        train_net(net.initialize(), numbers, rows.take(split.train), validation)
+        scores = _score_rows(net, numbers, [name], rows.take(split.test))
+        self.net_.adopt_head(net)
+        self._store(self.net_, self.tokenizer_, known | classes, self.test_scores_ | scores)
+        return self
+
+    def _checked_config(self):
+        """Check all parameters and return a full configuration that nobody else holds."""
+        check_parameters(self, self._constraints)
+        copied_callbacks(self.callbacks)
+        find_device(self.device)
+        return (self.config or MultiheadConfig())._filled()
+
+    def _read_training(self, X, y, sample_weight, former):
+        """Read rows to train on, and the classes that there are with them."""
+        table = read_labeled(X, y, self._columns, sample_weight=sample_weight)
+        classes = learn_classes(table, self.task_labels, former and former.classes_)
+        return table.without_zeros(), classes
+
+    def _read_new_task(self, X, y, sample_weight, task):
+        """Read the rows of one task that is not known yet."""
+        if task is not None:
+            if not isinstance(task, str) or not task:
+                raise TypeError(f"A task is named by a non-empty string, got {task!r}.")
+            if not is_long(X, self._columns):
+                y = pd.Series(column_values(as_pandas(y)), name=task) if y is not None else None
+        elif getattr(y, "name", None) is None and not is_long(X, self._columns):
+            raise ValueError("The new task has no name. Give one: add_task(X, y, task='topic').")
+        table = read_labeled(X, y, self._columns, sample_weight=sample_weight)
+        if len(table.task_names) > 1 or task not in (None, *table.task_names):
+            raise ValueError(
+                f"add_task adds one task at a time, here {task or 'that of X'!r}, and X has rows "
+                f"of {', '.join(map(repr, table.task_names))}. Give the rows of one new task."
+            )
+        if table.task_names[0] in self.tasks_:
+            raise ValueError(
+                f"Task {table.task_names[0]!r} is known already. To train it further use "
+                "partial_fit; for a task of its own choose another name."
+            )
+        return table
+
+    def _train(self, config, classes, train, validation, seeds, former, fit_tasks=None):
+        """Train a net, from nothing or from what `former` has learned."""
+        check_task_weights(config.loss.task_weights, list(classes))
+        net = make_net(config, classes, train, seeds, find_device(self.device), self.verbose)
+        extra = copied_callbacks(self.callbacks)
+        if fit_tasks is not None:
+            extra.append((FIT_TASKS, fit_tasks))
+        net.callbacks = make_callbacks(config, list(classes), validation, extra, self.verbose)
+        if former is not None:
+            go_on_from(net, former.net_, former.classes_, classes)
+        net.initialize()
+        before = former and former.tokenizer_.tokenizer
+        tokenizer = make_tokenizer(config.training, net.module_.encoder, before)
+        if fit_tasks is not None:
+            fit_tasks.learned = lambda: _learned(net, tokenizer, classes)
+        train_net(net, tokenizer, train, validation)
+        if former is not None:
+            net.prepend_history(former.net_)
+        return net, tokenizer
+
+    def _store(self, net, tokenizer, classes, test_scores):
+        """Keep what was learned."""
+        vars(self).update(_learned(net, tokenizer, classes), test_scores_=test_scores)
+        vars(self).pop("saved_with_", None)
+        if self.verbose:
+            tqdm.write(_score_table(self.test_scores_))
+
+    def _store_rows(self, X, train, val, test):
+        """Keep what is known about X: its columns, and which of its rows did what."""
+        self.train_indices_, self.val_indices_, self.test_indices_ = train, val, test
+        for name in ("feature_names_in_", "n_features_in_"):
+            vars(self).pop(name, None)
+        features = columns_read(X, self._columns)
+        if features is not None:
+            self.n_features_in_ = len(features)
+            if all(isinstance(name, str) for name in features):
+                self.feature_names_in_ = np.array(features, dtype=object)
 
     # ----------------------------------------------------------------------------------------
     # Prediction
@@ -332,10 +543,10 @@ class MultiheadClassifier(ParameterGroup):
         texts, tasks = self._questions(X, task)
         every = predict_probabilities(self.net_, self.tokenizer_, texts, tasks, n_classes)
         asked = dict.fromkeys(tasks) if len(tasks) else self._task_codes(task)
-        result = {self.tasks_[code]: every[code] for code in sorted(asked)}
+        result = ProbabilitiesByTask({self.tasks_[code]: every[code] for code in sorted(asked)})
         return next(iter(result.values())) if len(result) == 1 else result
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, sample_weight=None):
         """Return the mean over tasks of the accuracy.
 
         Parameters
@@ -344,6 +555,8 @@ class MultiheadClassifier(ParameterGroup):
             Labeled rows in any form that :meth:`fit` takes.
         y : array-like, DataFrame or None, default=None
             The labels, where X does not hold them.
+        sample_weight : array-like of shape (n_rows,) or None, default=None
+            How much each row of X counts within its task.
 
         Returns
         -------
@@ -352,9 +565,42 @@ class MultiheadClassifier(ParameterGroup):
             saw makes its row count as wrong.
         """
         check_is_fitted(self)
-        rows = self._read_rows(X, y, self.tasks_, self.classes_)
+        rows = self._read_rows(X, y, sample_weight, self.classes_)
         scores = _score_rows(self.net_, self.tokenizer_, self.tasks_, rows)
         return float(np.mean([score["accuracy"] for score in scores.values()]))
+
+    # ----------------------------------------------------------------------------------------
+    # What scikit-learn asks
+
+    def __sklearn_tags__(self):
+        """Say what it takes. It is not tagged a classifier, and the reason is in the guide."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = True
+        tags.input_tags.string = True
+        tags.input_tags.dict = True
+        tags.target_tags.required = False
+        tags.target_tags.two_d_labels = True
+        tags.target_tags.multi_output = True
+        return tags
+
+    def _sk_visual_block_(self):
+        """Show the groups of the configuration and, once fitted, the tasks and their classes."""
+        config = self.config if isinstance(self.config, MultiheadConfig) else MultiheadConfig()
+        groups = {name: getattr(config, name) or kind() for name, kind in config._groups.items()}
+        blocks = [
+            VisualBlock(
+                "parallel",
+                list(groups.values()),
+                names=[f"{name}: {type(group).__name__}" for name, group in groups.items()],
+                name_details=[str(group) for group in groups.values()],
+            )
+        ]
+        if self.__sklearn_is_fitted__():
+            labels = [", ".join(map(str, self.classes_[task])) for task in self.tasks_]
+            blocks.append(
+                VisualBlock("parallel", self.tasks_, names=self.tasks_, name_details=labels)
+            )
+        return VisualBlock("serial", blocks, dash_wrapped=False)
 
     # ----------------------------------------------------------------------------------------
     # Views
@@ -466,16 +712,18 @@ class MultiheadClassifier(ParameterGroup):
     def _columns(self):
         return Columns(self.text_column, self.task_column, self.label_column)
 
-    def _read_rows(self, X, y, tasks, classes):
+    def _read_rows(self, X, y, sample_weight, classes):
         """Read labeled rows of known tasks."""
-        table = read_labeled(X, y, self._columns, tasks=tasks)
+        tasks = list(classes)
+        table = read_labeled(X, y, self._columns, tasks=tasks, sample_weight=sample_weight)
         return encode_table(table, tasks, classes)
 
-    def _read_validation(self, X_val, y_val, tasks, classes):
+    def _read_validation(self, X_val, y_val, sample_weight_val, classes):
         if X_val is not None:
-            return self._read_rows(X_val, y_val, tasks, classes)
-        if y_val is not None:
-            raise ValueError("y_val was given without X_val. Give both, or neither.")
+            return self._read_rows(X_val, y_val, sample_weight_val, classes)
+        for name, given in (("y_val", y_val), ("sample_weight_val", sample_weight_val)):
+            if given is not None:
+                raise ValueError(f"{name} was given without X_val. Give both, or neither.")
         return None
 
     # ----------------------------------------------------------------------------------------
@@ -535,12 +783,22 @@ class MultiheadClassifier(ParameterGroup):
         return np.result_type(*dtypes)
 
 
+def _learned(net, tokenizer, classes) -> dict:
+    """Return the attributes that prediction needs."""
+    return {
+        "net_": net,
+        "tokenizer_": tokenizer,
+        "tasks_": list(classes),
+        "classes_": dict(classes),
+    }
+
+
 def _score_rows(net, tokenizer, tasks, rows):
     """Score coded rows, by task name."""
     if not len(rows.texts):
         return {}
     predicted = predict_codes(net, tokenizer, rows.texts, rows.tasks, len(tasks))
-    scores = scores_per_task(rows.tasks, rows.labels, predicted)
+    scores = scores_per_task(rows.tasks, rows.labels, predicted, rows.weights)
     return {tasks[code]: score for code, score in scores.items()}
 
 

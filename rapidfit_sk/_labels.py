@@ -7,25 +7,67 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ._tables import Table, distinct_texts
-from ._validation import unknown_task, warn_user
+from ._tables import Table, column_values, distinct_texts
+from ._validation import IN_FOLDS, suggestion, unknown_task, warn_user
 
 
-def learn_classes(table: Table) -> dict[str, np.ndarray]:
+def learn_classes(table: Table, task_labels=None, known=None) -> dict[str, np.ndarray]:
     """Return the sorted classes of each task, in the type that the labels came in.
+
+    Parameters
+    ----------
+    table : Table
+        Labeled rows.
+    task_labels : dict of {str: array-like} or None
+        The labels that a task may have, where they are given and not learned.
+    known : dict of {str: ndarray} or None
+        Tasks and classes of an earlier training, which stay.
+
+    Returns
+    -------
+    classes : dict of {str: ndarray}
+        Known tasks first, in their order, then new ones in order of first appearance.
 
     Raises
     ------
     ValueError
-        If a task has one class only.
+        If a task has one class only, or a label that is not among those given for it.
     TypeError
         If a task mixes strings and numbers.
     """
-    classes = {}
+    task_labels, classes = task_labels or {}, dict(known or {})
+    _check_tasks_are_there(task_labels, [*classes, *table.task_names])
     for task in table.task_names:
-        labels = table.labels[table.tasks == task]
-        classes[task] = _sorted_classes(labels, task)
+        before = list(classes.get(task, ()))
+        if task in task_labels:
+            given = [*before, *task_labels[task]]
+            classes[task] = _sorted_classes(column_values(given), task)
+            _check_labels_are_given(table, task, classes[task])
+        else:
+            labels = [*before, *table.labels[table.tasks == task]]
+            classes[task] = _sorted_classes(column_values(labels), task)
     return classes
+
+
+def _check_tasks_are_there(task_labels, tasks):
+    for task in task_labels:
+        if task not in tasks:
+            raise ValueError(
+                f"The 'task_labels' parameter names {task!r}, which the data does not have."
+                f"{suggestion(task, tasks)} The tasks are: {', '.join(map(repr, tasks))}. "
+                f"{IN_FOLDS}"
+            )
+
+
+def _check_labels_are_given(table, task, classes):
+    rows = np.flatnonzero(table.tasks == task)
+    unknown = rows[encode_labels(table.labels[rows], classes) < 0]
+    if len(unknown):
+        raise ValueError(
+            f"{table.place(unknown[0])}: the label {table.labels[unknown[0]]!r} is not among "
+            f"those that the 'task_labels' parameter gives: {classes.tolist()}. Add it there, or "
+            "leave the row out."
+        )
 
 
 def encode_labels(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -63,11 +105,14 @@ class CodedRows(NamedTuple):
         Strings.
     tasks, labels : ndarray of int64, shape (n_rows,)
         Codes of the task and of the label; -1 for a label that was not seen in fit.
+    weights : ndarray of float32, shape (n_rows,)
+        How much each row counts.
     """
 
     texts: np.ndarray
     tasks: np.ndarray
     labels: np.ndarray
+    weights: np.ndarray
 
     def take(self, rows) -> CodedRows:
         """Return some of the rows."""
@@ -87,7 +132,8 @@ def encode_table(table: Table, tasks: list[str], classes: dict) -> CodedRows:
     for code, task in enumerate(tasks):
         rows = task_codes == code
         label_codes[rows] = encode_labels(table.labels[rows], classes[task])
-    return CodedRows(table.texts, task_codes, label_codes)
+    weights = np.ones(len(table)) if table.weights is None else table.weights
+    return CodedRows(table.texts, task_codes, label_codes, weights.astype(np.float32))
 
 
 def encode_tasks(table: Table, tasks: list[str]) -> np.ndarray:
@@ -95,7 +141,8 @@ def encode_tasks(table: Table, tasks: list[str]) -> np.ndarray:
     codes = encode_labels(table.tasks, np.array(tasks, dtype=object))
     if (codes < 0).any():
         first = int(np.argmax(codes < 0))
-        raise ValueError(f"Row {table.rows[first]}: {unknown_task(table.tasks[first], tasks)}")
+        sentence = unknown_task(table.tasks[first], tasks)
+        raise ValueError(f"Row {table.rows[first]}: {sentence} {IN_FOLDS}")
     return codes
 
 
@@ -118,7 +165,7 @@ def _sorted_classes(labels: np.ndarray, task: str) -> np.ndarray:
     if len(classes) < 2:
         raise ValueError(
             f"Task {task!r} has one class only ({classes[0]!r}). A head needs at least two: "
-            "drop the task or add rows of another class."
+            f"drop the task or add rows of another class. {IN_FOLDS}"
         )
     return np.array(classes, dtype=array.dtype)
 

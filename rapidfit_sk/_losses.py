@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ._batches import known_weights
+
 
 class MultiheadLoss(nn.Module):
     """The loss of a batch that may mix tasks.
@@ -51,14 +53,14 @@ class MultiheadLoss(nn.Module):
             One for each task.
         targets : dict
             ``labels`` and ``weights``, one tensor of shape (n_rows_of_task,) for each task. A
-            label of -1 adds nothing.
+            label of -1 adds nothing, to the weight neither.
 
         Returns
         -------
         loss : Tensor of shape ()
             The weighted mean over rows.
         """
-        weights = targets["weights"]
+        weights = known_weights(targets)
         total = sum(
             self.task_weights[task] * (self.row_losses(task, part, labels) * weights[task]).sum()
             for task, (part, labels) in enumerate(zip(logits, targets["labels"], strict=True))
@@ -85,13 +87,15 @@ class MultiheadLoss(nn.Module):
         return getattr(self, f"class_weights_{task}")[known] * loss
 
 
-def inverse_frequency(labels, n_classes) -> np.ndarray:
-    """Return ``n_rows / (n_classes * n_rows_of_class)`` for each class.
+def inverse_frequency(labels, weights, n_classes) -> np.ndarray:
+    """Return ``n_rows / (n_classes * n_rows_of_class)`` for each class, rows weighted.
 
     Parameters
     ----------
     labels : ndarray of int, shape (n_rows,)
         Label codes of the training rows of one task.
+    weights : ndarray of float, shape (n_rows,)
+        Weights of the rows: a row of weight 2 counts as two.
     n_classes : int
         Number of classes; one without rows has weight 0 and does not count.
 
@@ -103,11 +107,11 @@ def inverse_frequency(labels, n_classes) -> np.ndarray:
     Examples
     --------
     >>> from rapidfit_sk._losses import inverse_frequency
-    >>> inverse_frequency(np.array([0] * 1000 + [1] * 50), 2)
+    >>> inverse_frequency(np.array([0] * 1000 + [1] * 50), np.ones(1050), 2)
     array([ 0.525, 10.5  ])
     """
-    counts = np.bincount(labels, minlength=n_classes)
+    counts = np.bincount(labels, weights, minlength=n_classes)
     present = counts > 0
-    weights = np.zeros(n_classes)
-    weights[present] = len(labels) / (present.sum() * counts[present])
-    return weights
+    result = np.zeros(n_classes)
+    result[present] = counts.sum() / (present.sum() * counts[present])
+    return result

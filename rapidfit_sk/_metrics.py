@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import accuracy_score, f1_score
 
 
-def scores_per_task(tasks, true, predicted) -> dict[int, dict[str, float]]:
+def scores_per_task(tasks, true, predicted, weights) -> dict[int, dict[str, float]]:
     """Score the rows of each task.
 
     Parameters
@@ -14,6 +14,8 @@ def scores_per_task(tasks, true, predicted) -> dict[int, dict[str, float]]:
     tasks, true, predicted : ndarray of int, shape (n_rows,)
         Codes of task, true label and predicted label of each row. A true label of -1 is one
         that no head knows: the row counts as wrong.
+    weights : ndarray of float, shape (n_rows,)
+        How much each row counts.
 
     Returns
     -------
@@ -24,10 +26,11 @@ def scores_per_task(tasks, true, predicted) -> dict[int, dict[str, float]]:
     scores = {}
     for task in np.unique(tasks):
         rows = tasks == task
-        truth, guess = true[rows], predicted[rows]
+        truth, guess, weight = true[rows], predicted[rows], weights[rows]
+        f1 = f1_score(truth, guess, average="macro", zero_division=0, sample_weight=weight)
         scores[int(task)] = {
-            "accuracy": float(accuracy_score(truth, guess)),
-            "f1": float(f1_score(truth, guess, average="macro", zero_division=0)),
+            "accuracy": float(accuracy_score(truth, guess, sample_weight=weight)),
+            "f1": float(f1),
             "n_rows": int(rows.sum()),
         }
     return scores

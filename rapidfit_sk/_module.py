@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch import nn
+from transformers.modeling_outputs import BaseModelOutput
 
 from ._encoders import describe_encoder, empty_encoder, layer_stack, load_encoder, loading
 from ._heads import build_head
@@ -123,6 +126,78 @@ def build_module(*, model_name, n_classes, head, pooling) -> MultiheadModule:
         width = encoder.config.hidden_size
         heads = [build_head(width, n, **head) for n in n_classes]
     return MultiheadModule(encoder, heads, pooling)
+
+
+# --------------------------------------------------------------------------------------------
+# Growth: a module that goes on from another one
+
+
+def grown_copy(module, places, *, n_classes, head) -> MultiheadModule:
+    """Copy a module, with wider heads for new classes and further heads for new tasks.
+
+    Parameters
+    ----------
+    module : MultiheadModule
+        Stays as it is.
+    places : list of ndarray of int, each of shape (n_old_classes_of_task,)
+        For each head of `module`, where its classes stand among the new ones.
+    n_classes : list of int
+        Classes of each task; those of `module` come first.
+    head : dict
+        The parameters of :class:`rapidfit_sk.HeadConfig`.
+
+    Returns
+    -------
+    module : MultiheadModule
+        Old columns have their old weights, new ones random weights.
+    """
+    with loading():
+        module = copy.deepcopy(module)
+        for old, place, n in zip(module.heads, places, n_classes, strict=False):
+            old[-1] = _widened(old[-1], place, n)
+        width = module.encoder.config.hidden_size
+        for n in n_classes[len(places) :]:
+            module.heads.append(build_head(width, n, **head))
+    return module
+
+
+def _widened(layer, place, n) -> nn.Linear:
+    """Return an output layer of `n` columns that has those of `layer` in their new places."""
+    if n == layer.out_features:
+        return layer
+    wider = nn.Linear(layer.in_features, n)
+    with torch.no_grad():
+        wider.weight[place] = layer.weight.cpu()
+        wider.bias[place] = layer.bias.cpu()
+    return wider
+
+
+class EmbeddingTable(nn.Module):
+    """Takes the place of an encoder where its output is known: text number -> embedding.
+
+    Parameters
+    ----------
+    embeddings : ndarray of float32, shape (n_texts, width)
+        One row for each text.
+    config : transformers.PretrainedConfig
+        That of the encoder.
+    """
+
+    def __init__(self, embeddings, config):
+        super().__init__()
+        self.config = config
+        self.register_buffer("embeddings", torch.from_numpy(embeddings), persistent=False)
+
+    def forward(self, input_ids, attention_mask):
+        """Look up texts, each a single token: (n_texts, 1) -> (n_texts, 1, width)."""
+        return BaseModelOutput(last_hidden_state=self.embeddings[input_ids])
+
+
+def build_head_on_table(*, table, n_classes, head) -> MultiheadModule:
+    """Build a module of one new head on an :class:`EmbeddingTable`."""
+    with loading():
+        heads = [build_head(table.embeddings.shape[1], n, **head) for n in n_classes]
+    return MultiheadModule(table, heads, "mean")
 
 
 # --------------------------------------------------------------------------------------------

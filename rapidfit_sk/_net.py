@@ -13,7 +13,7 @@ from skorch.callbacks import EpochTimer
 
 from ._batches import Batches, TextRows, by_length
 from ._losses import MultiheadLoss
-from ._module import build_module, put_together, take_apart
+from ._module import build_module, grown_copy, put_together, take_apart
 from ._randomness import DrawsFrom
 from ._sampling import TaskSampler
 
@@ -105,10 +105,42 @@ class MultiheadNet(NeuralNet):
     # ----------------------------------------------------------------------------------------
     # Parts
 
+    _former = None
+
+    def go_on_from(self, module, places):
+        """Have the next initialization grow a module instead of building one from nothing.
+
+        Parameters
+        ----------
+        module : MultiheadModule
+            A trained module; it is copied.
+        places : list of ndarray of int
+            See :func:`rapidfit_sk._module.grown_copy`.
+        """
+        self._former = (module, places)
+
+    def prepend_history(self, former):
+        """Put the history of an earlier training before that of this one."""
+        self.history_ = type(self.history)([*former.history, *self.history])
+
+    def adopt_head(self, other):
+        """Take over the only head of another net, and its history, as those of a new task."""
+        (head,) = other.module_.heads
+        self.module_.heads.append(head)
+        n_classes = [*self.get_params_for("module")["n_classes"], head[-1].out_features]
+        vars(self)["module__n_classes"] = n_classes
+        other.prepend_history(self)
+        self.history_ = other.history_
+
     def initialize_module(self):
         """Build the module; its random weights come from a generator of our own."""
+        former, self._former = self._former, None
         with DrawsFrom(torch.Generator().manual_seed(self.seeds[0])):
-            return super().initialize_module()
+            if former is None:
+                return super().initialize_module()
+            own = self.get_params_for("module")
+            self.module_ = grown_copy(*former, n_classes=own["n_classes"], head=own["head"])
+        return self
 
     def initialize_optimizer(self):
         """Put parameters into groups: encoder and heads, with and without weight decay."""
@@ -332,6 +364,26 @@ class MultiheadNet(NeuralNet):
             with torch.inference_mode():
                 logits = self.infer(dataset.batch(rows).inputs)
             yield dataset.rows_by_task(rows), [part.float().cpu().numpy() for part in logits]
+
+    def iter_embeddings(self, dataset: TextRows):
+        """Run the encoder over the texts of a dataset, one batch at a time.
+
+        Yields
+        ------
+        rows : ndarray of int
+            The numbers of the rows in this batch.
+        embeddings : ndarray of float32, shape (n_rows, width)
+            What the heads would read.
+        """
+        self._set_training(False)
+        for rows in by_length(dataset):
+            inputs = dataset.batch(rows).inputs
+            with torch.inference_mode():
+                embeddings = self.module_.embed(
+                    *(inputs[key].to(self.device) for key in ("input_ids", "attention_mask"))
+                )
+                embeddings = embeddings[inputs["rows"][0].to(self.device)]
+            yield rows, embeddings.float().cpu().numpy()
 
     # ----------------------------------------------------------------------------------------
     # Pickling

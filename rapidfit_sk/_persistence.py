@@ -34,6 +34,7 @@ WEIGHTS, DESCRIPTION, CHECKSUMS, TOKENIZER = (
     "checksums.json",
     "tokenizer",
 )
+_FEATURES = {"feature_names_in_", "n_features_in_"}
 _INDICES = ("train_indices_", "val_indices_", "test_indices_")
 
 
@@ -93,6 +94,7 @@ def _describe(classifier) -> dict:
         "test_scores": classifier.test_scores_,
         "history": list(net.history),
         "indices": {name: getattr(classifier, name).tolist() for name in _INDICES},
+        "features": {name: vars(classifier)[name] for name in _FEATURES & vars(classifier).keys()},
     }
 
 
@@ -118,7 +120,10 @@ def _restore(kind, description, parts, files):
         "saved_with_": description["versions"],
         **{name: np.array(description["indices"][name], dtype=int) for name in _INDICES},
     }
-    vars(classifier).update(learned)
+    features = description.get("features", {})
+    if "feature_names_in_" in features:
+        features["feature_names_in_"] = np.array(features["feature_names_in_"], dtype=object)
+    vars(classifier).update(learned, **{name: features[name] for name in _FEATURES & set(features)})
     return classifier
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._batches import TextRows
+from ._labels import CodedRows
 from ._tables import distinct_texts
 
 # Distinct texts that are tokenized at once. What is held beyond the outputs does not grow with
@@ -12,10 +13,47 @@ from ._tables import distinct_texts
 CHUNK = 4096
 
 
-def text_rows(tokenizer, texts, tasks, n_tasks, labels=None) -> TextRows:
+class ProbabilitiesByTask(dict):
+    """The probabilities of several tasks: a dict from the task to its array.
+
+    The tables of different tasks have different rows and columns. Where something asks for one
+    array, as a scorer does, it is told so.
+    """
+
+    def __array__(self, dtype=None, copy=None):
+        """Refuse to be one array."""
+        raise TypeError(
+            f"There are probabilities of {len(self)} tasks here, and pooled over tasks they mean "
+            "nothing. Score one task: rapidfit_sk.model_selection.task_scorer(task, metric), or "
+            "the view classifier[task]."
+        )
+
+
+def text_rows(tokenizer, rows: CodedRows, n_tasks) -> TextRows:
     """Tokenize the distinct texts of some rows and point the rows to them."""
-    codes, distinct = distinct_texts(texts)
-    return TextRows(tokenizer(distinct), codes, tasks, n_tasks, labels)
+    codes, distinct = distinct_texts(rows.texts)
+    return TextRows(tokenizer(distinct), codes, rows.tasks, n_tasks, rows.labels, rows.weights)
+
+
+def embed_texts(net, tokenizer, texts) -> np.ndarray:
+    """Encode texts, each once.
+
+    Returns
+    -------
+    embeddings : ndarray of float32, shape (n_texts, width)
+        What the heads read.
+    """
+    parts = []
+    for start in range(0, len(texts), CHUNK):
+        tokens = tokenizer(texts[start : start + CHUNK])
+        n = len(tokens)
+        dataset = TextRows(tokens, np.arange(n), np.zeros(n, dtype=int), 1)
+        part = None
+        for rows, embeddings in net.iter_embeddings(dataset):
+            part = np.empty((n, embeddings.shape[1]), np.float32) if part is None else part
+            part[rows] = embeddings
+        parts.append(part)
+    return np.concatenate(parts)
 
 
 def predict_codes(net, tokenizer, texts, tasks, n_tasks) -> np.ndarray:

@@ -89,6 +89,50 @@ def hold_out(texts, tasks, labels, size, rng) -> np.ndarray:
     return taken[texts]
 
 
+def deal_out(texts, strata, n_folds, rng=None) -> np.ndarray:
+    """Deal texts out to folds, so that each fold has its share of each stratum.
+
+    Parameters
+    ----------
+    texts, strata : ndarray of int, shape (n_rows,)
+        Codes of each row's text and stratum.
+    n_folds : int
+        Number of folds.
+    rng : numpy.random.RandomState or None
+        Shuffles texts first; None to take them in the order of their codes.
+
+    Returns
+    -------
+    folds : ndarray of int, shape (n_texts,)
+        The fold of each text.
+
+    Notes
+    -----
+    The iterative stratification of Sechidis et al. [1]_ on whole texts: strata from the rarest
+    on, each text to the fold that needs its stratum most, then to the one that needs its other
+    strata most, then to the one that needs rows most.
+
+    References
+    ----------
+    .. [1] Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data",
+       ECML PKDD 2011.
+    """
+    counts = np.bincount(strata)
+    need = np.tile(counts / n_folds, (n_folds, 1))
+    strata_of = _strata_of_texts(texts, strata)
+    folds = np.full(texts.max() + 1, -1)
+    for current in np.argsort(counts, kind="stable"):
+        mine = np.unique(texts[strata == current])
+        for text in mine if rng is None else rng.permutation(mine):
+            if folds[text] < 0:
+                own, rows = strata_of[text]
+                wish = need[:, current], need[:, own].sum(axis=1), need.sum(axis=1)
+                # Rounded: shares such as 10 / 3 must not decide by their last bit.
+                folds[text] = np.lexsort([-np.round(part, 6) for part in reversed(wish)])[0]
+                need[folds[text], own] -= rows
+    return folds
+
+
 def _top_up(taken, texts, tasks, stratum, left, size, rng):
     """Give each task its share where texts were too large for the quota of any one class."""
     held = np.bincount(tasks[taken[texts]], minlength=tasks.max() + 1)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
+import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
 
@@ -36,6 +37,8 @@ class Table:
         The row that the user would look for, for messages.
     positions : ndarray of int, shape (n_rows,)
         Where the row stands in the user's data, counted over all of it.
+    weights : ndarray of float or None, shape (n_rows,)
+        How much a row counts; None where all count the same.
     """
 
     texts: np.ndarray
@@ -43,9 +46,17 @@ class Table:
     labels: np.ndarray | None
     rows: np.ndarray
     positions: np.ndarray
+    weights: np.ndarray | None = None
 
     def __len__(self):
         return len(self.texts)
+
+    def without_zeros(self) -> Table:
+        """Leave out the rows of weight 0."""
+        if self.weights is None or self.weights.all():
+            return self
+        kept = self.weights > 0
+        return Table(*(getattr(self, field.name)[kept] for field in fields(self)))
 
     def place(self, i) -> str:
         """Name row `i` for a message."""
@@ -57,7 +68,9 @@ class Table:
         return list(dict.fromkeys(self.tasks))
 
 
-def read_labeled(X, y, columns: Columns, *, tasks: list[str] | None = None) -> Table:
+def read_labeled(
+    X, y, columns: Columns, *, tasks: list[str] | None = None, sample_weight=None
+) -> Table:
     """Read rows that carry labels, in any accepted form.
 
     Parameters
@@ -71,6 +84,8 @@ def read_labeled(X, y, columns: Columns, *, tasks: list[str] | None = None) -> T
     tasks : list of str or None
         The tasks of a fitted classifier. They tell which of them a one-dimensional y belongs
         to where X does not say; None to take the name of y, or that of the label column.
+    sample_weight : array-like of float or None
+        The weight of each row of X.
 
     Returns
     -------
@@ -82,6 +97,7 @@ def read_labeled(X, y, columns: Columns, *, tasks: list[str] | None = None) -> T
     ValueError, TypeError
         If something is missing or of the wrong kind; the message says where and what to do.
     """
+    X, y = as_pandas(X), as_pandas(y)
     if isinstance(X, Mapping):
         table = _read_mapping(X, y, columns)
         _check_tasks_have_rows(X, table, tasks)
@@ -95,11 +111,17 @@ def read_labeled(X, y, columns: Columns, *, tasks: list[str] | None = None) -> T
     if not len(table):
         raise ValueError("X has no rows, so there is nothing to learn from or to score.")
     _check_rows(table, columns)
-    return table
+    if sample_weight is None:
+        return table
+    n_rows = len(table) if isinstance(X, Mapping) else len(X)
+    weights = _read_weights(sample_weight, n_rows)[table.positions]
+    _check_tasks_have_weight(table, weights)
+    return replace(table, weights=weights)
 
 
 def read_questions(X, columns: Columns) -> Table:
     """Read (text, task) rows without labels: a frame with a task column, or the guide's dict."""
+    X = as_pandas(X)
     if isinstance(X, Mapping):
         table = _read_mapping(X, None, columns, with_labels=False)
     else:
@@ -111,6 +133,7 @@ def read_questions(X, columns: Columns) -> Table:
 
 def is_long(X, columns: Columns) -> bool:
     """Say whether each row of X names its own task."""
+    X = as_pandas(X)
     return isinstance(X, Mapping) or (isinstance(X, pd.DataFrame) and columns.task in X.columns)
 
 
@@ -122,6 +145,7 @@ def read_texts(X, columns: Columns) -> np.ndarray:
     texts : ndarray of object, shape (n_texts,)
         The checked strings.
     """
+    X = as_pandas(X)
     if isinstance(X, str):
         raise TypeError(f"X is one string, {_short(X)}. Give a list of texts: [{_short(X)}].")
     if isinstance(X, Mapping):
@@ -132,6 +156,31 @@ def read_texts(X, columns: Columns) -> np.ndarray:
         texts = column_values(X, name="X")
     _check_texts(texts, columns.text, lambda i: f"row {i}")
     return texts
+
+
+def as_pandas(X):
+    """Turn a frame or a column of polars, pyarrow and the like into one of pandas.
+
+    Values stay the Python objects that they are, since pandas would make floats of ints beside
+    a missing value. What is no frame is given back.
+    """
+    if isinstance(X, pd.DataFrame | pd.Series | np.ndarray | list | Mapping | None):
+        return X
+    frame = nw.from_native(X, eager_only=True, allow_series=True, pass_through=True)
+    if isinstance(frame, nw.Series):
+        return pd.Series(frame.to_list(), name=frame.name, dtype=object)
+    if not isinstance(frame, nw.DataFrame):
+        return X
+    columns = frame.to_dict(as_series=False)
+    return pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in columns.items()})
+
+
+def columns_read(X, columns: Columns) -> list | None:
+    """Return the names of the columns of X that are features, in their order; None if no frame."""
+    X = as_pandas(X)
+    if not isinstance(X, pd.DataFrame):
+        return None
+    return [name for name in X.columns if X.shape[1] == 1 or name in columns[:2]]
 
 
 def column_values(values, name="y") -> np.ndarray:
@@ -305,6 +354,34 @@ def _column(X, name, alternative=None) -> np.ndarray:
 def _check_lengths(n_texts, n_labels):
     if n_texts != n_labels:
         raise ValueError(f"X has {n_texts} rows and y has {n_labels}; they must be as many.")
+
+
+def _read_weights(sample_weight, n_rows) -> np.ndarray:
+    try:
+        weights = np.asarray(sample_weight, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"sample_weight must hold numbers, got {_short(sample_weight)}.") from error
+    if weights.shape != (n_rows,):
+        raise ValueError(
+            f"sample_weight must have one weight for each of the {n_rows} rows of X, got an "
+            f"array of shape {weights.shape}."
+        )
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(bad):
+        raise ValueError(
+            f"sample_weight, row {bad[0]}: a weight must be finite and not negative, got "
+            f"{weights[bad[0]]}."
+        )
+    return weights
+
+
+def _check_tasks_have_weight(table, weights):
+    for task in table.task_names:
+        if not weights[table.tasks == task].any():
+            raise ValueError(
+                f"sample_weight is 0 for all rows of task {task!r}. Leave the task out, or give "
+                "some of its rows a weight above 0."
+            )
 
 
 def _check_tasks_have_rows(names, table, known):

@@ -18,14 +18,15 @@ from skorch.callbacks import (
 from skorch.helper import predefined_split
 
 from ._encoders import load_tokenizer, longest_input
-from ._labels import CodedRows
+from ._labels import CodedRows, encode_labels
 from ._losses import inverse_frequency
+from ._module import EmbeddingTable, build_head_on_table
 from ._net import MultiheadNet
-from ._prediction import text_rows
+from ._prediction import embed_texts, text_rows
 from ._splits import Split, split_rows, tasks_without
 from ._tables import distinct_texts
-from ._tokens import TextTokenizer
-from ._validation import InvalidParameterError, suggestion, warn_user
+from ._tokens import TextTokenizer, TokenIds
+from ._validation import IN_FOLDS, InvalidParameterError, suggestion, warn_user
 from .callbacks import (
     EarlyStopping,
     EncoderFreezing,
@@ -62,7 +63,9 @@ def warn_of_split(config, split: Split, rows: CodedRows, classes: dict, validati
     for part, size in sizes.items():
         held_out = getattr(split, part)
         without = tasks_without(held_out, rows.tasks, len(classes)) if size else []
-        small.update(without)
+        # Tasks of an earlier training may have no rows now.
+        without = np.intersect1d(without, rows.tasks).astype(int)
+        small.update(without.tolist())
         if len(without):
             names = ", ".join(repr(list(classes)[code]) for code in without)
             notes.append(f"Too few rows for {part}_size={size}: no rows of {names} are held out.")
@@ -108,7 +111,7 @@ def check_task_weights(task_weights, tasks):
             known = ", ".join(repr(name) for name in tasks)
             raise ValueError(
                 f"The 'task_weights' parameter of LossConfig names {task!r}, which the data does "
-                f"not have.{suggestion(task, tasks)} The tasks are: {known}."
+                f"not have.{suggestion(task, tasks)} The tasks are: {known}. {IN_FOLDS}"
             )
 
 
@@ -129,16 +132,22 @@ def find_device(device) -> str:
         ) from error
 
 
-def make_net(config, classes: dict, train: CodedRows, seeds, device, verbose) -> MultiheadNet:
-    """Translate a configuration into the parameters of the net."""
+def make_net(config, classes: dict, train: CodedRows, seeds, device, verbose, **module):
+    """Translate a configuration into the parameters of the net.
+
+    With `module`, parameters of the net that replace those of a module built from nothing.
+    """
     training, loss = config.training, config.loss
     tasks = list(classes)
     n_classes = [len(classes[task]) for task in tasks]
+    module = module or {
+        "module__model_name": os.fspath(training.model_name),
+        "module__pooling": config.pooling,
+        "module__head": config.head.get_params(),
+    }
     return MultiheadNet(
-        module__model_name=os.fspath(training.model_name),
+        **module,
         module__n_classes=n_classes,
-        module__head=config.head.get_params(),
-        module__pooling=config.pooling,
         criterion__class_weights=_class_weights(loss, train, n_classes),
         criterion__task_weights=[(loss.task_weights or {}).get(task, 1.0) for task in tasks],
         criterion__label_smoothing=loss.label_smoothing,
@@ -158,8 +167,11 @@ def make_net(config, classes: dict, train: CodedRows, seeds, device, verbose) ->
 def _class_weights(loss, train, n_classes):
     if not loss.use_class_weights:
         return [np.ones(n) for n in n_classes]
-    labels = [train.labels[train.tasks == task] for task in range(len(n_classes))]
-    return list(map(inverse_frequency, labels, n_classes))
+    rows = [train.take(train.tasks == task) for task in range(len(n_classes))]
+    return [
+        inverse_frequency(part.labels, part.weights, n)
+        for part, n in zip(rows, n_classes, strict=True)
+    ]
 
 
 # Callbacks of skorch that cannot work here, and what to do instead.
@@ -216,28 +228,27 @@ def make_callbacks(config, tasks, validation, extra, verbose) -> list:
     return callbacks
 
 
-def train_net(net, training, train: CodedRows, validation: CodedRows | None) -> TextTokenizer:
-    """Train the net on rows whose distinct texts are tokenized once.
-
-    Returns
-    -------
-    tokenizer : TextTokenizer
-        What turns texts into the token ids that the net reads.
-    """
-    net.initialize()
-    tokenizer = _make_tokenizer(training, net.module_.encoder)
+def train_net(net, tokenizer, train: CodedRows, validation: CodedRows | None):
+    """Train an initialized net on rows whose distinct texts are tokenized once."""
     n_tasks = len(net.module_.heads)
     if validation is not None:
-        held_out = text_rows(
-            tokenizer, validation.texts, validation.tasks, n_tasks, validation.labels
-        )
-        net.train_split = predefined_split(held_out)
-    net.partial_fit(text_rows(tokenizer, train.texts, train.tasks, n_tasks, train.labels))
-    return tokenizer
+        net.train_split = predefined_split(text_rows(tokenizer, validation, n_tasks))
+    net.partial_fit(text_rows(tokenizer, train, n_tasks))
 
 
-def _make_tokenizer(training, encoder):
-    tokenizer = load_tokenizer(os.fspath(training.model_name))
+def make_tokenizer(training, encoder, tokenizer=None) -> TextTokenizer:
+    """Say how texts become the token ids that the encoder reads.
+
+    Parameters
+    ----------
+    training : TrainingConfig
+        Has the name of the encoder and the length.
+    encoder : torch.nn.Module
+        The encoder.
+    tokenizer : transformers.PreTrainedTokenizerBase or None
+        Its tokenizer; None to load it by name.
+    """
+    tokenizer = tokenizer or load_tokenizer(os.fspath(training.model_name))
     longest = longest_input(encoder, tokenizer)
     if training.max_length > longest:
         raise InvalidParameterError(
@@ -245,3 +256,76 @@ def _make_tokenizer(training, encoder):
             f"what {training.model_name!r} can read. Got {training.max_length} instead."
         )
     return TextTokenizer(tokenizer, training.max_length)
+
+
+# --------------------------------------------------------------------------------------------
+# Going on from an earlier training
+
+
+def one_epoch(config, n_epochs_before):
+    """Return a configuration of one epoch on all rows.
+
+    The epochs in which only the heads train are counted over all trainings.
+    """
+    heads_alone = n_epochs_before < config.encoder.freeze_epochs
+    config.encoder.freeze_epochs, config.training.epochs = (1, 0) if heads_alone else (0, 1)
+    config.training.test_size = config.training.val_size = 0
+    return config
+
+
+def go_on_from(net, former, former_classes, classes):
+    """Have a net start from the weights of an earlier one, whose tasks and classes it keeps.
+
+    Raises
+    ------
+    ValueError
+        If a parameter that shapes the module is not what it was.
+    """
+    before, now = former.get_params_for("module"), net.get_params_for("module")
+    for name in ("model_name", "pooling", "head"):
+        if before[name] != now[name]:
+            raise ValueError(
+                f"Training cannot go on from the fitted weights: {name!r} was {before[name]!r} in "
+                f"fit and is {now[name]!r} now. Set it back, or fit with warm_start=False."
+            )
+    places = [encode_labels(old, classes[task]) for task, old in former_classes.items()]
+    net.go_on_from(former.module_, places)
+
+
+class TextNumbers:
+    """Stands for the tokenizer where texts are looked up: each text is one token, its number.
+
+    Parameters
+    ----------
+    texts : list of str
+        Distinct texts, in the order of their numbers.
+    """
+
+    def __init__(self, texts):
+        self.numbers = {text: number for number, text in enumerate(texts)}
+
+    def __call__(self, texts) -> TokenIds:
+        """Return the numbers of texts as token ids."""
+        ids = np.array([self.numbers[text] for text in texts], dtype=np.int32)
+        return TokenIds(ids, np.arange(len(ids) + 1), padding=0)
+
+
+def on_embeddings(net, tokenizer, texts):
+    """Encode texts once, for heads that train on an encoder that stays as it is.
+
+    Returns
+    -------
+    tokenizer : TextNumbers
+        In place of a tokenizer.
+    module : dict
+        Parameters of a net in place of those that build a module.
+    """
+    distinct = distinct_texts(texts)[1]
+    own = net.module_
+    table = EmbeddingTable(embed_texts(net, tokenizer, distinct), own.encoder.config)
+    head = net.get_params_for("module")["head"]
+    return TextNumbers(distinct), {
+        "module": build_head_on_table,
+        "module__table": table,
+        "module__head": head,
+    }

@@ -103,6 +103,12 @@ def mapping_to(inner: Constraint) -> Constraint:
     )
 
 
+# Ends a message about a task or a class that is not there: most often a fold went without it.
+IN_FOLDS = (
+    "In cross-validation, rapidfit_sk.model_selection.TaskStratifiedKFold gives each fold rows of "
+    "every task and class."
+)
+
 none = Constraint("None", lambda value: value is None)
 
 
@@ -126,7 +132,9 @@ def check_parameters(owner, constraints: dict[str, Constraint]) -> None:
 def warn_user(message: str) -> None:
     """Warn, and point at the line outside of this package that led here."""
     frame, level = sys._getframe(1), 2
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+    # Between this package and its caller may stand the decorator of scikit-learn's callbacks.
+    inside = (f"{__package__}.", "sklearn.callback.")
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(inside):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, UserWarning, stacklevel=level)
 

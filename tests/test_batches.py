@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rapidfit_sk._batches import TEXTS_PER_PASS, TextRows, by_length
+from rapidfit_sk._batches import TEXTS_PER_PASS, TextRows, by_length, known_weights
 from rapidfit_sk._tokens import TokenIds
 
 
@@ -42,9 +42,10 @@ def test_padding_goes_to_the_longest_of_the_batch(rows):
 
 
 def test_unknown_labels_weigh_nothing(rows):
-    """A row whose label no head knows has weight 0."""
+    """A row whose label no head knows has no weight in the loss, though it counts in scores."""
     batch = rows.batch(np.arange(4))
-    assert [weights.tolist() for weights in batch.targets["weights"]] == [[1, 1], [1, 0]]
+    assert [weights.tolist() for weights in batch.targets["weights"]] == [[1, 1], [1, 1]]
+    assert [weights.tolist() for weights in known_weights(batch.targets)] == [[1, 1], [1, 0]]
     assert batch.weight == 3
 
 

@@ -8,7 +8,13 @@ from numpydoc.validate import validate
 
 import rapidfit_sk
 
-MODULES = ["rapidfit_sk", "rapidfit_sk.callbacks", "rapidfit_sk.datasets", "rapidfit_sk.testing"]
+MODULES = [
+    "rapidfit_sk",
+    "rapidfit_sk.callbacks",
+    "rapidfit_sk.datasets",
+    "rapidfit_sk.model_selection",
+    "rapidfit_sk.testing",
+]
 
 # What numpydoc would like and is not asked for, with the reason.
 IGNORED = {

@@ -134,7 +134,8 @@ def test_use_case_7_rates():
     from rapidfit_sk._training import make_net
 
     config = USE_CASES["7 maximum accuracy"]._filled()
-    rows = CodedRows(np.array(["a", "b"], dtype=object), np.zeros(2, int), np.arange(2))
+    texts = np.array(["a", "b"], dtype=object)
+    rows = CodedRows(texts, np.zeros(2, int), np.arange(2), np.ones(2, np.float32))
     net = make_net(config, {"t": np.array(["x", "y"])}, rows, [0, 0, 0], "cpu", 0)
     assert (net.lr, net.head_lr) == (1e-5, pytest.approx(2e-4))
 

@@ -27,14 +27,14 @@ def loss_of(class_weights=None, task_weights=(1.0, 1.0), **kwargs):
 def test_inverse_frequency_is_not_clipped():
     """1000 rows against 50 weigh 1 to 20, and weights average to 1 over rows."""
     labels = np.repeat([0, 1], [1000, 50])
-    weights = inverse_frequency(labels, 2)
+    weights = inverse_frequency(labels, np.ones(len(labels)), 2)
     assert weights[1] / weights[0] == pytest.approx(20)
     assert weights[labels].mean() == pytest.approx(1)
 
 
 def test_class_without_rows():
     """A class that has no training row weighs nothing and does not change the others."""
-    assert inverse_frequency(np.array([0, 2]), 3).tolist() == [1, 0, 1]
+    assert inverse_frequency(np.array([0, 2]), np.ones(2), 3).tolist() == [1, 0, 1]
 
 
 def test_sum_over_tasks(logits, targets):
@@ -81,7 +81,7 @@ def test_smoothing_keeps_the_better_answer_of_a_large_class():
 
     torch's own combination of class weights and smoothing would put it at 0.49.
     """
-    weights = [inverse_frequency(np.repeat([0, 1], [1000, 50]), 2)]
+    weights = [inverse_frequency(np.repeat([0, 1], [1000, 50]), np.ones(1050), 2)]
     loss = MultiheadLoss(weights, [1.0], label_smoothing=0.1)
     grid = torch.linspace(-6, 6, 2001)
     logits = torch.stack([grid, torch.zeros_like(grid)], dim=1)

@@ -11,6 +11,7 @@ from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 
 from rapidfit_sk import EncoderConfig, HeadConfig, LossConfig
 from rapidfit_sk._encoders import load_encoder, load_tokenizer
+from rapidfit_sk._labels import CodedRows
 from rapidfit_sk._losses import MultiheadLoss
 from rapidfit_sk._module import build_module
 from rapidfit_sk._prediction import text_rows
@@ -98,7 +99,8 @@ def head_gradients(encoder_name, rows):
         module = build_module(model_name=encoder_name, n_classes=[2, 2], head=head, pooling="mean")
     tokenizer = TextTokenizer(load_tokenizer(encoder_name), 16)
     texts, tasks = (np.array(column) for column in zip(*rows, strict=True))
-    data = text_rows(tokenizer, texts.astype(object), tasks, 2, np.zeros(len(rows), int))
+    zeros, ones = np.zeros(len(rows), int), np.ones(len(rows), np.float32)
+    data = text_rows(tokenizer, CodedRows(texts.astype(object), tasks, zeros, ones), 2)
     batch = data.batch(np.arange(len(rows)))
     loss = MultiheadLoss([[1.0, 1.0]] * 2, [1.0, 1.0])
     loss(module(**batch.inputs), batch.targets).backward()

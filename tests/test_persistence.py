@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 
 from rapidfit_sk import (
     EncoderConfig,
@@ -389,3 +390,20 @@ def test_path_and_device_are_saved(make_classifier, messages, tmp_path, encoder_
     classifier.fit(messages.head(60)).save(tmp_path / "x")
     loaded = MultiheadClassifier.load(tmp_path / "x")
     assert (loaded.device, loaded.config.training.model_name) == ("cpu", encoder_name)
+
+
+def test_pickle_of_an_older_version():
+    """A pickle of 0.1.0 loads: it predicts, and fields that it lacks have their defaults.
+
+    Version 0.1.0 knew no `task_labels` and no `warm_start`; two more fields were taken out before
+    it was written, under the oldest supported versions of all libraries.
+    """
+    classifier = joblib.load(Path(__file__).parent / "data" / "classifier_0_1_0.joblib")
+    p = classifier.predict_proba(TEXTS[:1], task="intent")
+    np.testing.assert_allclose(p, [[0.30840837, 0.23013413, 0.23619340, 0.22526410]], rtol=1e-5)
+    assert classifier.task_labels is None
+    assert classifier.warm_start is False
+    assert classifier.config.task_sampling == "proportional"
+    assert classifier.config.training.gradient_accumulation_steps == 1
+    assert classifier.saved_with_["transformers"] == "4.51.3"
+    assert clone(classifier).get_params()["config__training__epochs"] == 2

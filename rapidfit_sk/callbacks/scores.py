@@ -35,12 +35,13 @@ class TaskScores(Callback):
         self.seen_ = []
 
     def on_batch_end(self, net, batch=None, training=False, y_pred=None, **kwargs):
-        """Keep the true and the predicted labels of a validation batch."""
+        """Keep the true and the predicted labels of a validation batch, and their weights."""
         if training:
             return
         for task, labels in enumerate(batch.targets["labels"]):
             predicted = y_pred[task].argmax(-1).cpu().numpy()
-            self.seen_.append((np.full(len(labels), task), labels.numpy(), predicted))
+            weights = batch.targets["weights"][task].numpy()
+            self.seen_.append((np.full(len(labels), task), labels.numpy(), predicted, weights))
 
     def on_epoch_end(self, net, **kwargs):
         """Record the scores of the epoch."""

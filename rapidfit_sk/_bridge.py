@@ -1,0 +1,93 @@
+"""Tells the callbacks of scikit-learn, set with `set_callbacks`, about the epochs of a fit."""
+
+from __future__ import annotations
+
+import pandas as pd
+from skorch.callbacks import Callback
+
+from ._compat import CallbackSupportMixin
+from ._net import StopTraining
+
+# Under which the net knows the callback.
+NAME = "scikit_learn"
+
+
+def begin_fit(estimator, n_epochs, table, columns):
+    """Open the task of a fit and return the callback that opens one for each epoch.
+
+    Parameters
+    ----------
+    estimator : MultiheadClassifier
+        What is being fitted.
+    n_epochs : int
+        The most epochs that there can be.
+    table : Table
+        The rows, which callbacks see as a frame of texts and tasks, and an array of labels.
+    columns : Columns
+        The names of the columns of that frame.
+
+    Returns
+    -------
+    tasks : FitTasks or None
+        None where scikit-learn has no callbacks.
+    """
+    if not hasattr(CallbackSupportMixin, "_init_callback_context"):
+        return None
+    context = estimator._init_callback_context(max_subtasks=n_epochs)
+    data = {
+        # Callables: they are called only where a callback asks for them.
+        "X": lambda: pd.DataFrame({columns.text: table.texts, columns.task: table.tasks}),
+        "y": lambda: table.labels,
+        "metadata": None if table.weights is None else {"sample_weight": table.weights},
+    }
+    context.call_on_fit_task_begin(estimator=estimator, **data)
+    return FitTasks(estimator, context, data)
+
+
+class FitTasks(Callback):
+    """A callback of skorch that passes epochs on to the callbacks of scikit-learn.
+
+    Parameters
+    ----------
+    estimator : MultiheadClassifier
+        What is being fitted.
+    context : sklearn.callback.CallbackContext
+        The task of the fit.
+    data : dict
+        ``X``, ``y`` and ``metadata`` for the hooks.
+
+    Attributes
+    ----------
+    learned : callable or None
+        Returns the attributes with which a copy of the estimator predicts.
+    """
+
+    def __init__(self, estimator, context, data):
+        self.estimator = estimator
+        self.context = context
+        self.data = data
+        self.learned = None
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Open the task of an epoch."""
+        self.epoch_ = self.context.subcontext(task_name="epoch")
+        self.epoch_.call_on_fit_task_begin(estimator=self.estimator, **self._state())
+
+    def on_epoch_end(self, net, **kwargs):
+        """Close the task of an epoch; a callback may ask to stop."""
+        if self.epoch_.call_on_fit_task_end(estimator=self.estimator, **self._state()):
+            raise StopTraining
+
+    def on_train_end(self, net, **kwargs):
+        """Leave the net, which outlives the fit."""
+        net.callbacks = [each for each in net.callbacks if each != (NAME, self)]
+        net.callbacks_ = [each for each in net.callbacks_ if each != (NAME, self)]
+
+    def end_fit(self):
+        """Close the task of the fit."""
+        self.context.call_on_fit_task_end(
+            estimator=self.estimator, **self.data, reconstruction_attributes={}
+        )
+
+    def _state(self):
+        return {**self.data, "reconstruction_attributes": self.learned}

@@ -1,0 +1,312 @@
+"""Training that goes on: warm start, partial_fit, add_task."""
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import balanced_accuracy_score
+
+from rapidfit_sk import EncoderConfig, EvalConfig, HeadConfig, LossConfig, MultiheadClassifier
+
+TEXTS = ["Do you ship to Norway?", "It broke again!", "Two tickets, please."]
+NO_ENCODER = EncoderConfig(freeze_epochs=1, unfreeze_layers=0)
+
+
+@pytest.fixture
+def intent(messages):
+    """The rows of one task."""
+    return messages[messages["task"] == "intent"]
+
+
+@pytest.fixture
+def sentiment(messages):
+    """The rows of another."""
+    return messages[messages["task"] == "sentiment"]
+
+
+def last_layer(classifier, task):
+    """Map each class of a task to its column: weights and bias of the output layer."""
+    layer = classifier.net_.module_.heads[classifier.tasks_.index(task)][-1]
+    columns = torch.cat([layer.weight, layer.bias[:, None]], 1).detach()
+    return dict(zip(classifier.classes_[task].tolist(), columns, strict=True))
+
+
+# --------------------------------------------------------------------------------------------
+# warm_start and partial_fit
+
+
+def test_warm_start_goes_on(make_classifier, messages):
+    """With warm_start a second fit starts from the first; without, it starts anew."""
+    warm = make_classifier(warm_start=True, epochs=3).fit(messages)
+    losses = [epoch["train_loss"] for epoch in warm.net_.history]
+    again = warm.fit(messages)
+    assert again is warm
+    n = len(losses)
+    assert [epoch["train_loss"] for epoch in warm.net_.history[:n]] == losses
+    assert warm.net_.history[n]["train_loss"] < losses[0]
+    cold = make_classifier(epochs=3).fit(messages)
+    before = cold.predict_proba(TEXTS)
+    after = cold.fit(messages).predict_proba(TEXTS)
+    assert all(np.array_equal(before[task], after[task]) for task in before)
+    assert len(cold.net_.history) == n
+
+
+def test_warm_start_needs_no_encoder_by_name(make_classifier, messages, tmp_path):
+    """A loaded classifier trains on where its encoder's folder is gone."""
+    from rapidfit_sk.testing import tiny_encoder
+
+    folder = tiny_encoder(tmp_path / "encoder")
+    classifier = make_classifier(model_name=folder, warm_start=True).fit(messages)
+    classifier.save(tmp_path / "model")
+    (tmp_path / "encoder").rename(tmp_path / "gone")
+    loaded = MultiheadClassifier.load(tmp_path / "model")
+    before = loaded.predict_proba(TEXTS, task="intent")
+    loaded.fit(messages)
+    assert not np.array_equal(loaded.predict_proba(TEXTS, task="intent"), before)
+    loaded.partial_fit(messages)
+    loaded.add_task(messages[messages["task"] == "intent"].assign(task="again"))
+    assert loaded.predict(TEXTS).shape == (3, 4)
+
+
+def test_partial_fit_is_one_epoch(make_classifier, messages):
+    """Each call trains one epoch on all rows; the first ones train the heads alone."""
+    classifier = make_classifier(encoder=EncoderConfig(freeze_epochs=2, unfreeze_layers=2))
+    encoders = []
+    for n in range(1, 5):
+        assert classifier.partial_fit(messages) is classifier
+        assert len(classifier.net_.history) == n
+        state = classifier.net_.module_.encoder.state_dict()
+        encoders.append(torch.cat([tensor.flatten().float() for tensor in state.values()]))
+    assert np.array_equal(classifier.train_indices_, np.arange(len(messages)))
+    assert len(classifier.val_indices_) == len(classifier.test_indices_) == 0
+    assert torch.equal(encoders[0], encoders[1])
+    assert not torch.equal(encoders[1], encoders[2])
+    assert not torch.equal(encoders[2], encoders[3])
+    losses = [epoch["train_loss"] for epoch in classifier.net_.history]
+    assert losses[-1] < losses[0]
+
+
+def test_partial_fits_differ_and_repeat(make_classifier, messages):
+    """No two epochs draw the same order, and the same calls give the same weights."""
+    runs = []
+    for _ in range(2):
+        classifier = make_classifier()
+        for _ in range(3):
+            classifier.partial_fit(messages.head(200))
+        runs.append(classifier.predict_proba(TEXTS, task="intent"))
+        seeds = classifier.net_.seeds
+    assert np.array_equal(*runs)
+    assert make_classifier().partial_fit(messages.head(200)).net_.seeds != seeds
+
+
+@pytest.mark.parametrize("how", ["partial_fit", "warm_start"])
+def test_heads_grow(make_classifier, messages, how):
+    """New labels and new tasks are added; old columns start from their weights."""
+    first = messages[messages["label"] != "complain"]
+    second = messages[messages["label"].isin(["complain", "ask"])]
+    second = pd.concat([second, second.assign(task="topic")])
+    # No step changes a weight here, so that what is kept can be seen.
+    still = {"learning_rate": 1e-30, "weight_decay": 0.0}
+    classifier = make_classifier(warm_start=True, **still).fit(first)
+    assert classifier.classes_["intent"].tolist() == ["ask", "buy", "sell"]
+    before = last_layer(classifier, "intent")
+    other = classifier.predict_proba(TEXTS, task="sentiment")
+    (classifier.partial_fit if how == "partial_fit" else classifier.fit)(second)
+    assert classifier.tasks_ == ["sentiment", "intent", "emotion", "topic"]
+    assert classifier.classes_["intent"].tolist() == ["ask", "buy", "complain", "sell"]
+    assert classifier.classes_["topic"].tolist() == ["ask", "complain"]
+    after = last_layer(classifier, "intent")
+    for label, column in before.items():
+        torch.testing.assert_close(after[label], column, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(classifier.predict_proba(TEXTS, task="sentiment"), other, rtol=1e-6)
+    assert classifier.predict_proba(TEXTS, task="intent").shape == (3, 4)
+    assert classifier["topic"].predict(TEXTS).shape == (3,)
+
+
+def test_known_task_may_come_with_one_class(make_classifier, messages, intent):
+    """Rows of a known task need not hold two classes; those of a new task do."""
+    classifier = make_classifier().fit(messages)
+    classifier.partial_fit(intent[intent["label"] == "ask"].head(5))
+    assert len(classifier.classes_["intent"]) == 4
+    with pytest.raises(ValueError, match="Task 'new' has one class only"):
+        classifier.partial_fit(intent[intent["label"] == "ask"].assign(task="new"))
+    with pytest.raises(TypeError, match="mixes strings and numbers"):
+        classifier.partial_fit(intent.head(5).assign(label=[1, 2, 3, 4, 5]))
+
+
+def test_interrupted_partial_fit_leaves_what_was(make_classifier, messages, monkeypatch):
+    """Training goes on from a copy: an interrupt leaves the fitted weights whole."""
+    classifier = make_classifier().fit(messages)
+    before = classifier.predict_proba(TEXTS, task="intent")
+    monkeypatch.setattr("rapidfit_sk._net.MultiheadNet._release", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        classifier.partial_fit(messages)
+    assert np.array_equal(classifier.predict_proba(TEXTS, task="intent"), before)
+    assert len(classifier.net_.history) == 2
+
+
+def interrupt(*args):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("config__pooling", "cls"),
+        ("config__head", HeadConfig(hidden_layers=2)),
+        ("config__training__model_name", "another/encoder"),
+    ],
+)
+def test_what_shapes_the_module_must_stay(make_classifier, messages, parameter, value):
+    """Training does not go on where the module would be another one, and says which parameter."""
+    classifier = make_classifier(warm_start=True).fit(messages.head(100))
+    classifier.set_params(**{parameter: value})
+    name = parameter.rpartition("__")[2]
+    for call in (classifier.fit, classifier.partial_fit):
+        with pytest.raises(
+            ValueError, match=f"'{name}' was .* Set it back, or fit with warm_start"
+        ):
+            call(messages.head(100))
+
+
+def test_mapped_weights_train_on(make_classifier, messages, tmp_path):
+    """A classifier whose weights are mapped read-only trains on, and its file stays as it is."""
+    joblib.dump(make_classifier().fit(messages), tmp_path / "model.joblib")
+    content = (tmp_path / "model.joblib").read_bytes()
+    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    before = mapped.predict_proba(TEXTS, task="intent")
+    mapped.partial_fit(messages)
+    assert not np.array_equal(mapped.predict_proba(TEXTS, task="intent"), before)
+    assert (tmp_path / "model.joblib").read_bytes() == content
+
+
+# --------------------------------------------------------------------------------------------
+# add_task
+
+
+def test_add_task_changes_no_other(make_classifier, messages, sentiment, intent):
+    """Predictions of all earlier tasks stay the same to the bit, and the new head has learned."""
+    first = pd.concat([sentiment, intent])
+    evaluation = EvalConfig(metric="loss", patience=30)
+    classifier = make_classifier(epochs=2, learning_rate=3e-3, eval=evaluation).fit(first)
+    classifier.set_params(config__training__epochs=40)
+    scores, n_epochs = classifier.test_scores_, len(classifier.net_.history)
+    before = classifier.predict_proba(messages["text"])
+    # A task that can be told from the words: whether somebody asks.
+    new = intent.assign(task="asks", label=intent["text"].str.contains(r"\?"))
+    assert classifier.add_task(new) is classifier
+    assert classifier.tasks_ == ["sentiment", "intent", "asks"]
+    after = classifier.predict_proba(messages["text"])
+    for task in before:
+        assert np.array_equal(before[task], after[task])
+        assert classifier.test_scores_[task] == scores[task]
+    assert classifier.classes_["asks"].tolist() == [False, True]
+    assert classifier.predict(["Why?"], task="asks").dtype == bool
+    found = classifier["asks"].predict(new["text"])
+    assert balanced_accuracy_score(new["label"], found) > 0.65  # chance is 0.5
+    assert 0 < classifier.test_scores_["asks"]["n_rows"] <= 30
+    assert len(classifier.net_.history) > n_epochs
+    clone(classifier)
+    assert np.array_equal(joblib_copy(classifier).predict(TEXTS), classifier.predict(TEXTS))
+
+
+def joblib_copy(classifier):
+    import pickle
+
+    return pickle.loads(pickle.dumps(classifier))
+
+
+def test_add_task_encodes_each_text_once(make_classifier, messages, sentiment, intent):
+    """However many epochs, a text goes through the encoder once; then heads alone are trained."""
+    classifier = make_classifier(epochs=20).fit(sentiment)
+    seen = []
+    hook = classifier.net_.module_.encoder.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    try:
+        classifier.add_task(pd.concat([intent, intent]))
+    finally:
+        hook.remove()
+    assert sum(seen) == intent["text"].nunique()
+
+
+def test_added_head_is_the_head_that_fit_would_train(make_classifier, sentiment, intent):
+    """On the same frozen encoder a task learns the same, added or fitted."""
+    options = {"encoder": NO_ENCODER, "epochs": 8, "learning_rate": 1e-3}
+    fitted = make_classifier(**options).fit(intent)
+    added = make_classifier(**options).fit(sentiment).add_task(intent)
+    np.testing.assert_allclose(
+        added.predict_proba(TEXTS, task="intent"),
+        fitted.predict_proba(TEXTS, task="intent"),
+        rtol=1e-3,
+    )
+
+
+def test_add_task_forms(make_classifier, sentiment, intent):
+    """A long frame, (X, y), and texts with y and a name add the same task."""
+    base = make_classifier(epochs=0).fit(sentiment)
+    forms = [
+        {"X": intent},
+        {"X": intent.drop(columns="label"), "y": intent["label"]},
+        {"X": intent["text"].tolist(), "y": intent["label"].tolist(), "task": "intent"},
+        {"X": intent["text"], "y": intent["label"].rename("intent")},
+        {"X": intent, "task": "intent"},
+    ]
+    answers = [
+        joblib_copy(base).add_task(**form).predict_proba(TEXTS, task="intent") for form in forms
+    ]
+    assert all(np.array_equal(answers[0], answer) for answer in answers[1:])
+
+
+def test_add_task_takes_weights_and_labels(make_classifier, sentiment, intent):
+    """sample_weight counts, and task_labels fixes the columns of the new task."""
+    labels = {"intent": ["ask", "buy", "complain", "never", "sell"]}
+    classifier = make_classifier(epochs=0, task_labels=None).fit(sentiment)
+    classifier.set_params(task_labels=labels)
+    weighted = joblib_copy(classifier).add_task(
+        intent, sample_weight=np.where(intent["label"] == "ask", 100.0, 1.0)
+    )
+    plain = classifier.add_task(intent)
+    assert plain.predict_proba(TEXTS, task="intent").shape == (3, 5)
+    assert not np.array_equal(
+        plain.predict_proba(TEXTS, "intent"), weighted.predict_proba(TEXTS, "intent")
+    )
+    zeros = (intent["label"] != "ask").astype(float)
+    rest = joblib_copy(make_classifier(epochs=0).fit(sentiment)).add_task(
+        intent, sample_weight=zeros
+    )
+    assert rest.classes_["intent"].tolist() == ["ask", "buy", "complain", "sell"]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda c, X: c.add_task(X), ValueError, "one task at a time.*'sentiment', 'intent'"),
+        (lambda c, X: c.add_task(X[X.task == "intent"]), ValueError, "known already.*partial_fit"),
+        (
+            lambda c, X: c.add_task(X[X.task == "emotion"], task="mood"),
+            ValueError,
+            "here 'mood', and X has rows of 'emotion'",
+        ),
+        (lambda c, X: c.add_task(["a", "b"], ["x", "y"]), ValueError, "add_task\\(X, y, task="),
+        (lambda c, X: c.add_task(["a", "b"], ["x", "y"], task=3), TypeError, "got 3"),
+        (lambda c, X: c.add_task(["a", "b"], task="t"), ValueError, "y is missing"),
+        (lambda c, X: clone(c).add_task(X), NotFittedError, "not fitted"),
+    ],
+)
+def test_add_task_refuses(fitted, messages, make_classifier, intent, call, error, message):
+    """What is not one new task is refused, and nothing is changed."""
+    classifier = make_classifier(epochs=0).fit(intent)
+    with pytest.raises(error, match=message):
+        call(classifier, messages)
+    assert classifier.tasks_ == ["intent"]
+
+
+def test_task_weights_of_other_tasks_do_not_matter(make_classifier, sentiment, intent):
+    """Weights of tasks that the new head has nothing to do with are no error."""
+    loss = LossConfig(task_weights={"sentiment": 2.0})
+    classifier = make_classifier(epochs=0, loss=loss).fit(sentiment)
+    assert classifier.add_task(intent).tasks_ == ["sentiment", "intent"]
