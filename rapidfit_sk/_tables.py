@@ -379,7 +379,7 @@ def _check_tasks_have_weight(table, weights):
     for task in table.task_names:
         if not weights[table.tasks == task].any():
             raise ValueError(
-                f"sample_weight is 0 for all rows of task {task!r}. Leave the task out, or give "
+                f"sample_weight is zero for all rows of task {task!r}. Leave the task out, or give "
                 "some of its rows a weight above 0."
             )
 

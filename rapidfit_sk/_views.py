@@ -108,6 +108,12 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator.predict_proba(X, task=self.task)
 
+    def __sklearn_tags__(self):
+        """Say that it takes texts."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = tags.input_tags.one_d_array = True
+        return tags
+
     def __sklearn_is_fitted__(self):
         """Say whether the parent is fitted and knows the task."""
         return self.estimator.__sklearn_is_fitted__() and self.task in self.estimator

@@ -15,6 +15,7 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import check_is_fitted
 
 from ._classifier import MultiheadClassifier
@@ -271,11 +272,24 @@ def multitask_scoring(tasks, metrics="accuracy", average="macro"):
     return scoring
 
 
-class TaskScorer(BaseEstimator):
-    """A scorer of one task; see :func:`task_scorer`."""
+class _Scorer(BaseEstimator):
+    """What scorers have in common; `BaseEstimator` gives them clone, repr and routing."""
 
-    # What scikit-learn's routing reads: nothing is requested until set_score_request says so.
-    __metadata_request__score = {"sample_weight": None}  # noqa: RUF012
+    def __call__(self, estimator, X, y=None, sample_weight=None):
+        """Score a fitted estimator on labeled rows."""
+        return self.score_answers(_ask(estimator, X, y, sample_weight, self.tasks))
+
+    def set_score_request(self, *, sample_weight):
+        """Say whether a search shall pass `sample_weight` on: True, False, None or an alias."""
+        # scikit-learn would make this method for a class that has a method called score.
+        request = MetadataRequest(owner=type(self).__name__)
+        request.score.add_request(param="sample_weight", alias=sample_weight)
+        self._metadata_request = request
+        return self
+
+
+class TaskScorer(_Scorer):
+    """A scorer of one task; see :func:`task_scorer`."""
 
     def __init__(self, task, metric="accuracy", *, labels=None):
         self.task = task
@@ -287,10 +301,6 @@ class TaskScorer(BaseEstimator):
         """The tasks that are scored."""
         return [self.task]
 
-    def __call__(self, estimator, X, y=None, sample_weight=None):
-        """Score a fitted estimator on labeled rows."""
-        return self.score_answers(_ask(estimator, X, y, sample_weight, self.tasks))
-
     def score_answers(self, answers):
         """Score what a classifier has answered."""
         if isinstance(answers[self.task], str):
@@ -301,10 +311,8 @@ class TaskScorer(BaseEstimator):
         return scorer(_Recorded(rows), rows.texts, rows.labels, **weights)
 
 
-class MeanScorer(BaseEstimator):
+class MeanScorer(_Scorer):
     """The mean of scorers over tasks; see :func:`multitask_scoring`."""
-
-    __metadata_request__score = {"sample_weight": None}  # noqa: RUF012
 
     def __init__(self, scorers, average="macro"):
         self.scorers = scorers
@@ -314,10 +322,6 @@ class MeanScorer(BaseEstimator):
     def tasks(self):
         """The tasks that are scored."""
         return [scorer.task for scorer in self.scorers]
-
-    def __call__(self, estimator, X, y=None, sample_weight=None):
-        """Score a fitted estimator on labeled rows."""
-        return self.score_answers(_ask(estimator, X, y, sample_weight, self.tasks))
 
     def score_answers(self, answers):
         """Score what a classifier has answered."""
@@ -336,7 +340,7 @@ class MultitaskScoring(dict):
         return {name: _score_or_nan(name, scorer, answers) for name, scorer in self.items()}
 
     def set_score_request(self, *, sample_weight):
-        """Say whether a search shall pass `sample_weight` on, as the scorers' own method does."""
+        """Say whether a search shall pass `sample_weight` on, for all scorers."""
         for scorer in self.values():
             scorer.set_score_request(sample_weight=sample_weight)
         return self

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -134,11 +135,11 @@ def test_rare_class(messages):
 def test_plain_folds_of_sorted_rows(make_classifier, by_task):
     """Where a fold goes without a task or a class, the message names TaskStratifiedKFold."""
     classifier = make_classifier(test_size=0, epochs=0)
-    with pytest.warns(UserWarning, match=r"(?s)Scoring failed.*Task .* TaskStratifiedKFold"):
+    with pytest.warns(UserWarning, match=r"(?s)Scoring failed.*Task .*TaskStratifiedKFold"):
         scores = cross_val_score(classifier, by_task, cv=3)
     assert np.isnan(scores).any()
     two = by_task[by_task["label"].isin(["ask", "buy"])].sort_values("label")
-    with pytest.warns(UserWarning, match=r"(?s)one class only.*TaskStratifiedKFold"):
+    with pytest.warns(FitFailedWarning, match=r"(?s)one class only.*TaskStratifiedKFold"):
         cross_val_score(classifier, pd.concat([two, by_task[by_task["task"] == "emotion"]]), cv=4)
     with pytest.raises(ValueError, match="TaskStratifiedKFold"):
         cross_val_score(classifier, two, cv=KFold(2), error_score="raise")

@@ -164,7 +164,7 @@ def test_validation_is_weighted(make_classifier, messages):
         (np.r_[np.ones(814), -1], ValueError, "row 814: a weight must be finite .* got -1.0"),
         (np.r_[np.nan, np.ones(814)], ValueError, "row 0: .* got nan"),
         (["much"] * 815, TypeError, "must hold numbers"),
-        (np.zeros(815), ValueError, "0 for all rows of task 'sentiment'"),
+        (np.zeros(815), ValueError, "zero for all rows of task 'sentiment'"),
     ],
 )
 def test_bad_weights(make_classifier, messages, weights, error, message):

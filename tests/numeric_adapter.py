@@ -1,0 +1,66 @@
+"""A classifier of numeric rows around `MultiheadClassifier`, for scikit-learn's checks alone."""
+
+from string import ascii_lowercase
+
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from rapidfit_sk import (
+    EncoderConfig,
+    LossConfig,
+    MultiheadClassifier,
+    MultiheadConfig,
+    TrainingConfig,
+)
+
+
+class NumericAdapter(ClassifierMixin, BaseEstimator):
+    """Write each numeric row as text and classify that.
+
+    It validates numeric input as scikit-learn asks, and passes all else on, so that the checks
+    reach the classifier: fitting, labels, weights, pickling, invariances.
+    """
+
+    def __init__(self, model_name=None, epochs=6, random_state=0):
+        self.model_name = model_name
+        self.epochs = epochs
+        self.random_state = random_state
+
+    def _classifier(self):
+        training = TrainingConfig(
+            model_name=self.model_name,
+            epochs=self.epochs,
+            learning_rate=3e-3,
+            test_size=0,
+            val_size=0.2,
+        )
+        encoder = EncoderConfig(freeze_epochs=0, unfreeze_layers=2)
+        config = MultiheadConfig(training=training, encoder=encoder, loss=LossConfig())
+        return MultiheadClassifier(config, random_state=self.random_state)
+
+    def fit(self, X, y, sample_weight=None):
+        X, y = validate_data(self, X, y)
+        check_classification_targets(y)
+        self.classifier_ = self._classifier().fit(_texts(X), y, sample_weight)
+        (self.classes_,) = self.classifier_.classes_.values()
+        return self
+
+    def predict(self, X):
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False)
+        return self.classifier_.predict(_texts(X))
+
+    def predict_proba(self, X):
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False)
+        return self.classifier_.predict_proba(_texts(X))
+
+
+def _texts(X):
+    """Write a number as a letter that tells column and sign, repeated as the number is large."""
+    return [" ".join(_word(i, value) for i, value in enumerate(row)) for row in X]
+
+
+def _word(column, value):
+    return ascii_lowercase[2 * (column % 13) + (value > 0)] * min(9, int(3 * abs(value)) + 1)
