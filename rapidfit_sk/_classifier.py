@@ -591,14 +591,19 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             VisualBlock(
                 "parallel",
                 list(groups.values()),
-                names=[f"{name}: {type(group).__name__}" for name, group in groups.items()],
+                names=list(groups),
                 name_details=[str(group) for group in groups.values()],
             )
         ]
         if self.__sklearn_is_fitted__():
-            labels = [", ".join(map(str, self.classes_[task])) for task in self.tasks_]
+            labels = [list(map(str, self.classes_[task])) for task in self.tasks_]
             blocks.append(
-                VisualBlock("parallel", self.tasks_, names=self.tasks_, name_details=labels)
+                VisualBlock(
+                    "parallel",
+                    [", ".join(each[:6] + ["..."] * (len(each) > 6)) for each in labels],
+                    names=self.tasks_,
+                    name_details=[", ".join(each) for each in labels],
+                )
             )
         return VisualBlock("serial", blocks, dash_wrapped=False)
 

@@ -472,11 +472,15 @@ def _with_labels(scorer, classes):
         return scorer
     parameters, given = inspect.signature(function).parameters, scorer._kwargs
     extra = {}
-    if "labels" in parameters and scorer._response_method != "predict":
+    on_labels = scorer._response_method == "predict"
+    if "labels" in parameters and not on_labels:
         extra["labels"] = classes
-    is_binary = len(classes) == 2 and given.get("average", "binary") == "binary"
-    if is_binary and "pos_label" in parameters and parameters["pos_label"].default in (1, None):
-        extra["pos_label"] = classes[1]
+    if "pos_label" in parameters and parameters["pos_label"].default in (1, None):
+        # The default of 1 is no label of a task with strings.
+        if len(classes) == 2 and given.get("average", "binary") == "binary":
+            extra["pos_label"] = classes[1]
+        elif on_labels:
+            extra["pos_label"] = None
     scorer = copy.copy(scorer)
     scorer._kwargs = extra | given
     return scorer

@@ -48,6 +48,22 @@ def test_train_csv(tmp_path, messages, encoder_name, split, suffix):
     assert [path.name for path in tmp_path.iterdir()] == [f"data.{suffix}"]
 
 
+def test_grid_search(tmp_path):
+    """The search prints its candidates, and a second process reads with the winner."""
+    out = run(ROOT / "examples" / "grid_search.py", cwd=tmp_path)
+    scores = re.findall(r"^\d +\S+ +\d +(?:mean|max) +(\S+) +(\S+) +(\S+) +(\S+)$", out, re.M)
+    assert len(scores) == 8
+    means = [float(row[3]) for row in scores]
+    assert means == sorted(means, reverse=True)
+    assert means[0] > 0.7
+    assert re.search(r"A second process loads it \(9\d MB\)", out)
+    assert (
+        len(re.findall(r"^ *(?:negative|neutral|positive) +(?:ask|buy|complain|sell) ", out, re.M))
+        == 2
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bundled_encoder_beats_tfidf(messages):
     """With the bundled encoder at defaults, held-out accuracy is above TF-IDF + regression."""
     training = TrainingConfig(model_name="sentence-transformers/all-MiniLM-L6-v2", test_size=0.3)
@@ -76,6 +92,6 @@ def test_ci_runs_the_commands_of_the_readme():
 
 def test_readme_code_runs(capsys):
     """The Python code of the README runs as it stands, line by line."""
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S))
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out == ""
