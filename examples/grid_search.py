@@ -26,7 +26,7 @@ from rapidfit_sk.model_selection import TaskStratifiedKFold, multitask_scoring
 TASKS = ["sentiment", "intent", "emotion"]
 CONFIG = "multiheadclassifier__config__"
 GRID = {
-    CONFIG + "training__learning_rate": [1e-4, 3e-4],
+    CONFIG + "training__learning_rate": [2e-4, 5e-4],
     CONFIG + "head__hidden_layers": [0, 1],
     CONFIG + "pooling": ["mean", "max"],
 }
@@ -46,7 +46,7 @@ def make_search():
     # The search holds rows of its own out, in each fold. What test_size gave away within a fold
     # would neither be trained on nor decide anything.
     training = TrainingConfig(
-        model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=3, test_size=0
+        model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=2, test_size=0
     )
     encoder = EncoderConfig(freeze_epochs=1, unfreeze_layers=2)
     config = MultiheadConfig(training=training, encoder=encoder)

@@ -47,25 +47,29 @@ def refuse(*args, **kwargs):
 
 socket.socket.connect = refuse
 from rapidfit_sk import MultiheadClassifier
-how, path, texts, answers = sys.argv[1:]
-classifier = joblib.load(path) if how == "joblib" else MultiheadClassifier.load(path)
-np.savez(answers, **classifier.predict_proba(np.load(texts, allow_pickle=True).tolist()))
+texts = np.load(sys.argv[1], allow_pickle=True).tolist()
+for path in sys.argv[2:]:
+    load = joblib.load if path.endswith(".joblib") else MultiheadClassifier.load
+    np.savez(path + ".npz", **load(path).predict_proba(texts))
 """
 
 
-@pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "modernbert", "albert"])
-def test_reload_in_another_process(make_classifier, messages, tmp_path, architecture):
+def test_reload_in_another_process(make_classifier, messages, tmp_path):
     """It predicts the same to the bit there, without network or its encoder's folder."""
-    folder = tiny_encoder(tmp_path / "encoder", architecture=architecture)
-    classifier = make_classifier(model_name=folder).fit(messages)
     np.save(tmp_path / "texts.npy", np.array(TEXTS, dtype=object))
-    joblib.dump(classifier, tmp_path / "model.joblib")
-    classifier.save(tmp_path / "model")
-    (tmp_path / "encoder").rename(tmp_path / "gone")
-    for how, name in (("joblib", "model.joblib"), ("folder", "model")):
-        paths = [str(tmp_path / each) for each in (name, "texts.npy", f"{how}.npz")]
-        subprocess.run([sys.executable, "-c", LOAD_AND_PREDICT, how, *paths], check=True)
-        answers = np.load(tmp_path / f"{how}.npz")
+    classifiers = {}
+    for architecture in ("bert", "deberta-v2", "modernbert", "albert"):
+        folder = tiny_encoder(tmp_path / architecture, architecture=architecture)
+        classifier = make_classifier(model_name=folder).fit(messages)
+        (tmp_path / architecture).rename(tmp_path / f"{architecture} gone")
+        paths = [str(tmp_path / f"model-{architecture}{suffix}") for suffix in ("", ".joblib")]
+        classifier.save(paths[0])
+        joblib.dump(classifier, paths[1])
+        classifiers |= dict.fromkeys(paths, classifier)
+    command = [sys.executable, "-c", LOAD_AND_PREDICT, str(tmp_path / "texts.npy"), *classifiers]
+    subprocess.run(command, check=True)
+    for path, classifier in classifiers.items():
+        answers = np.load(f"{path}.npz")
         for task, p in classifier.predict_proba(TEXTS).items():
             assert np.array_equal(answers[task], p)
 
