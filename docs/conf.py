@@ -21,7 +21,7 @@ myst_heading_anchors = 3
 autosummary_generate = True
 numpydoc_show_class_members = False
 # scikit-learn makes the set_..._request methods itself, with links into its own pages.
-_ROUTING = [f"set_{m}_request" for m in ("fit", "predict", "predict_proba", "score")]
+_ROUTING = [f"set_{m}_request" for m in ("fit", "partial_fit", "predict", "predict_proba", "score")]
 autodoc_default_options = {
     "members": True,
     "member-order": "bysource",
