@@ -36,6 +36,11 @@ class Batch(NamedTuple):
         """The weight of all rows together that have a say in the loss."""
         return float(sum(weights.sum() for weights in known_weights(self.targets)))
 
+    @property
+    def n_rows(self) -> int:
+        """The number of rows."""
+        return sum(map(len, self.targets["labels"]))
+
 
 def known_weights(targets) -> list[torch.Tensor]:
     """Return the row weights of each task, 0 where no head knows the label."""

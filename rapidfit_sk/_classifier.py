@@ -362,6 +362,11 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         See Also
         --------
         partial_fit : Trains the encoder too, and may change all tasks.
+
+        Notes
+        -----
+        The new head has the layout of the others. It trains as :meth:`fit` would train it with
+        ``encoder.unfreeze_layers=0``.
         """
         check_is_fitted(self)
         config = self._checked_config()

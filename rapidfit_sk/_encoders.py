@@ -129,18 +129,42 @@ def load_tokenizer(model_name):
 
 def describe_encoder(encoder) -> dict:
     """Return the architecture of an encoder as plain data, without its weights."""
-    values = json.loads(encoder.config.to_json_string(use_diff=False))
-    # Weights are float32 here, in whichever precision the file had them; what begins with "_" is
-    # transformers' own book-keeping, which would keep it from choosing its attention again.
-    dropped = ("_", "dtype", "torch_dtype", "auto_map")
-    return {key: value for key, value in values.items() if not key.startswith(dropped)}
+    return _architecture_alone(json.loads(encoder.config.to_json_string(use_diff=False)))
 
 
 def empty_encoder(description: dict):
     """Build an encoder from what :func:`describe_encoder` returned; its weights are to be set."""
-    config = AutoConfig.for_model(description["model_type"]).from_dict(description)
+    values = _architecture_alone(description)
+    config = AutoConfig.for_model(values["model_type"]).from_dict(values)
     with loading(), LeavesZero():
         return _encoder_half(AutoModel.from_config(config, trust_remote_code=False))
+
+
+# Weights are float32 here, in whichever precision the file had them. The others name code that
+# transformers would fetch and run; they are dropped on the way in too, where a file may lie.
+_NOT_ARCHITECTURE = {
+    "attn_implementation",
+    "auto_map",
+    "dtype",
+    "experts_implementation",
+    "quantization_config",
+    "torch_dtype",
+}
+
+
+def _architecture_alone(values):
+    """Leave out of a configuration, at any depth, what is not the shape of the model.
+
+    What begins with "_" is transformers' own book-keeping: it would keep it from choosing its
+    attention again, or name an attention that has to be downloaded.
+    """
+    if not isinstance(values, dict):
+        return values
+    return {
+        key: _architecture_alone(value)
+        for key, value in values.items()
+        if not key.startswith("_") and key not in _NOT_ARCHITECTURE
+    }
 
 
 def tokenizer_to_files(tokenizer) -> dict[str, bytes]:

@@ -237,6 +237,7 @@ class MultiheadNet(NeuralNet):
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.epoch_ = -1
         self._generator = torch.Generator(self.device).manual_seed(self.seeds[1])
+        self._mean_weight = float(X.weights.mean())
         # Listed once: finding them means a walk over all modules.
         self._parameters = list(self.module_.named_parameters())
         self.sampler_ = TaskSampler(
@@ -284,15 +285,13 @@ class MultiheadNet(NeuralNet):
         """Take one optimizer step over a list of batches.
 
         The loss of each batch is a mean over its rows. Scaled by its share of the rows of the
-        whole list, the gradients add up to that of one large batch.
+        whole list, the gradients add up to that of one large batch. The share is of what so many
+        rows weigh on average: else rows of little weight that meet in a batch would move the
+        weights of the module as much as others.
         """
         self.optimizer_.zero_grad(set_to_none=True)
-        weights = [part.weight for part in batch]
-        total = max(sum(weights), 1e-12)
-        steps = [
-            self.train_step_single(part, weight / total)
-            for part, weight in zip(batch, weights, strict=True)
-        ]
+        total = self._mean_weight * sum(part.n_rows for part in batch)
+        steps = [self.train_step_single(part, part.weight / total) for part in batch]
         self.notify(
             "on_grad_computed",
             named_parameters=self._parameters,
@@ -338,7 +337,7 @@ class MultiheadNet(NeuralNet):
         self.train_split = None
         self.optimizer_.zero_grad(set_to_none=True)
         self.optimizer_.state.clear()
-        del self.sampler_, self._generator, self._parameters
+        del self.sampler_, self._generator, self._parameters, self._mean_weight
         self._set_training(False)
 
     # ----------------------------------------------------------------------------------------

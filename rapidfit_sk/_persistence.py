@@ -238,7 +238,7 @@ def _folder_to_read(folder) -> Path:
 
 def _replace_folder(folder, write):
     """Have a new folder written beside `folder` and put it in its place once it is whole."""
-    folder = folder.absolute()
+    folder = folder.resolve()
     backup = _backup_of(folder)
     if backup.exists() and not folder.exists():
         backup.rename(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 
 import numpy as np
@@ -23,6 +23,7 @@ from ._prediction import predict_probabilities
 from ._splits import deal_out
 from ._tables import Columns, column_values, distinct_texts, is_long, read_labeled, read_texts
 from ._validation import IN_FOLDS, unknown_task, warn_user
+from ._views import TaskClassifier
 
 __all__ = ["TaskStratifiedKFold", "multitask_scoring", "task_scorer"]
 
@@ -306,9 +307,14 @@ class TaskScorer(_Scorer):
         if isinstance(answers[self.task], str):
             raise ValueError(answers[self.task])
         rows = answers[self.task].with_labels(self.labels)
-        scorer = _with_labels(get_scorer(self.metric), rows.classes)
         weights = {} if rows.weights is None else {"sample_weight": rows.weights}
-        return scorer(_Recorded(rows), rows.texts, rows.labels, **weights)
+        scorer = get_scorer(self.metric)
+        if not hasattr(scorer, "_score_func"):
+            # A function of the user's own may ask for anything, so that it gets the view itself.
+            return scorer(rows.view, rows.texts, rows.labels, **weights)
+        return _with_labels(scorer, rows.classes)(
+            _Recorded(rows), rows.texts, rows.labels, **weights
+        )
 
 
 class MeanScorer(_Scorer):
@@ -370,6 +376,8 @@ class _Answers:
 
     Attributes
     ----------
+    view : TaskClassifier
+        The view that was asked.
     texts, labels : ndarray of shape (n_rows,)
         The rows.
     weights : ndarray of float or None, shape (n_rows,)
@@ -380,6 +388,7 @@ class _Answers:
         One column for each class.
     """
 
+    view: TaskClassifier
     texts: np.ndarray
     labels: np.ndarray
     weights: np.ndarray | None
@@ -395,13 +404,20 @@ class _Answers:
         """Add a column of zeros for each label that the classifier does not know."""
         known, plain = self.classes.tolist(), self.labels.tolist()
         given = [] if labels is None else column_values(labels).tolist()
-        every = sorted({*known, *plain, *given})
+        try:
+            every = sorted({*known, *plain, *given})
+        except TypeError as error:
+            raise TypeError(
+                f"Task {self.view.task!r} has labels of several types: {known[0]!r} in fit, "
+                f"{(given or plain)[0]!r} in the rows or the labels of the scorer. Give the type "
+                "that fit saw."
+            ) from error
         probabilities = np.zeros((len(plain), len(every)))
         probabilities[:, [every.index(label) for label in known]] = self.probabilities
         # Strings stay objects, as in `classes_`; numbers and bools are of numpy's types.
         dtype = object if isinstance(every[0], str) else None
         classes, own = np.array(every, dtype=dtype), np.array(plain, dtype=dtype)
-        return _Answers(self.texts, own, self.weights, classes, probabilities)
+        return replace(self, labels=own, classes=classes, probabilities=probabilities)
 
 
 class _Recorded(ClassifierMixin, BaseEstimator):
@@ -438,6 +454,7 @@ def _ask(estimator, X, y, sample_weight, tasks) -> dict:
             answers[task] = f"There are no rows of task {task!r} to score. {IN_FOLDS}"
         else:
             answers[task] = _Answers(
+                classifier[task],
                 table.texts[rows],
                 table.labels[rows],
                 None if table.weights is None else table.weights[rows],
@@ -467,10 +484,7 @@ def _find_classifier(estimator, X):
 
 def _with_labels(scorer, classes):
     """Tell a scorer which labels there are, and which is the positive one, where it must know."""
-    function = getattr(scorer, "_score_func", None)
-    if function is None:  # a scorer of the user's own
-        return scorer
-    parameters, given = inspect.signature(function).parameters, scorer._kwargs
+    parameters, given = inspect.signature(scorer._score_func).parameters, scorer._kwargs
     extra = {}
     on_labels = scorer._response_method == "predict"
     if "labels" in parameters and not on_labels:

@@ -30,8 +30,7 @@ def run(*arguments, cwd):
     return done.stdout
 
 
-@pytest.mark.parametrize("split", [True, False])
-@pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
+@pytest.mark.parametrize(("split", "suffix"), [(True, "csv"), (False, "csv.gz")])
 def test_train_csv(tmp_path, messages, encoder_name, split, suffix):
     """A long CSV trains; a split column is followed; nothing is written."""
     if split:

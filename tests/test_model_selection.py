@@ -213,8 +213,10 @@ def test_metric_of_ones_own(fitted, make_classifier, intent, messages):
     p = classifier["intent"].predict_proba(rows["text"])
     expected = average_precision_score(rows["label"], p[:, 0], pos_label="no")
     assert task_scorer("intent", negative)(classifier, rows) == pytest.approx(expected)
-    own = task_scorer("intent", lambda view, X, y: float(len(X) == len(view.predict(X)) == len(y)))
-    assert own(fitted, messages) == 1
+    own = task_scorer("intent", lambda view, X, y: len(view.predict(X[:5])) + len(X) / len(y))
+    assert own(fitted, messages) == 6
+    with pytest.raises(TypeError, match="'intent' has labels of several types: 'ask' in fit, 1 in"):
+        task_scorer("intent", labels=[1, 2])(fitted, messages)
 
 
 @pytest.mark.parametrize("kind", [int, np.int16, bool, float])

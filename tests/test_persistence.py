@@ -355,6 +355,21 @@ def test_harmed_folder(folder, name, harm, message):
     assert "\n" not in str(error.value)
 
 
+def test_load_follows_no_names(folder, fitted):
+    """What a changed description says of code to fetch is not followed."""
+    description = json.loads((folder / "classifier.json").read_text())
+    names = {
+        "_attn_implementation": "somebody/kernels",
+        "attn_implementation": "somebody/kernels",
+        "auto_map": {"AutoModel": "somebody/code--model.Model"},
+        "quantization_config": {"quant_method": "somebody"},
+    }
+    change(encoder=description["encoder"] | names)(folder / "classifier.json")
+    loaded = MultiheadClassifier.load(folder)
+    assert "somebody" not in loaded.net_.module_.encoder.config.to_json_string(use_diff=False)
+    assert_same_answers(fitted, loaded)
+
+
 def test_foreign_folder(encoder_name, tmp_path):
     """Another kind of folder is refused; one that is not there is FileNotFoundError."""
     with pytest.raises(ValueError, match="does not hold a classifier"):

@@ -75,8 +75,15 @@ def test_grid_search(base, forms, grid, form):
     assert base.config.head is None
 
 
-@pytest.mark.parametrize("form", ["long", "X and y", "wide"])
-@pytest.mark.parametrize("resource", ["n_samples", "config__training__epochs"])
+@pytest.mark.parametrize(
+    ("form", "resource"),
+    [
+        ("long", "n_samples"),
+        ("X and y", "n_samples"),
+        ("wide", "n_samples"),
+        ("long", "config__training__epochs"),
+    ],
+)
 def test_halving_and_random_search(base, forms, form, resource):
     """Successive halving, over rows and over epochs, and random search work with each form."""
     X, y = forms[form]

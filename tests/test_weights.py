@@ -6,6 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score
 
+from rapidfit_sk import LossConfig
 from rapidfit_sk._losses import MultiheadLoss, inverse_frequency
 
 TEXTS = ["Do you ship to Norway?", "It broke again!", "Two tickets, please."]
@@ -90,6 +91,18 @@ def test_weights_change_what_is_learned(make_classifier, intent):
         classifier.fit(intent, sample_weight=weights)
         shares.append(np.mean(classifier.predict(intent) == "buy"))
     assert shares[1] > shares[0] + 0.2
+
+
+def test_weights_matter_in_batches_of_one(make_classifier, intent):
+    """A row of little weight moves the weights little, whoever shares its batch."""
+    options = {"batch_size": 1, "test_size": 0, "loss": LossConfig(use_class_weights=False)}
+    rows = intent.head(60)
+    weights = np.random.default_rng(0).uniform(0.05, 2, len(rows))
+    weighted, plain = (
+        make_classifier(**options).fit(rows, sample_weight=each).predict_proba(TEXTS)
+        for each in (weights, None)
+    )
+    assert np.abs(weighted - plain).max() > 1e-3
 
 
 def test_weights_scale_alike(make_classifier, messages):
