@@ -25,6 +25,7 @@ from ._tables import (
     column_values,
     columns_read,
     is_long,
+    named_labels,
     read_labeled,
     read_questions,
     read_texts,
@@ -404,6 +405,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
 
     def _read_training(self, X, y, sample_weight, former):
         """Read rows to train on, and the classes that there are with them."""
+        if former is not None and y is not None and not is_long(X, self._columns):
+            y = named_labels(y, former.tasks_)
         table = read_labeled(X, y, self._columns, sample_weight=sample_weight)
         classes = learn_classes(table, self.task_labels, former and former.classes_)
         return table.without_zeros(), classes

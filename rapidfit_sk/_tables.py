@@ -205,6 +205,22 @@ def column_values(values, name="y") -> np.ndarray:
     return result
 
 
+def named_labels(y, tasks):
+    """Name a one-dimensional y without a name after the only task that there is.
+
+    Else it would be taken for the labels of a task of its own.
+    """
+    y = as_pandas(y)
+    if isinstance(y, pd.DataFrame) or getattr(y, "name", None) is not None:
+        return y
+    if len(tasks) > 1:
+        raise ValueError(
+            "y has one dimension, but there are several tasks. Give a frame with one column per "
+            "task, or a Series y that is named after its task."
+        )
+    return pd.Series(column_values(y), name=tasks[0], dtype=object)
+
+
 def distinct_texts(texts) -> tuple[np.ndarray, list[str]]:
     """Give texts numbers, in order of first appearance.
 

@@ -137,6 +137,16 @@ def test_known_task_may_come_with_one_class(make_classifier, messages, intent):
         classifier.partial_fit(intent.head(5).assign(label=[1, 2, 3, 4, 5]))
 
 
+def test_labels_without_a_name(make_classifier, messages, intent):
+    """Labels without a name belong to the only task; where there are several, that is refused."""
+    texts, labels = intent["text"].tolist(), intent["label"].tolist()
+    classifier = make_classifier().fit(texts, intent["label"].rename("intent"))
+    assert classifier.partial_fit(texts, labels).tasks_ == ["intent"]
+    assert classifier.partial_fit(texts, pd.Series(labels, name="new")).tasks_ == ["intent", "new"]
+    with pytest.raises(ValueError, match="y has one dimension, but there are several tasks"):
+        classifier.partial_fit(texts, labels)
+
+
 def test_interrupted_partial_fit_leaves_what_was(make_classifier, messages, monkeypatch):
     """Training goes on from a copy: an interrupt leaves the fitted weights whole."""
     classifier = make_classifier().fit(messages)
@@ -267,7 +277,7 @@ def test_add_task_takes_weights_and_labels(make_classifier, sentiment, intent):
     classifier = make_classifier(epochs=0, task_labels=None).fit(sentiment)
     classifier.set_params(task_labels=labels)
     weighted = joblib_copy(classifier).add_task(
-        intent, sample_weight=np.where(intent["label"] == "ask", 100.0, 1.0)
+        intent, sample_weight=np.random.default_rng(0).uniform(0.1, 10, len(intent))
     )
     plain = classifier.add_task(intent)
     assert plain.predict_proba(TEXTS, task="intent").shape == (3, 5)
