@@ -24,6 +24,7 @@ from ._tables import (
     as_pandas,
     column_values,
     columns_read,
+    has_task_names,
     is_long,
     named_labels,
     read_labeled,
@@ -46,6 +47,7 @@ from ._training import (
 )
 from ._validation import (
     Constraint,
+    array_like,
     boolean,
     check_parameters,
     instance_of,
@@ -55,6 +57,7 @@ from ._validation import (
     suggests_names,
     text,
     unknown_task,
+    warn_user,
 )
 from ._views import TaskClassifier
 from .config import MultiheadConfig, ParameterGroup
@@ -80,7 +83,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         ones. Each fit works on copies; they end up in ``net_.callbacks_``.
     warm_start : bool, default=False
         Whether :meth:`fit` goes on from what an earlier fit learned. Tasks and classes of it
-        stay, new ones are added: a head grows and its old columns keep their weights.
+        stay, new ones are added: a head grows and its old columns keep their weights. Rows are
+        held out anew, with a warning, since the earlier fit may have trained on them.
     random_state : int, RandomState instance or None, default=None
         Covers the initial weights of the heads, dropout, batch order, task sampling and splits.
         The global generators of Python, numpy and torch are left alone. On a CPU two fits with
@@ -110,7 +114,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         The columns of X that are read as features, in their order: the text and the task
         column. They exist where X is a frame with such names.
     saved_with_ : dict of {str: str}
-        Versions of the libraries that stored the classifier. It exists after loading only.
+        Versions of the libraries that stored the classifier. It exists after loading (or
+        copying) only.
     named_estimators_ : Bunch
         A :class:`TaskClassifier` for each task; ``classifier["sentiment"]`` is a short way to
         one of them.
@@ -154,7 +159,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         "text_column": text(),
         "task_column": text(),
         "label_column": text(),
-        "task_labels": mapping_to(instance_of(list, tuple, np.ndarray)) | none,
+        "task_labels": mapping_to(array_like()) | none,
         "callbacks": instance_of(list) | none,
         "warm_start": boolean(),
         "random_state": integer(0, 2**32 - 1) | instance_of(np.random.RandomState) | none,
@@ -254,6 +259,12 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         if validation is None and len(split.val):
             validation = rows.take(split.val)
         warn_of_split(config, split, rows, classes, validation)
+        if former is not None and (len(split.test) or len(split.val)):
+            warn_user(
+                "An earlier fit may have trained on rows that are held out now, so that scores on "
+                "them are better than they should be. Give rows of your own as X_val, and "
+                "set test_size=0."
+            )
 
         n_epochs = config.encoder.freeze_epochs + config.training.epochs
         tasks = begin_fit(self, n_epochs, table, self._columns)
@@ -321,7 +332,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         former = self if self.__sklearn_is_fitted__() else None
         n_before = len(self.net_.history) if former else 0
         config = one_epoch(self._checked_config(), n_before)
-        table, classes = self._read_training(X, y, sample_weight, former)
+        table, classes = self._read_training(X, y, sample_weight, former, in_part=True)
         rows = encode_table(table, list(classes), classes)
         # Drawn further on with each epoch, so that no two have the same order and dropout.
         seeds = private_seeds(self.random_state, 3 * (n_before + 1))[-3:]
@@ -392,8 +403,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         )
         train_net(net.initialize(), numbers, rows.take(split.train), validation)
         scores = _score_rows(net, numbers, [name], rows.take(split.test))
-        self.net_.adopt_head(net)
-        self._store(self.net_, self.tokenizer_, known | classes, self.test_scores_ | scores)
+        net = self.net_.with_head_of(net)
+        self._store(net, self.tokenizer_, known | classes, self.test_scores_ | scores)
         return self
 
     def _checked_config(self):
@@ -403,12 +414,16 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         find_device(self.device)
         return (self.config or MultiheadConfig())._filled()
 
-    def _read_training(self, X, y, sample_weight, former):
+    def _read_training(self, X, y, sample_weight, former, in_part=False):
         """Read rows to train on, and the classes that there are with them."""
         if former is not None and y is not None and not is_long(X, self._columns):
             y = named_labels(y, former.tasks_)
         table = read_labeled(X, y, self._columns, sample_weight=sample_weight)
-        classes = learn_classes(table, self.task_labels, former and former.classes_)
+        task_labels = self.task_labels
+        if in_part and task_labels:  # other tasks may come with later rows
+            there = {*table.task_names, *(former.tasks_ if former else ())}
+            task_labels = {task: task_labels[task] for task in task_labels if task in there}
+        classes = learn_classes(table, task_labels, former and former.classes_)
         return table.without_zeros(), classes
 
     def _read_new_task(self, X, y, sample_weight, task):
@@ -416,9 +431,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         if task is not None:
             if not isinstance(task, str) or not task:
                 raise TypeError(f"A task is named by a non-empty string, got {task!r}.")
-            if not is_long(X, self._columns):
-                y = pd.Series(column_values(as_pandas(y)), name=task) if y is not None else None
-        elif getattr(y, "name", None) is None and not is_long(X, self._columns):
+            if y is not None and not is_long(X, self._columns):
+                y = pd.Series(column_values(as_pandas(y)), name=task, dtype=object)
+        elif y is not None and not is_long(X, self._columns) and not has_task_names(y):
             raise ValueError("The new task has no name. Give one: add_task(X, y, task='topic').")
         table = read_labeled(X, y, self._columns, sample_weight=sample_weight)
         if len(table.task_names) > 1 or task not in (None, *table.task_names):
@@ -729,7 +744,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         """Read labeled rows of known tasks."""
         tasks = list(classes)
         table = read_labeled(X, y, self._columns, tasks=tasks, sample_weight=sample_weight)
-        return encode_table(table, tasks, classes)
+        return encode_table(table.without_zeros(), tasks, classes)
 
     def _read_validation(self, X_val, y_val, sample_weight_val, classes):
         if X_val is not None:

@@ -140,8 +140,8 @@ def empty_encoder(description: dict):
         return _encoder_half(AutoModel.from_config(config, trust_remote_code=False))
 
 
-# Weights are float32 here, in whichever precision the file had them. The others name code that
-# transformers would fetch and run; they are dropped on the way in too, where a file may lie.
+# Weights are float32 here, in whichever precision the file had them. The others name code or
+# weights that transformers would fetch; they are dropped on the way in too, where a file may lie.
 _NOT_ARCHITECTURE = {
     "attn_implementation",
     "auto_map",
@@ -149,6 +149,8 @@ _NOT_ARCHITECTURE = {
     "experts_implementation",
     "quantization_config",
     "torch_dtype",
+    "use_pretrained_backbone",
+    "use_timm_backbone",
 }
 
 
@@ -163,7 +165,7 @@ def _architecture_alone(values):
     return {
         key: _architecture_alone(value)
         for key, value in values.items()
-        if not key.startswith("_") and key not in _NOT_ARCHITECTURE
+        if not key.startswith(("_", "backbone")) and key not in _NOT_ARCHITECTURE
     }
 
 

@@ -163,8 +163,9 @@ def _sorted_classes(labels: np.ndarray, task: str) -> np.ndarray:
     # Not np.unique: it treats an object array of strings well only in newer numpy versions.
     classes = sorted(set(array.tolist()))
     if len(classes) < 2:
+        found = f"one class only ({classes[0]!r})" if classes else "no class"
         raise ValueError(
-            f"Task {task!r} has one class only ({classes[0]!r}). A head needs at least two: "
+            f"Task {task!r} has {found}. A head needs at least two: "
             f"drop the task or add rows of another class. {IN_FOLDS}"
         )
     return np.array(classes, dtype=array.dtype)

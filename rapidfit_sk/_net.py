@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 
 import numpy as np
@@ -13,9 +14,10 @@ from skorch.callbacks import EpochTimer
 
 from ._batches import Batches, TextRows, by_length
 from ._losses import MultiheadLoss
-from ._module import build_module, grown_copy, put_together, take_apart
+from ._module import MultiheadModule, build_module, grown_copy, put_together, take_apart
 from ._randomness import DrawsFrom
 from ._sampling import TaskSampler
+from .config import HeadConfig
 
 
 class StopTraining(Exception):
@@ -123,14 +125,28 @@ class MultiheadNet(NeuralNet):
         """Put the history of an earlier training before that of this one."""
         self.history_ = type(self.history)([*former.history, *self.history])
 
-    def adopt_head(self, other):
-        """Take over the only head of another net, and its history, as those of a new task."""
+    def with_head_of(self, other):
+        """Return a net with the only head of another net, and its history, as a further task.
+
+        It shares all weights with this net, which stays as it is: whoever predicts with it in
+        the meantime is not disturbed.
+        """
         (head,) = other.module_.heads
-        self.module_.heads.append(head)
-        n_classes = [*self.get_params_for("module")["n_classes"], head[-1].out_features]
-        vars(self)["module__n_classes"] = n_classes
+        own, net = self.get_params_for("module"), copy.copy(self)
+        module = MultiheadModule(self.module_.encoder, [*self.module_.heads, head], own["pooling"])
         other.prepend_history(self)
-        self.history_ = other.history_
+        vars(net).update(
+            module_=module.eval(),
+            module__n_classes=[*own["n_classes"], head[-1].out_features],
+            history_=other.history_,
+        )
+        return net
+
+    def __copy__(self):
+        """Copy the net, and share its module."""
+        net = type(self).__new__(type(self))
+        vars(net).update(vars(self))
+        return net
 
     def initialize_module(self):
         """Build the module; its random weights come from a generator of our own."""
@@ -408,6 +424,8 @@ class MultiheadNet(NeuralNet):
     def restore(self, parts):
         """Build the module from its parts."""
         vars(self)["device"] = _device_or_cpu(self.device)
+        # What an older version did not know of heads has its default.
+        vars(self)["module__head"] = HeadConfig(**self.module__head).get_params()
         module = put_together(parts, **self.get_params_for("module"))
         vars(self).update(module_=module.to(self.device), initialized_=True)
 

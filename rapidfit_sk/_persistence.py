@@ -68,11 +68,11 @@ def save_classifier(classifier, folder):
 
 def load_classifier(kind, folder):
     """Read a classifier of class `kind` from a folder; see :meth:`MultiheadClassifier.load`."""
-    folder = _folder_to_read(Path(folder))
+    folder = _folder_to_read(Path(folder).resolve())
     with _one_error(folder):
-        _check_files(folder)
         description = json.loads((folder / DESCRIPTION).read_text())
         _check_format(description)
+        _check_files(folder)
         files = {path.name: path.read_bytes() for path in (folder / TOKENIZER).iterdir()}
         parts = {"encoder": description["encoder"], "weights": load_file(folder / WEIGHTS)}
         return _restore(kind, description, parts, files)
@@ -103,6 +103,9 @@ def _restore(kind, description, parts, files):
     if parameters["config"] is not None:
         parameters["config"] = MultiheadConfig.from_dict(parameters["config"])
     classifier = kind(**parameters)
+    classes = {task["name"]: _labels_from_plain(task) for task in description["tasks"]}
+    if [len(each) for each in classes.values()] != description["module"]["n_classes"]:
+        raise ValueError("its tasks and classes are not those of its heads")
     net = MultiheadNet(
         **{f"module__{key}": value for key, value in description["module"].items()},
         device=find_device(classifier.device),
@@ -113,9 +116,9 @@ def _restore(kind, description, parts, files):
     net.restore(parts)
     learned = {
         "net_": net,
-        "tokenizer_": TextTokenizer(tokenizer_from_files(files), description["max_length"]),
-        "tasks_": [task["name"] for task in description["tasks"]],
-        "classes_": {task["name"]: _labels_from_plain(task) for task in description["tasks"]},
+        "tokenizer_": TextTokenizer(tokenizer_from_files(files), int(description["max_length"])),
+        "tasks_": list(classes),
+        "classes_": classes,
         "test_scores_": description["test_scores"],
         "saved_with_": description["versions"],
         **{name: np.array(description["indices"][name], dtype=int) for name in _INDICES},
@@ -134,7 +137,8 @@ def _parameters(classifier) -> dict:
     if config is not None:
         unset = {name: None for name, group in config.get_params(False).items() if group is None}
         parameters["config"] = config.to_dict() | unset
-    left_out = ["callbacks"] if parameters.pop("callbacks") else []
+    with_callbacks = parameters.pop("callbacks") or vars(classifier).get("_skl_callbacks")
+    left_out = ["callbacks"] if with_callbacks else []
     if isinstance(parameters["random_state"], np.random.RandomState):
         del parameters["random_state"]
         left_out.append("random_state")
@@ -200,12 +204,15 @@ def _check_format(description):
 
 @contextlib.contextmanager
 def _one_error(folder):
-    """Turn whatever goes wrong while a folder is read into one sentence."""
+    """Turn whatever is wrong with a folder into one sentence."""
     try:
         yield
+    except (PermissionError, torch.OutOfMemoryError):
+        raise  # nothing is wrong with the folder
     except (
         ArithmeticError,
         AttributeError,
+        ImportError,
         LookupError,
         OSError,
         RuntimeError,
@@ -247,6 +254,8 @@ def _replace_folder(folder, write):
     try:
         new.mkdir(parents=True)
         write(new)
+        if folder.exists():
+            shutil.copymode(folder, new)  # a folder for one's own eyes stays that
         shutil.rmtree(backup, ignore_errors=True)
         if folder.exists():
             folder.rename(backup)
@@ -259,13 +268,23 @@ def _replace_folder(folder, write):
 
 
 def _check_may_replace(folder):
-    """Refuse to replace anything but an earlier save."""
+    """Refuse to replace anything but an empty folder or an earlier save."""
     if not folder.exists():
         return
     if not folder.is_dir():
         raise ValueError(f"{str(folder)!r} is a file. Name a folder to save to.")
-    ours = {WEIGHTS, DESCRIPTION, CHECKSUMS, TOKENIZER}
-    strangers = sorted({path.name for path in folder.iterdir()} - ours)
+    if folder == Path.cwd() or folder.is_mount():
+        raise ValueError(
+            f"The folder {str(folder)!r} is the working directory or a mount point, which cannot "
+            "be replaced as a whole. Name a folder inside of it."
+        )
+    strangers = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+    if strangers and (folder / CHECKSUMS).is_file():
+        with contextlib.suppress(ValueError, OSError):
+            ours = {*json.loads((folder / CHECKSUMS).read_text()), CHECKSUMS}
+            strangers = [name for name in strangers if name not in ours]
     if strangers:
         raise ValueError(
             f"The folder {str(folder)!r} holds what MultiheadClassifier.save did not write "

@@ -115,7 +115,10 @@ def read_labeled(
         return table
     n_rows = len(table) if isinstance(X, Mapping) else len(X)
     weights = _read_weights(sample_weight, n_rows)[table.positions]
-    _check_tasks_have_weight(table, weights)
+    if tasks is None:
+        _check_tasks_have_weight(table, weights)
+    elif not weights.any():
+        raise ValueError("sample_weight is zero for all rows, so there is nothing to score.")
     return replace(table, weights=weights)
 
 
@@ -205,20 +208,25 @@ def column_values(values, name="y") -> np.ndarray:
     return result
 
 
+def has_task_names(y) -> bool:
+    """Say whether labels tell their task themselves: a frame, or a column with a name."""
+    name = getattr(y, "name", None)
+    return isinstance(as_pandas(y), pd.DataFrame) or (isinstance(name, str) and name != "")
+
+
 def named_labels(y, tasks):
     """Name a one-dimensional y without a name after the only task that there is.
 
     Else it would be taken for the labels of a task of its own.
     """
-    y = as_pandas(y)
-    if isinstance(y, pd.DataFrame) or getattr(y, "name", None) is not None:
-        return y
+    if has_task_names(y):
+        return as_pandas(y)
     if len(tasks) > 1:
         raise ValueError(
             "y has one dimension, but there are several tasks. Give a frame with one column per "
             "task, or a Series y that is named after its task."
         )
-    return pd.Series(column_values(y), name=tasks[0], dtype=object)
+    return pd.Series(column_values(as_pandas(y)), name=tasks[0], dtype=object)
 
 
 def distinct_texts(texts) -> tuple[np.ndarray, list[str]]:

@@ -93,6 +93,18 @@ def instance_of(*kinds: type) -> Constraint:
     return Constraint(f"an instance of {names}", lambda value: isinstance(value, kinds))
 
 
+def array_like() -> Constraint:
+    """Accept a list, an array, a column or an index: what has a length and is no string or dict."""
+    return Constraint(
+        "an array-like",
+        lambda value: (
+            hasattr(value, "__len__")
+            and hasattr(value, "__iter__")
+            and not isinstance(value, str | bytes | dict)
+        ),
+    )
+
+
 def mapping_to(inner: Constraint) -> Constraint:
     """Accept a dict from names to values that each meet `inner`."""
     return Constraint(

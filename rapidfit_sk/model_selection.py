@@ -116,6 +116,8 @@ class TaskStratifiedKFold(BaseCrossValidator):
         return self.n_splits
 
     def _iter_test_indices(self, X=None, y=None, groups=None):
+        if groups is not None:
+            warn_user("groups are ignored by TaskStratifiedKFold: the texts are its groups.")
         texts, strata = self._read(X, y)
         rng = check_random_state(self.random_state) if self.shuffle else None
         folds = deal_out(*strata, self.n_splits, rng)[texts]
@@ -215,6 +217,11 @@ def task_scorer(task, metric="accuracy", *, labels=None):
     >>> task_scorer("sentiment", "neg_log_loss")
     TaskScorer(metric='neg_log_loss', task='sentiment')
     """
+    if metric is None or getattr(metric, "__module__", "").startswith("sklearn.metrics._c"):
+        raise ValueError(
+            f"metric must be a name of a scorer, or a scorer, got {metric!r}. Make a scorer of a "
+            "function with sklearn.metrics.make_scorer."
+        )
     get_scorer(metric)
     return TaskScorer(task, metric, labels=labels)
 
@@ -258,6 +265,8 @@ def multitask_scoring(tasks, metrics="accuracy", average="macro"):
      'sentiment_f1_macro', 'intent_f1_macro', 'mean_f1_macro']
     """
     tasks = [tasks] if isinstance(tasks, str) else list(tasks)
+    if not tasks:
+        raise ValueError("tasks is empty. Name the tasks to score.")
     metrics = [metrics] if isinstance(metrics, str) else metrics
     if average not in ("macro", "weighted"):
         raise ValueError(f"average must be 'macro' or 'weighted'. Got {average!r} instead.")
@@ -268,7 +277,9 @@ def multitask_scoring(tasks, metrics="accuracy", average="macro"):
         keys = [f"{task}_{name}" for task in tasks] + [f"mean_{name}"]
         for key, scorer in zip(keys, [*scorers, MeanScorer(scorers, average)], strict=True):
             if key in scoring:
-                raise ValueError(f"Two scores would be called {key!r}. Name each task once.")
+                raise ValueError(
+                    f"Two scores would be called {key!r}. Name each task and each metric once."
+                )
             scoring[key] = scorer
     return scoring
 
@@ -287,6 +298,12 @@ class _Scorer(BaseEstimator):
         request.score.add_request(param="sample_weight", alias=sample_weight)
         self._metadata_request = request
         return self
+
+    def get_metadata_routing(self):
+        """Return what is requested: as long as nothing was said, passing weights is an error."""
+        if not hasattr(self, "_metadata_request"):
+            return copy.copy(self).set_score_request(sample_weight=None)._metadata_request
+        return super().get_metadata_routing()
 
 
 class TaskScorer(_Scorer):
@@ -361,7 +378,7 @@ def _score_or_nan(name, scorer, answers):
     try:
         return scorer.score_answers(answers)
     except (ValueError, TypeError, ArithmeticError) as error:
-        if not name.startswith("mean_"):
+        if not isinstance(scorer, MeanScorer):
             warn_user(f"The score {name!r} could not be computed and is nan: {error}")
         return np.nan
 
@@ -417,6 +434,9 @@ class _Answers:
         # Strings stay objects, as in `classes_`; numbers and bools are of numpy's types.
         dtype = object if isinstance(every[0], str) else None
         classes, own = np.array(every, dtype=dtype), np.array(plain, dtype=dtype)
+        if classes.dtype.kind == "f" and (classes % 1).any():
+            # scikit-learn takes fractions for a regression: score their positions instead.
+            classes, own = np.arange(len(every)), np.searchsorted(classes, own)
         return replace(self, labels=own, classes=classes, probabilities=probabilities)
 
 
@@ -439,6 +459,7 @@ def _ask(estimator, X, y, sample_weight, tasks) -> dict:
     classifier, X = _find_classifier(estimator, X)
     known = classifier.tasks_
     table = read_labeled(X, y, classifier._columns, tasks=known, sample_weight=sample_weight)
+    table = table.without_zeros()
     wanted = np.isin(table.tasks, [task for task in tasks if task in known])
     codes = np.array([known.index(task) for task in table.tasks[wanted]], dtype=int)
     n_classes = [len(classifier.classes_[task]) for task in known]
@@ -448,6 +469,8 @@ def _ask(estimator, X, y, sample_weight, tasks) -> dict:
     answers = {}
     for task in tasks:
         rows = table.tasks == task
+        if task not in known and not rows.any():
+            raise ValueError(unknown_task(task, known))  # a slip of the pen, in every fold
         if task not in known:
             answers[task] = f"{unknown_task(task, known)} {IN_FOLDS}"
         elif not rows.any():

@@ -1,8 +1,12 @@
 """Training that goes on: warm start, partial_fit, add_task."""
 
+import copy
+import warnings
+
 import joblib
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from sklearn.base import clone
@@ -10,6 +14,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import balanced_accuracy_score
 
 from rapidfit_sk import EncoderConfig, EvalConfig, HeadConfig, LossConfig, MultiheadClassifier
+
+pytestmark = pytest.mark.filterwarnings("ignore:An earlier fit may have trained on rows")
 
 TEXTS = ["Do you ship to Norway?", "It broke again!", "Two tickets, please."]
 NO_ENCODER = EncoderConfig(freeze_epochs=1, unfreeze_layers=0)
@@ -52,6 +58,17 @@ def test_warm_start_goes_on(make_classifier, messages):
     after = cold.fit(messages).predict_proba(TEXTS)
     assert all(np.array_equal(before[task], after[task]) for task in before)
     assert len(cold.net_.history) == n
+
+
+def test_warm_start_warns_of_held_out_rows(make_classifier, messages):
+    """What a warm fit holds out may have been trained on before, and a warning says so."""
+    train, val = messages.iloc[:600], messages.iloc[600:]
+    classifier = make_classifier(warm_start=True).fit(train)
+    with pytest.warns(UserWarning, match="An earlier fit may have trained on rows"):
+        classifier.fit(train)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier.set_params(config__training__test_size=0).fit(train, X_val=val)
 
 
 def test_warm_start_needs_no_encoder_by_name(make_classifier, messages, tmp_path):
@@ -143,8 +160,13 @@ def test_labels_without_a_name(make_classifier, messages, intent):
     classifier = make_classifier().fit(texts, intent["label"].rename("intent"))
     assert classifier.partial_fit(texts, labels).tasks_ == ["intent"]
     assert classifier.partial_fit(texts, pd.Series(labels, name="new")).tasks_ == ["intent", "new"]
-    with pytest.raises(ValueError, match="y has one dimension, but there are several tasks"):
-        classifier.partial_fit(texts, labels)
+    for unnamed in (labels, pd.Series(labels, name=0), pl.Series(labels)):
+        with pytest.raises(ValueError, match="y has one dimension, but there are several tasks"):
+            classifier.partial_fit(texts, unnamed)
+        with pytest.raises(ValueError, match="The new task has no name"):
+            classifier.add_task(texts, unnamed)
+    classifier.add_task(texts, pd.DataFrame({"urgency": labels}))
+    assert classifier.tasks_ == ["intent", "new", "urgency"]
 
 
 def test_interrupted_partial_fit_leaves_what_was(make_classifier, messages, monkeypatch):
@@ -227,6 +249,16 @@ def joblib_copy(classifier):
     import pickle
 
     return pickle.loads(pickle.dumps(classifier))
+
+
+def test_add_task_leaves_copies_alone(make_classifier, sentiment, intent):
+    """A shallow copy that gets a task shares weights with its original, which stays as it is."""
+    classifier = make_classifier(epochs=0).fit(sentiment)
+    before = classifier.predict_proba(TEXTS)
+    other = copy.copy(classifier).add_task(intent)
+    assert other.tasks_ == ["sentiment", "intent"]
+    assert other.net_.module_.encoder is classifier.net_.module_.encoder
+    assert np.array_equal(classifier.predict_proba(TEXTS), before)
 
 
 def test_add_task_encodes_each_text_once(make_classifier, messages, sentiment, intent):

@@ -230,6 +230,29 @@ def test_labels_of_other_types(make_classifier, intent, kind):
     assert 0 <= task_scorer("intent", "f1")(classifier, rows) <= 1
 
 
+def test_fractions_as_labels(make_classifier, intent):
+    """Labels such as 0.5, which scikit-learn takes for a regression, are scored as classes."""
+    rows = intent.assign(label=np.where(intent["label"] == "ask", 1.5, 0.5))
+    classifier = make_classifier().fit(rows)
+    assert task_scorer("intent")(classifier, rows) == pytest.approx(classifier.score(rows))
+    expected = roc_auc_score(rows["label"] > 1, classifier["intent"].predict_proba(rows)[:, 1])
+    assert task_scorer("intent", "roc_auc")(classifier, rows) == pytest.approx(expected)
+
+
+def test_fold_of_weight_0(fitted, messages):
+    """A task whose rows all weigh nothing has nan, and the others have scores."""
+    weights = (messages["task"] != "intent").astype(float)
+    scoring = multitask_scoring(TASKS)
+    with pytest.warns(UserWarning, match="'intent_accuracy' could not .* no rows of task 'intent'"):
+        scores = scoring(fitted, messages, sample_weight=weights)
+    assert np.isnan([scores["intent_accuracy"], scores["mean_accuracy"]]).all()
+    assert scores["sentiment_accuracy"] > 0
+    rest = messages[messages["task"] != "intent"]
+    assert fitted.score(messages, sample_weight=weights) == pytest.approx(fitted.score(rest))
+    with pytest.raises(ValueError, match="zero for all rows, so there is nothing to score"):
+        fitted.score(messages, sample_weight=np.zeros(815))
+
+
 def test_label_that_training_did_not_have(make_classifier, intent):
     """A label that the head never saw is a wrong answer and has a probability of 0."""
     train = intent[intent["label"] != "sell"]
@@ -276,8 +299,15 @@ def test_scorer_of_a_task_without_rows(fitted, intent):
     """A task that has no rows, or that is not known, is an error that says so."""
     with pytest.raises(ValueError, match="no rows of task 'emotion'.*TaskStratifiedKFold"):
         task_scorer("emotion")(fitted, intent)
-    with pytest.raises(ValueError, match="Task 'mood' was not seen.*TaskStratifiedKFold"):
+    with pytest.raises(ValueError, match="Task 'mood' was not seen"):
         task_scorer("mood")(fitted, intent)
+    with pytest.raises(ValueError, match="'sentimnt' was not seen.* mean 'sentiment'"):
+        multitask_scoring(["sentimnt"])(fitted, intent)
+    with pytest.raises(ValueError, match="Task 'mood' was not seen.*TaskStratifiedKFold"):
+        task_scorer("mood")(fitted, intent.assign(task="mood"))
+    for metric in (None, accuracy_score):
+        with pytest.raises(ValueError, match="metric must be a name of a scorer, or a scorer"):
+            task_scorer("intent", metric)
     with pytest.raises(ValueError, match="'acuracy' is not a valid scoring"):
         task_scorer("intent", "acuracy")
 
@@ -347,6 +377,8 @@ def test_names_of_metrics():
         multitask_scoring(["a"], average="micro")
     with pytest.raises(ValueError, match="not a valid scoring"):
         multitask_scoring(["a"], ["acuracy"])
+    with pytest.raises(ValueError, match="tasks is empty"):
+        multitask_scoring([])
 
 
 def test_fixed_keys_in_every_fold(make_classifier, by_task):

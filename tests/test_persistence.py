@@ -187,6 +187,13 @@ def test_unfitted_pickles(make_classifier):
     assert not classifier.__sklearn_is_fitted__()
 
 
+def test_missing_fields_of_heads_are_defaults(fitted):
+    """So it is for what the net knows of its heads."""
+    old = pickle.loads(pickle.dumps(fitted))
+    vars(old.net_)["module__head"] = {"hidden_layers": 1}
+    assert_same_answers(fitted, pickle.loads(pickle.dumps(old)))
+
+
 @pytest.mark.parametrize("group", [*GROUPS, MultiheadClassifier])
 def test_missing_fields_are_defaults(group):
     """A field that the pickling version did not know has its default after loading."""
@@ -321,12 +328,20 @@ def change(**values):
     return apply
 
 
+WITH_BACKBONE = {"model_type": "upernet", "backbone": "a/b", "use_pretrained_backbone": True}
+OTHER_HEADS = {
+    "n_classes": [3, 4, 4],
+    "head": vars(HeadConfig(hidden_multiplier=2.0)),
+    "pooling": "mean",
+}
+
+
 @pytest.mark.parametrize(
     ("name", "harm", "message"),
     [
         ("model.safetensors", cut, "model.safetensors is not the file that was saved"),
         ("model.safetensors", flip, "model.safetensors is not the file"),
-        ("classifier.json", flip, "classifier.json is not the file"),
+        ("classifier.json", flip, "."),
         ("tokenizer/tokenizer.json", flip, "tokenizer/tokenizer.json is not the file"),
         ("tokenizer/extra.json", add_file, "tokenizer/extra.json is not the file"),
         ("model.safetensors", Path.unlink, "No such file"),
@@ -335,15 +350,22 @@ def change(**values):
         ("classifier.json", change(format="other"), "its format is 'other'"),
         ("classifier.json", change(format_version=99), "upgrade rapidfit_sk"),
         ("classifier.json", change(tasks=None), "'tasks' is missing"),
+        ("classifier.json", change(tasks=[]), "not those of its heads"),
+        ("classifier.json", change(max_length="long"), "invalid literal"),
         ("classifier.json", change(parameters={"config": None, "epochs": 1}), "no parameter"),
         ("classifier.json", change(module={"n_classes": [2]}), "."),
         (
             "classifier.json",
-            change(module={"n_classes": [9] * 3, "head": vars(HeadConfig()), "pooling": "cls"}),
+            change(module=OTHER_HEADS),
             "size mismatch|Error.s. in loading",
         ),
         ("classifier.json", change(encoder={"model_type": "no-such-model"}), "."),
         ("classifier.json", change(encoder=[]), "."),
+        (
+            "classifier.json",
+            change(encoder=WITH_BACKBONE),
+            "^(?!.*a/b)",
+        ),
     ],
 )  # fmt: skip
 def test_harmed_folder(folder, name, harm, message):
@@ -363,6 +385,8 @@ def test_load_follows_no_names(folder, fitted):
         "attn_implementation": "somebody/kernels",
         "auto_map": {"AutoModel": "somebody/code--model.Model"},
         "quantization_config": {"quant_method": "somebody"},
+        "backbone": "somebody/backbone",
+        "use_pretrained_backbone": True,
     }
     change(encoder=description["encoder"] | names)(folder / "classifier.json")
     loaded = MultiheadClassifier.load(folder)
@@ -386,9 +410,32 @@ def test_save_deletes_nothing_of_others(fitted, tmp_path):
     with pytest.raises(ValueError, match="is a file"):
         fitted.save(tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text() == "mine"
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty").mkdir(mode=0o700)
     fitted.save(tmp_path / "empty")
+    assert (tmp_path / "empty").stat().st_mode & 0o777 == 0o700
     assert_same_answers(fitted, MultiheadClassifier.load(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("name", ["tokenizer/precious.txt", "model.safetensors"])
+def test_save_deletes_no_file_of_a_like_name(fitted, folder, tmp_path, name):
+    """Files that only stand where a save has its own are not deleted, in a save or elsewhere."""
+    other = tmp_path / "other"
+    (other / name).parent.mkdir(parents=True)
+    (other / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"did not write \\('{name}'\\)"):
+        fitted.save(other)
+    (folder / "tokenizer" / "precious.txt").write_text("mine")
+    with pytest.raises(ValueError, match="did not write \\('tokenizer/precious.txt'\\)"):
+        fitted.save(folder)
+    assert (other / name).read_text() == "mine"
+
+
+def test_working_directory_is_not_replaced(fitted, tmp_path, monkeypatch):
+    """The working directory cannot be replaced as a whole, and is refused."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="is the working directory or a mount point"):
+        fitted.save(".")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_saved_is_named(make_classifier, messages, tmp_path):

@@ -265,6 +265,8 @@ def test_weights_are_routed(routing, make_classifier, messages):
             scores.append(search.best_score_)
     search = GridSearchCV(base, {}, cv=TaskStratifiedKFold(2), error_score="raise")
     assert search.fit(X, y, sample_weight=weights).best_score_ == pytest.approx(scores[0])
+    with pytest.raises(sklearn.exceptions.UnsetMetadataPassedError):
+        GridSearchCV(pipe, {}, scoring=task_scorer("intent")).fit(X, y, sample_weight=weights)
     assert scores[0] != scores[2]
     assert scores[1] != scores[3]
 

@@ -207,6 +207,16 @@ def test_task_labels_fix_the_columns(make_classifier, messages):
         assert classifier.predict_proba(TEXTS, task="intent").shape == (3, 5)
 
 
+def test_task_labels_are_array_like(make_classifier, intent):
+    """A column's own unique values, and an index, name labels too; tasks may come in parts."""
+    for labels in (intent["label"].unique(), pd.Index(intent["label"]), intent["label"]):
+        classifier = make_classifier(task_labels={"intent": labels}, epochs=0).fit(intent)
+        assert len(classifier.classes_["intent"]) == 4
+    classifier.set_params(task_labels={"intent": labels, "later": [0, 1]})
+    classifier.partial_fit(intent).partial_fit(intent.assign(task="later", label=1))
+    assert classifier.classes_["later"].tolist() == [0, 1]
+
+
 def test_task_labels_may_hold_more_than_the_data(make_classifier, intent):
     """With its labels named, a task may come with rows of one class only."""
     classifier = make_classifier(task_labels={"intent": np.array(["ask", "buy"])})
@@ -220,6 +230,7 @@ def test_task_labels_may_hold_more_than_the_data(make_classifier, intent):
         ({"intent": ["ask", "buy"]}, ValueError, "row .*task 'intent'.*label .sell. is not"),
         ({"intend": ["ask", "buy"]}, ValueError, "names 'intend'.*mean 'intent'.*TaskStratifiedK"),
         ({"intent": ["ask"]}, ValueError, "one class only"),
+        ({"intent": []}, ValueError, "has no class"),
         ({"intent": ["ask", 1]}, TypeError, "mixes strings and numbers"),
         ({"intent": "ask"}, ValueError, "'task_labels' parameter of MultiheadClassifier must be"),
         (["ask"], ValueError, "'task_labels' parameter of MultiheadClassifier must be"),
