@@ -36,6 +36,8 @@ class MultiheadModule(nn.Module):
         self.heads = nn.ModuleList(heads)
         self.pooling = pooling
         self._live = []
+        # In evaluation mode until training begins: the parts may be in use elsewhere.
+        self.training = False
         self.train_encoder_layers(0)
 
     def forward(self, input_ids, attention_mask, rows):

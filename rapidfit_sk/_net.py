@@ -136,7 +136,7 @@ class MultiheadNet(NeuralNet):
         module = MultiheadModule(self.module_.encoder, [*self.module_.heads, head], own["pooling"])
         other.prepend_history(self)
         vars(net).update(
-            module_=module.eval(),
+            module_=module,
             module__n_classes=[*own["n_classes"], head[-1].out_features],
             history_=other.history_,
         )

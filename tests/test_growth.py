@@ -261,6 +261,17 @@ def test_add_task_leaves_copies_alone(make_classifier, sentiment, intent):
     assert np.array_equal(classifier.predict_proba(TEXTS), before)
 
 
+def test_add_task_disturbs_no_prediction(make_classifier, sentiment, intent):
+    """Parts that are shared never enter training mode, where dropout would blur an answer."""
+    classifier = make_classifier(epochs=0).fit(sentiment)
+    modes = []
+    for part in (classifier.net_.module_.heads[0], classifier.net_.module_.encoder):
+        part.train = lambda mode=True, part=part: modes.append(mode) or part
+    classifier.add_task(intent)
+    assert modes
+    assert not any(modes)
+
+
 def test_add_task_encodes_each_text_once(make_classifier, messages, sentiment, intent):
     """However many epochs, a text goes through the encoder once; then heads alone are trained."""
     classifier = make_classifier(epochs=20).fit(sentiment)
