@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import ClassVar
 
+import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -17,7 +19,12 @@ from ._compat import CallbackSupportMixin, VisualBlock, with_callbacks
 from ._labels import encode_table, encode_tasks, learn_classes, warn_of_contradictions
 from ._metrics import scores_per_task
 from ._persistence import library_versions, load_classifier, save_classifier
-from ._prediction import ProbabilitiesByTask, predict_codes, predict_probabilities
+from ._prediction import (
+    ProbabilitiesByTask,
+    predict_codes,
+    predict_probabilities,
+    recall_from,
+)
 from ._randomness import private_seeds
 from ._tables import (
     Columns,
@@ -36,10 +43,10 @@ from ._training import (
     copied_callbacks,
     find_device,
     go_on_from,
+    heads_on,
     make_callbacks,
     make_net,
     make_tokenizer,
-    on_embeddings,
     one_epoch,
     split_for_training,
     train_net,
@@ -54,6 +61,8 @@ from ._validation import (
     integer,
     mapping_to,
     none,
+    one_of,
+    real,
     suggests_names,
     text,
     unknown_task,
@@ -91,6 +100,20 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         the same int give the same predictions to the bit.
     device : str or torch.device, default="auto"
         Where to compute; "auto" is a GPU where torch sees one ("cuda"), else the CPU.
+    precision : {"float32", "bfloat16", "auto"}, default="float32"
+        What the encoder multiplies in. Weights, heads and loss are float32 in each case.
+        "bfloat16" halves the time where the processor or the GPU knows it, and is slow elsewhere;
+        "auto" is "bfloat16" where it is fast.
+    compile : bool, default=False
+        Whether `torch.compile` makes the encoder faster where it runs without gradients: below
+        the layers that train, for validation and in prediction. The first batches wait for it.
+    memory : str, path-like, joblib.Memory or None, default=None
+        Where embeddings of the pretrained encoder are kept, so that folds, candidates and later
+        fits need not compute them again. With None each fit computes its own.
+    cache_memory, cache_disk : int or float, default=0.25
+        The most that a fit may take, in memory and then in a temporary file, to keep what the
+        frozen layers make of the texts: bytes, or as a float a share of what is free. Beyond that
+        it is computed again in each epoch.
     verbose : int or bool, default=0
         From 1 on a progress bar is shown during `fit`, and the scores on held-out rows after it.
 
@@ -164,6 +187,11 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         "warm_start": boolean(),
         "random_state": integer(0, 2**32 - 1) | instance_of(np.random.RandomState) | none,
         "device": text() | instance_of(torch.device),
+        "precision": one_of("float32", "bfloat16", "auto"),
+        "compile": boolean(),
+        "memory": text() | instance_of(PathLike, joblib.Memory) | none,
+        "cache_memory": integer(0) | real(0, 1),
+        "cache_disk": integer(0) | real(0, 1),
         "verbose": integer(0) | boolean(),
     }
     _groups: ClassVar[dict[str, type[ParameterGroup]]] = {"config": MultiheadConfig}
@@ -181,6 +209,11 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         warm_start=False,
         random_state=None,
         device="auto",
+        precision="float32",
+        compile=False,
+        memory=None,
+        cache_memory=0.25,
+        cache_disk=0.25,
         verbose=0,
     ):
         self.config = config
@@ -192,6 +225,11 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         self.warm_start = warm_start
         self.random_state = random_state
         self.device = device
+        self.precision = precision
+        self.compile = compile
+        self.memory = memory
+        self.cache_memory = cache_memory
+        self.cache_disk = cache_disk
         self.verbose = verbose
 
     # ----------------------------------------------------------------------------------------
@@ -272,7 +310,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             config, classes, rows.take(split.train), validation, seeds, former, tasks
         )
         # Scored before anything is stored: an interrupted fit leaves no half of itself behind.
-        scores = _score_rows(net, tokenizer, list(classes), rows.take(split.test))
+        scores = self._score_rows(net, tokenizer, list(classes), rows.take(split.test))
         self._store(net, tokenizer, classes, scores)
         self._store_rows(X, *(np.unique(table.positions[part]) for part in split))
         if tasks is not None:
@@ -394,15 +432,13 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         warn_of_split(config, split, rows, classes, validation)
 
         config.encoder.unfreeze_layers, config.loss.task_weights = 0, None
-        numbers, module = on_embeddings(self.net_, self.tokenizer_, rows.texts)
-        net = make_net(
-            config, classes, rows.take(split.train), seeds, self.net_.device, self.verbose, **module
-        )
+        train, machine = rows.take(split.train), self._machine(self.net_.device)
+        net = make_net(config, classes, train, seeds, machine, **heads_on(self.net_))
         net.callbacks = make_callbacks(
             config, [name], validation, copied_callbacks(self.callbacks), self.verbose
         )
-        train_net(net.initialize(), numbers, rows.take(split.train), validation)
-        scores = _score_rows(net, numbers, [name], rows.take(split.test))
+        train_net(net.initialize(), self.tokenizer_, train, validation, self.memory)
+        scores = self._score_rows(net, self.tokenizer_, [name], rows.take(split.test))
         net = self.net_.with_head_of(net)
         self._store(net, self.tokenizer_, known | classes, self.test_scores_ | scores)
         return self
@@ -451,7 +487,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     def _train(self, config, classes, train, validation, seeds, former, fit_tasks=None):
         """Train a net, from nothing or from what `former` has learned."""
         check_task_weights(config.loss.task_weights, list(classes))
-        net = make_net(config, classes, train, seeds, find_device(self.device), self.verbose)
+        machine = self._machine(find_device(self.device))
+        net = make_net(config, classes, train, seeds, machine)
         extra = copied_callbacks(self.callbacks)
         if fit_tasks is not None:
             extra.append((FIT_TASKS, fit_tasks))
@@ -463,10 +500,18 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         tokenizer = make_tokenizer(config.training, net.module_.encoder, before)
         if fit_tasks is not None:
             fit_tasks.learned = lambda: _learned(net, tokenizer, classes)
-        train_net(net, tokenizer, train, validation)
+        train_net(net, tokenizer, train, validation, self.memory)
         if former is not None:
             net.prepend_history(former.net_)
         return net, tokenizer
+
+    def _machine(self, device) -> dict:
+        """Return what says how to compute, but not what."""
+        names = ("precision", "compile", "cache_memory", "cache_disk")
+        return {name: getattr(self, name) for name in names} | {
+            "device": device,
+            "verbose": int(self.verbose),
+        }
 
     def _store(self, net, tokenizer, classes, test_scores):
         """Keep what was learned."""
@@ -564,7 +609,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         check_is_fitted(self)
         n_classes = [len(self.classes_[name]) for name in self.tasks_]
         texts, tasks = self._questions(X, task)
-        every = predict_probabilities(self.net_, self.tokenizer_, texts, tasks, n_classes)
+        net, tokenizer = self.net_, self.tokenizer_
+        recall = self._recall(net, tokenizer)
+        every = predict_probabilities(net, tokenizer, texts, tasks, n_classes, recall)
         asked = dict.fromkeys(tasks) if len(tasks) else self._task_codes(task)
         result = ProbabilitiesByTask({self.tasks_[code]: every[code] for code in sorted(asked)})
         return next(iter(result.values())) if len(result) == 1 else result
@@ -589,7 +636,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         """
         check_is_fitted(self)
         rows = self._read_rows(X, y, sample_weight, self.classes_)
-        scores = _score_rows(self.net_, self.tokenizer_, self.tasks_, rows)
+        scores = self._score_rows(self.net_, self.tokenizer_, self.tasks_, rows)
         return float(np.mean([score["accuracy"] for score in scores.values()]))
 
     # ----------------------------------------------------------------------------------------
@@ -754,6 +801,19 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
                 raise ValueError(f"{name} was given without X_val. Give both, or neither.")
         return None
 
+    def _score_rows(self, net, tokenizer, tasks, rows):
+        """Score coded rows, by task name."""
+        if not len(rows.texts):
+            return {}
+        recall = self._recall(net, tokenizer)
+        predicted = predict_codes(net, tokenizer, rows.texts, rows.tasks, len(tasks), recall)
+        scores = scores_per_task(rows.tasks, rows.labels, predicted, rows.weights)
+        return {tasks[code]: score for code, score in scores.items()}
+
+    def _recall(self, net, tokenizer):
+        """Return what remembers embeddings, if a fit with `memory` left the encoder as it was."""
+        return recall_from(net.store_ if self.memory is not None else None, net, tokenizer)
+
     # ----------------------------------------------------------------------------------------
     # Parts of predict
 
@@ -783,7 +843,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             raise ValueError(unknown_task(task, self.tasks_))
 
     def _predict_codes(self, texts, tasks):
-        return predict_codes(self.net_, self.tokenizer_, texts, tasks, len(self.tasks_))
+        recall = self._recall(self.net_, self.tokenizer_)
+        n_tasks = len(self.tasks_)
+        return predict_codes(self.net_, self.tokenizer_, texts, tasks, n_tasks, recall)
 
     def _predict_columns(self, X, task):
         """Return the labels of all texts for each task that is asked for."""
@@ -819,15 +881,6 @@ def _learned(net, tokenizer, classes) -> dict:
         "tasks_": list(classes),
         "classes_": dict(classes),
     }
-
-
-def _score_rows(net, tokenizer, tasks, rows):
-    """Score coded rows, by task name."""
-    if not len(rows.texts):
-        return {}
-    predicted = predict_codes(net, tokenizer, rows.texts, rows.tasks, len(tasks))
-    scores = scores_per_task(rows.tasks, rows.labels, predicted, rows.weights)
-    return {tasks[code]: score for code, score in scores.items()}
 
 
 def _score_table(scores):

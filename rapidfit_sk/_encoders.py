@@ -298,15 +298,59 @@ def layer_stack(encoder) -> list[torch.nn.Module]:
     if groups is not None:
         n_layers = config.num_hidden_layers
         return [groups[layer * len(groups) // n_layers] for layer in range(n_layers)]
-    for path in _STACKS:
-        stack = _follow(encoder, path)
-        if isinstance(stack, torch.nn.ModuleList) and len(stack) == config.num_hidden_layers:
-            return list(stack)
+    path = _stack_path(encoder)
+    if path is not None:
+        return list(_follow(encoder, path))
     raise ValueError(
         f"The layers of {type(encoder).__name__} were not found, so that a part of them cannot "
         "be trained alone. Set encoder.unfreeze_layers to 0 (none of the encoder trains) or to "
         "None (all of it)."
     )
+
+
+def with_layers(encoder, layers):
+    """Return an encoder that runs through other layers in place of its own.
+
+    Parameters
+    ----------
+    encoder : transformers.PreTrainedModel
+        It stays as it is.
+    layers : list of torch.nn.Module
+        What to run through, from bottom to top.
+
+    Returns
+    -------
+    encoder : transformers.PreTrainedModel or None
+        It shares all other parts with `encoder`, so that training one trains both. None where
+        an architecture has no stack to put layers in.
+    """
+    path = _stack_path(encoder)
+    if path is None:
+        return None
+    return _with_part(encoder, path.split("."), torch.nn.ModuleList(layers))
+
+
+def _with_part(module, path, part):
+    """Copy the modules on the way to a part of a module, and put another one in its place."""
+    if not path:
+        return part
+    name, *rest = path
+    twin = module.__new__(type(module))
+    vars(twin).update(vars(module))
+    vars(twin)["_modules"] = {
+        **module._modules,
+        name: _with_part(getattr(module, name), rest, part),
+    }
+    return twin
+
+
+def _stack_path(encoder):
+    for path in _STACKS:
+        stack = _follow(encoder, path)
+        if isinstance(stack, torch.nn.ModuleList):
+            if len(stack) == encoder.config.num_hidden_layers:
+                return path
+    return None
 
 
 def _follow(module, path):

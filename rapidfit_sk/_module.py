@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
 
 import numpy as np
 import torch
 from torch import nn
-from transformers.modeling_outputs import BaseModelOutput
+from torch.utils.checkpoint import checkpoint
 
-from ._encoders import describe_encoder, empty_encoder, layer_stack, load_encoder, loading
+from ._encoders import (
+    describe_encoder,
+    empty_encoder,
+    layer_stack,
+    load_encoder,
+    loading,
+    with_layers,
+)
 from ._heads import build_head
 from ._pooling import POOLING
-from ._randomness import LeavesZero
+from ._randomness import DrawsFrom, LeavesZero
 
 
 class MultiheadModule(nn.Module):
@@ -28,44 +37,91 @@ class MultiheadModule(nn.Module):
         tasks called `type`, `keys` or `v1.2`.
     pooling : {"mean", "cls", "max"}
         How token embeddings become a text embedding.
+    precision : {"float32", "bfloat16", "auto"}, default="float32"
+        What the encoder multiplies in. Weights, pooling and heads are float32 in each case.
+
+    Attributes
+    ----------
+    n_frozen : int or None
+        How many layers at the bottom of the encoder do not train. It is None where none of the
+        encoder trains, and 0 where its embeddings do too.
     """
 
-    def __init__(self, encoder, heads, pooling):
+    def __init__(self, encoder, heads, pooling, precision="float32"):
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleList(heads)
         self.pooling = pooling
+        self.precision = precision
         self._live = []
+        self._upper = None
         # In evaluation mode until training begins: the parts may be in use elsewhere.
         self.training = False
         self.train_encoder_layers(0)
 
-    def forward(self, input_ids, attention_mask, rows):
+    def forward(self, rows, input_ids=None, attention_mask=None, states=None, embeddings=None):
         """Compute the logits of each task for the texts that it is asked about.
 
         Parameters
         ----------
-        input_ids, attention_mask : Tensor of shape (n_texts, length)
-            The batch.
         rows : list of Tensor, each of shape (n_rows_of_task,)
             For each task the positions of its texts in the batch. The head of a task without
             rows is not run, and gets no gradient.
+        input_ids, attention_mask, states : Tensor or None
+            What :meth:`embed` takes.
+        embeddings : Tensor of shape (n_texts, width) or None, default=None
+            What :meth:`embed` would return, where it is known.
 
         Returns
         -------
         logits : list of Tensor, each of shape (n_rows_of_task, n_classes_of_task)
             One for each task.
         """
-        embeddings = self.embed(input_ids, attention_mask)
+        if embeddings is None:
+            embeddings = self.embed(input_ids, attention_mask, states)
         return [
             head(embeddings[at]) if len(at) else embeddings.new_empty(0, head[-1].out_features)
             for head, at in zip(self.heads, rows, strict=True)
         ]
 
-    def embed(self, input_ids, attention_mask):
-        """Return the text embeddings of a batch, shape (n_texts, width)."""
-        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
-        return POOLING[self.pooling](output.last_hidden_state, attention_mask)
+    def embed(self, input_ids, attention_mask, states=None):
+        """Run the encoder over a batch.
+
+        Parameters
+        ----------
+        input_ids, attention_mask : Tensor of shape (n_texts, length)
+            The batch.
+        states : Tensor of shape (n_texts, length, width) or None, default=None
+            The hidden states that enter the layer given to :meth:`resume_at`, where they are
+            known: only the layers from there on are run.
+
+        Returns
+        -------
+        embeddings : Tensor of float32, shape (n_texts, width)
+            Text embeddings.
+        """
+        encoder = self.encoder if states is None else self._upper.on(states)
+        device = input_ids.device.type
+        lower = is_lowered(self.precision, device)
+        with torch.autocast(device, torch.bfloat16) if lower else contextlib.nullcontext():
+            output = encoder(input_ids=input_ids, attention_mask=attention_mask)
+        return POOLING[self.pooling](output.last_hidden_state.float(), attention_mask)
+
+    def resume_at(self, layer):
+        """Prepare to run the layers from one on alone.
+
+        Parameters
+        ----------
+        layer : int
+            The first layer that is run; None to forget about it.
+
+        Returns
+        -------
+        possible : bool
+            Whether the encoder has a stack of layers that can be entered in between.
+        """
+        self._upper = None if layer is None else UpperLayers.of(self.encoder, layer)
+        return self._upper is not None
 
     def train_encoder_layers(self, n_layers):
         """Let the top layers of the encoder train and freeze the rest of it.
@@ -82,9 +138,12 @@ class MultiheadModule(nn.Module):
             If only a part shall train and the layers of the encoder cannot be found.
         """
         if n_layers is None:
-            self._live = [self.encoder]
+            self._live, self.n_frozen = [self.encoder], 0
+        elif n_layers == 0:
+            self._live, self.n_frozen = [], None
         else:
-            self._live = layer_stack(self.encoder)[-n_layers:] if n_layers else []
+            layers = layer_stack(self.encoder)
+            self._live, self.n_frozen = layers[-n_layers:], max(0, len(layers) - n_layers)
         self.encoder.requires_grad_(False)
         for module in self._live:
             module.requires_grad_(True)
@@ -93,16 +152,154 @@ class MultiheadModule(nn.Module):
     def train(self, mode=True):
         """Set training mode; frozen parts of the encoder stay in evaluation mode.
 
-        A frozen layer with dropout on would blur what it gives out and learn nothing from it.
+        A frozen layer with dropout on would blur what it gives out and learn nothing from it. The
+        encoder may be shared with a module that predicts meanwhile: it does not leave that mode
+        for a moment.
         """
-        super().train(mode)
-        self.encoder.eval()
-        for module in self._live:
-            module.train(mode)
+        self.training = mode
+        self.heads.train(mode)
+        live = {id(part) for module in self._live for part in module.modules()}
+        for part in self.encoder.modules():
+            part.training = mode and id(part) in live
         return self
 
 
-def build_module(*, model_name, n_classes, head, pooling) -> MultiheadModule:
+class UpperLayers:
+    """The layers of an encoder from one on, run on the hidden states that enter it.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        An encoder that begins with an :class:`_Entry`.
+    entry : _Entry
+        Takes the states.
+    """
+
+    def __init__(self, encoder, entry):
+        self.encoder = encoder
+        self.entry = entry
+
+    @classmethod
+    def of(cls, encoder, first):
+        """Share the layers of an encoder from `first` on; None where it has no such stack."""
+        layers = layer_stack(encoder)
+        entry = _Entry(layers[first])
+        upper = with_layers(encoder, [entry, *layers[first + 1 :]])
+        return None if upper is None else cls(upper, entry)
+
+    def on(self, states):
+        """Return the encoder that goes on from these states, whatever it is called with."""
+        self.entry.states = states
+        return self.encoder
+
+
+class _Entry(nn.Module):
+    """A layer that reads given states instead of what the layer below gives it.
+
+    The encoder may look at attributes of its layers, so that it has those of the layer.
+    """
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.training = layer.training
+        self.states = None
+
+    def forward(self, hidden_states, *args, **kwargs):
+        """Run the layer on the given states."""
+        states, self.states = self.states, None
+        return self.layer(states, *args, **kwargs)
+
+    def __getattr__(self, name):
+        """Look where a module keeps its parts, then in the layer."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("layer"), name)
+
+
+@contextlib.contextmanager
+def states_entering(layer, *, stop=False):
+    """Keep what enters a layer of an encoder while it runs.
+
+    Parameters
+    ----------
+    layer : torch.nn.Module
+        The layer.
+    stop : bool, default=False
+        Whether to end the run there. What it would have returned is then not computed.
+
+    Yields
+    ------
+    seen : list of Tensor
+        The hidden states of each run.
+    """
+    seen = []
+
+    def hook(module, args, kwargs):
+        seen.append(args[0] if args else kwargs["hidden_states"])
+        if stop:
+            raise _Reached
+
+    handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        with contextlib.suppress(_Reached):
+            yield seen
+    finally:
+        handle.remove()
+
+
+class _Reached(Exception):
+    """Ends the run of an encoder where the rest of it is not needed."""
+
+
+def checkpoint_layers(encoder, generator):
+    """Have the layers that train keep their input only, and run again for the gradient.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        The encoder; :func:`undo_checkpoints` undoes it.
+    generator : torch.Generator
+        Where dropout draws from: the second run draws the same numbers.
+    """
+
+    def contexts():
+        return contextlib.nullcontext(), DrawsFrom(generator.clone_state())
+
+    for layer in set(layer_stack(encoder)):
+        layer.forward = functools.partial(_checkpointed, layer, layer.forward, contexts)
+
+
+def _checkpointed(layer, forward, contexts, *args, **kwargs):
+    if not layer.training:
+        return forward(*args, **kwargs)
+    options = {"use_reentrant": False, "preserve_rng_state": False, "context_fn": contexts}
+    return checkpoint(forward, *args, **options, **kwargs)
+
+
+def undo_checkpoints(encoder):
+    """Have all layers run as they are."""
+    for layer in set(layer_stack(encoder)):
+        vars(layer).pop("forward", None)
+
+
+@functools.cache
+def is_lowered(precision, device) -> bool:
+    """Say whether an encoder multiplies in bfloat16 on a type of device.
+
+    Where the hardware does not know bfloat16, "auto" is float32.
+    """
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # No public function of torch tells before 2.12; without an answer it is float32.
+    knows = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device == "cpu" and any(getattr(torch.cpu, name, bool)() for name in knows)
+
+
+def build_module(*, model_name, n_classes, head, pooling, precision="float32") -> MultiheadModule:
     """Load the encoder and build a head for each task.
 
     Parameters
@@ -115,6 +312,8 @@ def build_module(*, model_name, n_classes, head, pooling) -> MultiheadModule:
         The parameters of :class:`rapidfit_sk.HeadConfig`.
     pooling : {"mean", "cls", "max"}
         How token embeddings become a text embedding.
+    precision : {"float32", "bfloat16", "auto"}, default="float32"
+        What the encoder multiplies in.
 
     Returns
     -------
@@ -127,7 +326,15 @@ def build_module(*, model_name, n_classes, head, pooling) -> MultiheadModule:
         encoder = load_encoder(model_name)
         width = encoder.config.hidden_size
         heads = [build_head(width, n, **head) for n in n_classes]
-    return MultiheadModule(encoder, heads, pooling)
+    return MultiheadModule(encoder, heads, pooling, precision)
+
+
+def build_heads(*, encoder, n_classes, head, pooling, precision="float32") -> MultiheadModule:
+    """Build new heads on an encoder that is at hand, which is shared; see :func:`build_module`."""
+    with loading():
+        heads = [build_head(encoder.config.hidden_size, n, **head) for n in n_classes]
+    heads = [each.to(encoder.device) for each in heads]
+    return MultiheadModule(encoder, heads, pooling, precision)
 
 
 # --------------------------------------------------------------------------------------------
@@ -174,34 +381,6 @@ def _widened(layer, place, n) -> nn.Linear:
     return wider
 
 
-class EmbeddingTable(nn.Module):
-    """Takes the place of an encoder where its output is known: text number -> embedding.
-
-    Parameters
-    ----------
-    embeddings : ndarray of float32, shape (n_texts, width)
-        One row for each text.
-    config : transformers.PretrainedConfig
-        That of the encoder.
-    """
-
-    def __init__(self, embeddings, config):
-        super().__init__()
-        self.config = config
-        self.register_buffer("embeddings", torch.from_numpy(embeddings), persistent=False)
-
-    def forward(self, input_ids, attention_mask):
-        """Look up texts, each a single token: (n_texts, 1) -> (n_texts, 1, width)."""
-        return BaseModelOutput(last_hidden_state=self.embeddings[input_ids])
-
-
-def build_head_on_table(*, table, n_classes, head) -> MultiheadModule:
-    """Build a module of one new head on an :class:`EmbeddingTable`."""
-    with loading():
-        heads = [build_head(table.embeddings.shape[1], n, **head) for n in n_classes]
-    return MultiheadModule(table, heads, "mean")
-
-
 # --------------------------------------------------------------------------------------------
 # Parts: what a module can be stored as and built from again, plain data and arrays
 
@@ -221,14 +400,16 @@ def take_apart(module) -> dict:
     return {"encoder": describe_encoder(module.encoder), "weights": weights}
 
 
-def put_together(parts, *, n_classes, head, pooling, model_name=None) -> MultiheadModule:
+def put_together(
+    parts, *, n_classes, head, pooling, precision="float32", model_name=None
+) -> MultiheadModule:
     """Build the module that :func:`take_apart` described, around the very arrays it is given.
 
     Parameters
     ----------
     parts : dict
         What :func:`take_apart` returned.
-    n_classes, head, pooling
+    n_classes, head, pooling, precision
         As in :func:`build_module`.
     model_name : str or None
         Not used: nothing is looked up by name.
@@ -246,7 +427,7 @@ def put_together(parts, *, n_classes, head, pooling, model_name=None) -> Multihe
     encoder = empty_encoder(parts["encoder"])
     with loading(), LeavesZero():
         heads = [build_head(encoder.config.hidden_size, n, **head) for n in n_classes]
-    module = MultiheadModule(encoder, heads, pooling)
+    module = MultiheadModule(encoder, heads, pooling, precision)
     first = _first_names(module)
     tensors = {name: _as_tensor(array) for name, array in parts["weights"].items()}
     module.load_state_dict({n: tensors[f] for n, f in first.items() if f in tensors}, assign=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import math
 
 import numpy as np
@@ -11,10 +12,20 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 from skorch.callbacks import EpochTimer
+from tqdm.auto import tqdm
 
-from ._batches import Batches, TextRows, by_length
+from ._activations import Activations, find_room
+from ._batches import Batches, PaddedTokens, TextRows
 from ._losses import MultiheadLoss
-from ._module import MultiheadModule, build_module, grown_copy, put_together, take_apart
+from ._module import (
+    MultiheadModule,
+    build_module,
+    checkpoint_layers,
+    grown_copy,
+    put_together,
+    take_apart,
+    undo_checkpoints,
+)
 from ._randomness import DrawsFrom
 from ._sampling import TaskSampler
 from .config import HeadConfig
@@ -50,6 +61,12 @@ class MultiheadNet(NeuralNet):
         Distinct texts in a batch.
     accumulate : int, default=1
         Batches in an optimizer step.
+    gradient_checkpointing : bool, default=False
+        Whether the layers that train compute their activations a second time instead of
+        keeping them.
+    cache_memory, cache_disk : int or float, default=0.25
+        The most that the hidden states below the layers that train may take in memory and, if
+        that is too little, on disk: bytes, or as a float a share of what is free.
     seeds : tuple of int, default=(0, 0, 0)
         Seeds for initialization, dropout and batch order.
     train_split : callable or None, default=None
@@ -63,9 +80,21 @@ class MultiheadNet(NeuralNet):
     ----------
     epoch_ : int
         The current epoch of this training, counted from 0.
+    first_live_ : int or None
+        The lowest layer of the encoder that will train, where a callback has said so. It exists
+        during training only.
     sampler_ : TaskSampler
         Draws the training rows. It exists during training only.
+    recall_ : callable or None
+        Takes texts and returns their embeddings under the encoder as it is, where these outlive
+        a fit. To be set before training, which lets go of it.
+    store_ : EmbeddingStore or None
+        Has the embeddings of the encoder as it is after training. It is not pickled: the folder
+        is that of this machine.
     """
+
+    recall_ = None
+    store_ = None
 
     def __init__(
         self,
@@ -78,6 +107,9 @@ class MultiheadNet(NeuralNet):
         weight_decay=0.01,
         batch_size=16,
         accumulate=1,
+        gradient_checkpointing=False,
+        cache_memory=0.25,
+        cache_disk=0.25,
         seeds=(0, 0, 0),
         train_split=None,
         verbose=0,
@@ -96,6 +128,9 @@ class MultiheadNet(NeuralNet):
         self.head_lr = head_lr
         self.weight_decay = weight_decay
         self.accumulate = accumulate
+        self.gradient_checkpointing = gradient_checkpointing
+        self.cache_memory = cache_memory
+        self.cache_disk = cache_disk
         self.seeds = seeds
 
     @property
@@ -133,7 +168,12 @@ class MultiheadNet(NeuralNet):
         """
         (head,) = other.module_.heads
         own, net = self.get_params_for("module"), copy.copy(self)
-        module = MultiheadModule(self.module_.encoder, [*self.module_.heads, head], own["pooling"])
+        module = MultiheadModule(
+            self.module_.encoder,
+            [*self.module_.heads, head],
+            own["pooling"],
+            self.module_.precision,
+        )
         other.prepend_history(self)
         vars(net).update(
             module_=module,
@@ -156,6 +196,7 @@ class MultiheadNet(NeuralNet):
                 return super().initialize_module()
             own = self.get_params_for("module")
             self.module_ = grown_copy(*former, n_classes=own["n_classes"], head=own["head"])
+            self.module_.precision = own["precision"]
         return self
 
     def initialize_optimizer(self):
@@ -186,8 +227,17 @@ class MultiheadNet(NeuralNet):
                 }
 
     def get_iterator(self, dataset, training=False):
-        """Return the batches of a dataset: drawn by the sampler, or all rows by length."""
-        return Batches(dataset, self.sampler_ if training else by_length(dataset))
+        """Return the batches of a dataset: drawn by the sampler, or all rows."""
+        activations = Activations(
+            self.module_,
+            dataset.tokens,
+            room=functools.partial(find_room, memory=self.cache_memory, disk=self.cache_disk),
+            first_live=self.first_live_,
+            recall=self.recall_,
+            tell=tqdm.write if self.verbose else None,
+        )
+        self._activations.append(activations)
+        return Batches(dataset, activations.source, self.sampler_ if training else None)
 
     # ----------------------------------------------------------------------------------------
     # Training
@@ -252,6 +302,8 @@ class MultiheadNet(NeuralNet):
         """Set up what lives as long as this training."""
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.epoch_ = -1
+        self.first_live_ = None
+        self._activations = []
         self._generator = torch.Generator(self.device).manual_seed(self.seeds[1])
         self._mean_weight = float(X.weights.mean())
         # Listed once: finding them means a walk over all modules.
@@ -262,7 +314,11 @@ class MultiheadNet(NeuralNet):
             batch_size=self.batch_size,
             n_accumulated=self.accumulate,
             rng=np.random.default_rng(self.seeds[2]),
+            # Heads alone read embeddings, which have no length.
+            lengths=lambda: None if self.module_.n_frozen is None else X.tokens.lengths,
         )
+        if self.gradient_checkpointing:
+            checkpoint_layers(self.module_.encoder, self._generator)
 
     def on_epoch_begin(self, net, **kwargs):
         """Count epochs."""
@@ -274,14 +330,15 @@ class MultiheadNet(NeuralNet):
         if iterator is None:
             return
         self._set_training(training)
-        loss, weight = 0.0, 0.0
+        loss, weight, n_batches = 0.0, 0.0, 0
         for batch in iterator:
+            n_batches += 1
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             loss += step["loss"] * step["weight"]
             weight += step["weight"]
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        self.history.record(f"{prefix}_batch_count", len(iterator))
+        self.history.record(f"{prefix}_batch_count", n_batches)
         loss = float(loss) / max(weight, 1e-12)
         if not math.isfinite(loss):
             raise FloatingPointError(
@@ -336,13 +393,24 @@ class MultiheadNet(NeuralNet):
             loss = self.get_loss(logits, batch.targets, training=False)
         return {"loss": loss, "weight": batch.weight, "y_pred": logits}
 
+    def infer(self, x, **fit_params):
+        """Run the module on the inputs of a batch."""
+        return self.module_(**self._on_device(x))
+
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Compare logits with the targets of a batch."""
-        targets = {
-            key: [tensor.to(self.device, non_blocking=True) for tensor in tensors]
-            for key, tensors in y_true.items()
+        return self.criterion_(y_pred, self._on_device(y_true))
+
+    def _on_device(self, tensors):
+        """Bring a dict of tensors and lists of tensors to the device, without waiting for it."""
+        if torch.device(self.device).type == "cpu":
+            return tensors
+        return {
+            name: [_sent(each, self.device) for each in value]
+            if isinstance(value, list)
+            else _sent(value, self.device)
+            for name, value in tensors.items()
         }
-        return self.criterion_(y_pred, targets)
 
     def _set_training(self, training=True):
         # The loss has no modes; after loading there is none until the next training.
@@ -350,22 +418,28 @@ class MultiheadNet(NeuralNet):
 
     def _release(self):
         """Let go of what only training needs: data, gradients, the moments of the optimizer."""
-        self.train_split = None
+        self.train_split = self.recall_ = None
+        self.module_.resume_at(None)
+        if self.gradient_checkpointing:
+            undo_checkpoints(self.module_.encoder)
         self.optimizer_.zero_grad(set_to_none=True)
         self.optimizer_.state.clear()
         del self.sampler_, self._generator, self._parameters, self._mean_weight
+        del self._activations, self.first_live_
         self._set_training(False)
 
     # ----------------------------------------------------------------------------------------
     # Prediction
 
-    def iter_logits(self, dataset: TextRows):
+    def iter_logits(self, dataset: TextRows, source):
         """Run the module over all rows of a dataset, one batch at a time.
 
         Parameters
         ----------
         dataset : TextRows
             Rows of texts and tasks; labels are not read.
+        source : PaddedTokens or Embeddings
+            What is known of the texts.
 
         Yields
         ------
@@ -375,10 +449,10 @@ class MultiheadNet(NeuralNet):
             Their logits.
         """
         self._set_training(False)
-        for rows in by_length(dataset):
+        for rows in source.passes(dataset):
             with torch.inference_mode():
-                logits = self.infer(dataset.batch(rows).inputs)
-            yield dataset.rows_by_task(rows), [part.float().cpu().numpy() for part in logits]
+                logits = self.infer(dataset.batch(rows, source).inputs)
+            yield dataset.rows_by_task(rows), [part.cpu().numpy() for part in logits]
 
     def iter_embeddings(self, dataset: TextRows):
         """Run the encoder over the texts of a dataset, one batch at a time.
@@ -391,14 +465,13 @@ class MultiheadNet(NeuralNet):
             What the heads would read.
         """
         self._set_training(False)
-        for rows in by_length(dataset):
-            inputs = dataset.batch(rows).inputs
+        source = PaddedTokens(dataset.tokens)
+        for rows in source.passes(dataset):
+            inputs = self._on_device(dataset.batch(rows, source).inputs)
             with torch.inference_mode():
-                embeddings = self.module_.embed(
-                    *(inputs[key].to(self.device) for key in ("input_ids", "attention_mask"))
-                )
-                embeddings = embeddings[inputs["rows"][0].to(self.device)]
-            yield rows, embeddings.float().cpu().numpy()
+                embeddings = self.module_.embed(inputs["input_ids"], inputs["attention_mask"])
+                embeddings = embeddings[inputs["rows"][0]]
+            yield rows, embeddings.cpu().numpy()
 
     # ----------------------------------------------------------------------------------------
     # Pickling
@@ -430,7 +503,13 @@ class MultiheadNet(NeuralNet):
         vars(self).update(module_=module.to(self.device), initialized_=True)
 
 
-_REBUILT = ("module_", "criterion_", "optimizer_")
+_REBUILT = ("module_", "criterion_", "optimizer_", "store_")
+
+
+def _sent(tensor, device):
+    """Start to copy a tensor to a device. From pageable memory the copy would be waited for."""
+    pinned = tensor.pin_memory() if torch.device(device).type == "cuda" else tensor
+    return pinned.to(device, non_blocking=True)
 
 
 def _device_or_cpu(device) -> str:

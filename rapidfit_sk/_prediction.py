@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+import functools
 
-from ._batches import TextRows
+import numpy as np
+import torch
+
+from ._batches import Embeddings, PaddedTokens, TextRows
 from ._labels import CodedRows
 from ._tables import distinct_texts
+from ._tokens import TokensOnDemand
 
 # Distinct texts that are tokenized at once. What is held beyond the outputs does not grow with
 # the number of texts.
@@ -30,33 +34,44 @@ class ProbabilitiesByTask(dict):
 
 
 def text_rows(tokenizer, rows: CodedRows, n_tasks) -> TextRows:
-    """Tokenize the distinct texts of some rows and point the rows to them."""
+    """Point some rows to their distinct texts, each of which is tokenized once at most."""
     codes, distinct = distinct_texts(rows.texts)
-    return TextRows(tokenizer(distinct), codes, rows.tasks, n_tasks, rows.labels, rows.weights)
+    tokens = TokensOnDemand(distinct, tokenizer)
+    return TextRows(tokens, codes, rows.tasks, n_tasks, rows.labels, rows.weights)
 
 
-def embed_texts(net, tokenizer, texts) -> np.ndarray:
-    """Encode texts, each once.
+def recall_from(store, net, tokenizer):
+    """Return a function that gives the embeddings of texts, each encoded once by whoever asks.
+
+    Parameters
+    ----------
+    store : EmbeddingStore or None
+        Where they are kept.
+    net, tokenizer
+        As in :func:`predict_codes`.
 
     Returns
     -------
-    embeddings : ndarray of float32, shape (n_texts, width)
-        What the heads read.
+    recall : callable or None
+        Takes texts; None where there is no store.
     """
-    parts = []
-    for start in range(0, len(texts), CHUNK):
-        tokens = tokenizer(texts[start : start + CHUNK])
-        n = len(tokens)
-        dataset = TextRows(tokens, np.arange(n), np.zeros(n, dtype=int), 1)
-        part = None
-        for rows, embeddings in net.iter_embeddings(dataset):
-            part = np.empty((n, embeddings.shape[1]), np.float32) if part is None else part
-            part[rows] = embeddings
-        parts.append(part)
-    return np.concatenate(parts)
+    if store is None:
+        return None
+    encode = functools.partial(_embed_texts, net, tokenizer)
+    return lambda texts: store.embed(texts, encode)
 
 
-def predict_codes(net, tokenizer, texts, tasks, n_tasks) -> np.ndarray:
+def _embed_texts(net, tokenizer, texts) -> np.ndarray:
+    tokens = tokenizer(texts)
+    n = len(tokens)
+    dataset = TextRows(tokens, np.arange(n), np.zeros(n, dtype=int), 1)
+    embeddings = np.empty((n, net.module_.encoder.config.hidden_size), np.float32)
+    for rows, part in net.iter_embeddings(dataset):
+        embeddings[rows] = part
+    return embeddings
+
+
+def predict_codes(net, tokenizer, texts, tasks, n_tasks, recall=None) -> np.ndarray:
     """Predict the label code of each row.
 
     Parameters
@@ -71,6 +86,8 @@ def predict_codes(net, tokenizer, texts, tasks, n_tasks) -> np.ndarray:
         The task of each row.
     n_tasks : int
         Number of tasks of the net.
+    recall : callable or None, default=None
+        Takes texts and returns their embeddings; None to run the encoder.
 
     Returns
     -------
@@ -78,13 +95,13 @@ def predict_codes(net, tokenizer, texts, tasks, n_tasks) -> np.ndarray:
         Label codes.
     """
     codes = np.empty(len(texts), dtype=np.int64)
-    for rows, logits in _iter_logits(net, tokenizer, texts, tasks, n_tasks):
+    for rows, logits in _iter_logits(net, tokenizer, texts, tasks, n_tasks, recall):
         for at, part in zip(rows, logits, strict=True):
             codes[at] = part.argmax(axis=1)
     return codes
 
 
-def predict_probabilities(net, tokenizer, texts, tasks, n_classes) -> list[np.ndarray]:
+def predict_probabilities(net, tokenizer, texts, tasks, n_classes, recall=None) -> list[np.ndarray]:
     """Predict the class probabilities of each row.
 
     Parameters
@@ -93,6 +110,8 @@ def predict_probabilities(net, tokenizer, texts, tasks, n_classes) -> list[np.nd
         As in :func:`predict_codes`.
     n_classes : list of int
         Classes of each task of the net.
+    recall : callable or None, default=None
+        As in :func:`predict_codes`.
 
     Returns
     -------
@@ -105,23 +124,29 @@ def predict_probabilities(net, tokenizer, texts, tasks, n_classes) -> list[np.nd
     place = np.empty(len(texts), dtype=np.int64)  # of a row among the rows of its task
     for task in range(n_tasks):
         place[tasks == task] = np.arange(counts[task])
-    for rows, logits in _iter_logits(net, tokenizer, texts, tasks, n_tasks):
+    for rows, logits in _iter_logits(net, tokenizer, texts, tasks, n_tasks, recall):
         for probabilities, at, part in zip(result, rows, logits, strict=True):
             probabilities[place[at]] = _softmax(part)
     return result
 
 
-def _iter_logits(net, tokenizer, texts, tasks, n_tasks):
+def _iter_logits(net, tokenizer, texts, tasks, n_tasks, recall):
     """Yield row numbers and logits by task, encoding each distinct text once."""
     codes, distinct = distinct_texts(texts)
     order = np.argsort(codes, kind="stable")
-    for start in range(0, len(distinct), CHUNK):
-        first, last = np.searchsorted(codes[order], [start, start + CHUNK])
-        rows = order[first:last]
-        tokens = tokenizer(distinct[start : start + CHUNK])
+    starts = range(0, len(distinct), CHUNK)
+    bounds = np.searchsorted(codes[order], [*starts, len(distinct)])
+    for start, first, last in zip(starts, bounds, bounds[1:], strict=False):
+        rows, chunk = order[first:last], distinct[start : start + CHUNK]
+        tokens = TokensOnDemand(chunk, tokenizer)
         dataset = TextRows(tokens, codes[rows] - start, tasks[rows], n_tasks)
-        for at, logits in net.iter_logits(dataset):
+        source = PaddedTokens(tokens) if recall is None else Embeddings(_tensor(recall(chunk)))
+        for at, logits in net.iter_logits(dataset, source):
             yield [rows[part] for part in at], logits
+
+
+def _tensor(array):
+    return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def _softmax(logits) -> np.ndarray:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+# Steps whose texts are sorted by length together. More would leave less padding, and less to
+# chance.
+POOL = 16
+
 
 def rows_per_task(counts, strategy: str) -> np.ndarray:
     """Share out an epoch among tasks.
@@ -52,6 +56,8 @@ class TaskSampler:
         Batches in a step.
     rng : numpy.random.Generator
         Where the order comes from.
+    lengths : callable
+        Returns the length of each text, or None where it does not matter; asked for each epoch.
 
     Attributes
     ----------
@@ -64,11 +70,12 @@ class TaskSampler:
     and is shuffled anew when used up: over epochs, every row has its turn.
     """
 
-    def __init__(self, texts, tasks, *, batch_size, n_accumulated, rng):
+    def __init__(self, texts, tasks, *, batch_size, n_accumulated, rng, lengths):
         self.texts = texts
         self.batch_size = batch_size
         self.n_accumulated = n_accumulated
         self.rng = rng
+        self.lengths = lengths
         self.strategy = "proportional"
         self._rows = [np.flatnonzero(tasks == task) for task in range(tasks.max() + 1)]
         self._queues = [np.empty(0, dtype=int) for _ in self._rows]
@@ -106,10 +113,36 @@ class TaskSampler:
         """
         units = np.column_stack([_repeats_so_far(rows), self.texts[rows]])
         distinct, unit = np.unique(units, axis=0, return_inverse=True)
-        place = self.rng.permutation(len(distinct))[unit.ravel()]
+        place = self._places(distinct[:, 1])[unit.ravel()]
         order = np.argsort(place, kind="stable")
         batch = place[order] // self.batch_size
         return np.split(rows[order], np.flatnonzero(np.diff(batch)) + 1)
+
+    def _places(self, texts):
+        """Return the place of each text in the epoch: a shuffle, in which batches are of a length.
+
+        Sorting the whole epoch by length would put the same texts together each time. So it is
+        sorted within pools of a few steps, drawn anew for each epoch; then the steps are
+        shuffled, so that no part of the epoch has the longer texts.
+        """
+        lengths = self.lengths()
+        order = self.rng.permutation(len(texts))
+        if lengths is not None:
+            in_step = self.batch_size * self.n_accumulated
+            pool = np.arange(len(order)) // (POOL * in_step)
+            # Up or down by chance: the step that is cut short at the end has either.
+            sign = self.rng.choice([-1, 1], size=pool.max() + 1)
+            order = order[np.lexsort([sign[pool] * lengths[texts[order]], pool])]
+            order = _with_steps_shuffled(order, in_step, self.rng)
+        places = np.empty(len(order), dtype=int)
+        places[order] = np.arange(len(order))
+        return places
+
+
+def _with_steps_shuffled(order, n, rng) -> np.ndarray:
+    """Shuffle the steps of `n` texts in an order; what is left over at its end stays there."""
+    full, rest = np.split(order, [len(order) // n * n])
+    return np.concatenate([rng.permutation(full.reshape(-1, n)).ravel(), rest])
 
 
 def _repeats_so_far(rows) -> np.ndarray:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
@@ -36,6 +39,10 @@ class TokenIds:
         return np.diff(self.starts)
 
 
+# A fast tokenizer keeps the length it cuts at as state; two threads may share one.
+_TOKENIZING = threading.Lock()
+
+
 class TextTokenizer:
     """A tokenizer together with the length it cuts at.
 
@@ -62,18 +69,48 @@ class TextTokenizer:
 
     def __call__(self, texts) -> TokenIds:
         """Tokenize a list of texts in one go."""
-        lists = self.tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=self.max_length,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
+        with _TOKENIZING:
+            lists = self.tokenizer(
+                list(texts),
+                truncation=True,
+                max_length=self.max_length,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
         # Some tokenizers have no padding token; what stands there is masked anyway.
         padding = self.tokenizer.pad_token_id or 0
         # Without special tokens an empty text would have no token at all to read.
         lists = [ids or [padding] for ids in lists]
         starts = np.zeros(len(lists) + 1, dtype=np.int64)
         np.cumsum([len(ids) for ids in lists], out=starts[1:])
-        flat = np.fromiter((i for ids in lists for i in ids), np.int32, count=starts[-1])
+        flat = np.fromiter(chain.from_iterable(lists), np.int32, count=starts[-1])
         return TokenIds(flat, starts, padding)
+
+
+class TokensOnDemand:
+    """The token ids of some texts, tokenized when they are first asked for.
+
+    Where the embeddings of the texts are known they never are.
+
+    Parameters
+    ----------
+    texts : list of str
+        Distinct texts.
+    tokenizer : TextTokenizer
+        The tokenizer.
+    """
+
+    def __init__(self, texts, tokenizer):
+        self.texts = texts
+        self.tokenizer = tokenizer
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getattr__(self, name):
+        """Answer as :class:`TokenIds` does."""
+        return getattr(self._token_ids, name)
+
+    @cached_property
+    def _token_ids(self) -> TokenIds:
+        return self.tokenizer(self.texts)

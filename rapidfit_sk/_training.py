@@ -20,12 +20,13 @@ from skorch.helper import predefined_split
 from ._encoders import load_tokenizer, longest_input
 from ._labels import CodedRows, encode_labels
 from ._losses import inverse_frequency
-from ._module import EmbeddingTable, build_head_on_table
+from ._memory import open_store
+from ._module import build_heads
 from ._net import MultiheadNet
-from ._prediction import embed_texts, text_rows
+from ._prediction import recall_from, text_rows
 from ._splits import Split, split_rows, tasks_without
 from ._tables import distinct_texts
-from ._tokens import TextTokenizer, TokenIds
+from ._tokens import TextTokenizer
 from ._validation import IN_FOLDS, InvalidParameterError, suggestion, warn_user
 from .callbacks import (
     EarlyStopping,
@@ -132,10 +133,23 @@ def find_device(device) -> str:
         ) from error
 
 
-def make_net(config, classes: dict, train: CodedRows, seeds, device, verbose, **module):
+def make_net(config, classes: dict, train: CodedRows, seeds, machine, **module):
     """Translate a configuration into the parameters of the net.
 
-    With `module`, parameters of the net that replace those of a module built from nothing.
+    Parameters
+    ----------
+    config : MultiheadConfig
+        A full configuration.
+    classes : dict of {str: ndarray}
+        The classes of each task.
+    train : CodedRows
+        The training rows, for the class weights.
+    seeds : list of int
+        See :class:`MultiheadNet`.
+    machine : dict
+        The parameters of the classifier that say how to compute, but not what.
+    **module : dict
+        Parameters of the net that replace those of a module built from nothing.
     """
     training, loss = config.training, config.loss
     tasks = list(classes)
@@ -144,9 +158,14 @@ def make_net(config, classes: dict, train: CodedRows, seeds, device, verbose, **
         "module__model_name": os.fspath(training.model_name),
         "module__pooling": config.pooling,
         "module__head": config.head.get_params(),
+        "module__precision": machine["precision"],
     }
     return MultiheadNet(
         **module,
+        device=machine["device"],
+        cache_memory=machine["cache_memory"],
+        cache_disk=machine["cache_disk"],
+        verbose=machine["verbose"],
         module__n_classes=n_classes,
         criterion__class_weights=_class_weights(loss, train, n_classes),
         criterion__task_weights=[(loss.task_weights or {}).get(task, 1.0) for task in tasks],
@@ -158,9 +177,8 @@ def make_net(config, classes: dict, train: CodedRows, seeds, device, verbose, **
         batch_size=training.batch_size,
         accumulate=training.gradient_accumulation_steps,
         max_epochs=config.encoder.freeze_epochs + training.epochs,
+        gradient_checkpointing=training.gradient_checkpointing,
         seeds=tuple(seeds),
-        device=device,
-        verbose=int(verbose),
     )
 
 
@@ -212,8 +230,9 @@ def make_callbacks(config, tasks, validation, extra, verbose) -> list:
     """List the callbacks of a fit, in the order in which they act."""
     encoder, training = config.encoder, config.training
     callbacks = [
-        ("task_sampling", TaskSampling(config.task_sampling)),
+        # Before the sampling: batches are of a length where the encoder reads them.
         ("encoder_freezing", EncoderFreezing(encoder.freeze_epochs, encoder.unfreeze_layers)),
+        ("task_sampling", TaskSampling(config.task_sampling)),
         ("learning_rate", WarmupCosine(training.warmup_ratio, encoder.freeze_epochs)),
     ]
     if training.max_grad_norm is not None:
@@ -228,12 +247,21 @@ def make_callbacks(config, tasks, validation, extra, verbose) -> list:
     return callbacks
 
 
-def train_net(net, tokenizer, train: CodedRows, validation: CodedRows | None):
-    """Train an initialized net on rows whose distinct texts are tokenized once."""
+def train_net(net, tokenizer, train: CodedRows, validation: CodedRows | None, memory=None):
+    """Train an initialized net on rows whose distinct texts are tokenized once, if at all.
+
+    With a memory, the encoder reads only what it has not read before in the state that it is in.
+    """
+    parameters = list(net.module_.encoder.parameters())
+    versions = [parameter._version for parameter in parameters]
+    store = open_store(memory, net.module_, tokenizer)
+    net.recall_ = recall_from(store, net, tokenizer)
     n_tasks = len(net.module_.heads)
     if validation is not None:
         net.train_split = predefined_split(text_rows(tokenizer, validation, n_tasks))
     net.partial_fit(text_rows(tokenizer, train, n_tasks))
+    if versions == [parameter._version for parameter in parameters]:
+        net.store_ = store
 
 
 def make_tokenizer(training, encoder, tokenizer=None) -> TextTokenizer:
@@ -292,40 +320,13 @@ def go_on_from(net, former, former_classes, classes):
     net.go_on_from(former.module_, places)
 
 
-class TextNumbers:
-    """Stands for the tokenizer where texts are looked up: each text is one token, its number.
-
-    Parameters
-    ----------
-    texts : list of str
-        Distinct texts, in the order of their numbers.
-    """
-
-    def __init__(self, texts):
-        self.numbers = {text: number for number, text in enumerate(texts)}
-
-    def __call__(self, texts) -> TokenIds:
-        """Return the numbers of texts as token ids."""
-        ids = np.array([self.numbers[text] for text in texts], dtype=np.int32)
-        return TokenIds(ids, np.arange(len(ids) + 1), padding=0)
-
-
-def on_embeddings(net, tokenizer, texts):
-    """Encode texts once, for heads that train on an encoder that stays as it is.
-
-    Returns
-    -------
-    tokenizer : TextNumbers
-        In place of a tokenizer.
-    module : dict
-        Parameters of a net in place of those that build a module.
-    """
-    distinct = distinct_texts(texts)[1]
-    own = net.module_
-    table = EmbeddingTable(embed_texts(net, tokenizer, distinct), own.encoder.config)
-    head = net.get_params_for("module")["head"]
-    return TextNumbers(distinct), {
-        "module": build_head_on_table,
-        "module__table": table,
-        "module__head": head,
+def heads_on(net) -> dict:
+    """Return the parameters of a net that trains new heads on the encoder of another one."""
+    own = net.get_params_for("module")
+    return {
+        "module": build_heads,
+        "module__encoder": net.module_.encoder,
+        "module__pooling": own["pooling"],
+        "module__head": own["head"],
+        "module__precision": net.module_.precision,
     }

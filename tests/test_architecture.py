@@ -29,6 +29,8 @@ ROOMS = [
     "_pooling",
     "_heads",
     "_module",
+    "_activations",
+    "_memory",
     "_losses",
     "_net",
     "_bridge",

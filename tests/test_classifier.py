@@ -282,21 +282,22 @@ def test_one_encoder_pass_per_distinct_text(fitted):
 def test_prediction_is_batched(fitted, monkeypatch):
     """Many texts go through in batches and in chunks, and answers keep their places."""
     from rapidfit_sk import _prediction
+    from rapidfit_sk._batches import TOKENS_PER_PASS
 
     texts = [f"{text} {i}" for i in range(150) for text in TEXTS]
     whole = fitted.predict_proba(texts)
     monkeypatch.setattr(_prediction, "CHUNK", 100)
     sizes = []
     hook = fitted.net_.module_.encoder.register_forward_pre_hook(
-        lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
+        lambda module, args, kwargs: sizes.append(kwargs["input_ids"].shape), with_kwargs=True
     )
     try:
         chunked = fitted.predict_proba(texts)
     finally:
         hook.remove()
-    assert max(sizes) <= 64
-    assert sum(sizes) == 450
-    assert len(sizes) == 9
+    assert max(n_texts * length for n_texts, length in sizes) <= TOKENS_PER_PASS
+    assert sum(n_texts for n_texts, _ in sizes) == 450
+    assert max(n_texts for n_texts, _ in sizes) <= 100
     for task in fitted.tasks_:
         np.testing.assert_allclose(chunked[task], whole[task], rtol=1e-4)
 
@@ -408,7 +409,7 @@ def test_interrupted_refit_leaves_the_first_fit(make_classifier, messages, monke
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rapidfit_sk._classifier._score_rows", interrupt)
+    monkeypatch.setattr("rapidfit_sk._classifier.scores_per_task", interrupt)
     with pytest.raises(KeyboardInterrupt):
         classifier.fit(messages[messages["task"] == "intent"].assign(task="other"))
     assert classifier.tasks_ == list(classifier.test_scores_) == TASKS

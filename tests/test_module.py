@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from rapidfit_sk._batches import TextRows
+from rapidfit_sk._batches import PaddedTokens, TextRows
 from rapidfit_sk._encoders import layer_stack, load_encoder, load_tokenizer
 from rapidfit_sk._heads import build_head
 from rapidfit_sk._module import MultiheadModule, build_module
@@ -31,7 +31,7 @@ def batch_of(folder, texts):
     tokens = TextTokenizer(load_tokenizer(folder), 64)(texts)
     n = len(texts)
     rows = TextRows(tokens, np.arange(n), np.zeros(n, int), 2)
-    return rows.batch(np.arange(n)).inputs
+    return rows.batch(np.arange(n), PaddedTokens(tokens)).inputs
 
 
 @pytest.mark.parametrize("pooling", POOLING)

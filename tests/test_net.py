@@ -10,6 +10,7 @@ from skorch.callbacks import Callback
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 
 from rapidfit_sk import EncoderConfig, HeadConfig, LossConfig
+from rapidfit_sk._batches import PaddedTokens
 from rapidfit_sk._encoders import load_encoder, load_tokenizer
 from rapidfit_sk._labels import CodedRows
 from rapidfit_sk._losses import MultiheadLoss
@@ -101,7 +102,7 @@ def head_gradients(encoder_name, rows):
     texts, tasks = (np.array(column) for column in zip(*rows, strict=True))
     zeros, ones = np.zeros(len(rows), int), np.ones(len(rows), np.float32)
     data = text_rows(tokenizer, CodedRows(texts.astype(object), tasks, zeros, ones), 2)
-    batch = data.batch(np.arange(len(rows)))
+    batch = data.batch(np.arange(len(rows)), PaddedTokens(data.tokens))
     loss = MultiheadLoss([[1.0, 1.0]] * 2, [1.0, 1.0])
     loss(module(**batch.inputs), batch.targets).backward()
     return [[p.grad for p in head.parameters()] for head in module.heads]

@@ -26,7 +26,13 @@ def test_rows_add_up(strategy):
 
 def sampler(strategy, sizes=(90, 10), **kwargs):
     tasks = np.repeat(np.arange(len(sizes)), sizes)
-    options = {"batch_size": 8, "n_accumulated": 1, "rng": np.random.default_rng(0), **kwargs}
+    options = {
+        "batch_size": 8,
+        "n_accumulated": 1,
+        "rng": np.random.default_rng(0),
+        "lengths": lambda: None,
+        **kwargs,
+    }
     result = TaskSampler(options.pop("texts", np.arange(len(tasks))), tasks, **options)
     result.strategy = strategy
     return result

@@ -1,0 +1,229 @@
+"""What the frozen part of an encoder makes of texts: computed once, kept, and replayed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+
+import numpy as np
+import psutil
+import torch
+
+from ._batches import Embeddings, PaddedTokens, States, by_length
+from ._encoders import layer_stack
+from ._module import MultiheadModule, is_lowered, states_entering
+
+
+class Activations:
+    """The texts of a training, as far as frozen layers have taken them already.
+
+    Parameters
+    ----------
+    module : MultiheadModule
+        The module that trains.
+    tokens : TokenIds
+        The distinct texts.
+    room : callable
+        Takes a shape; returns an array of float32 of that shape, or None where there is no room.
+        :func:`find_room` is one.
+    first_live : int or None
+        The lowest layer that will train, where that is known: what enters it is kept when the
+        embeddings are computed, so that it takes no second pass.
+    recall : callable or None
+        Takes the texts and returns their embeddings, where these outlive a fit.
+    tell : callable or None
+        Takes a sentence for the user, where something cannot be kept.
+
+    Attributes
+    ----------
+    can_replay : bool or None
+        Whether running the upper layers on kept states gives what the whole encoder gives. None
+        before it was tried.
+    """
+
+    def __init__(
+        self, module: MultiheadModule, tokens, *, room, first_live=None, recall=None, tell=None
+    ):
+        self.module = module
+        self.tokens = tokens
+        self.room = room
+        self.first_live = first_live
+        self.recall = recall
+        self.tell = tell or (lambda sentence: None)
+        self.can_replay = None
+        self._embeddings = self._states = None
+
+    def source(self):
+        """Return what the module can begin with, given what of it trains now.
+
+        Returns
+        -------
+        source : Embeddings, States or PaddedTokens
+            Embeddings where the encoder is frozen; the states that enter the first layer that
+            trains, where they can be kept; otherwise tokens.
+        """
+        first = self.module.n_frozen
+        if first is None:
+            if self._embeddings is None or self._embeddings.is_stale():
+                self._embeddings = self._compute_embeddings()
+            return Embeddings(self._embeddings.values)
+        self._embeddings = None
+        if first == 0 or self.can_replay is False:
+            return PaddedTokens(self.tokens)
+        if self._states is None or self._states.first > first or self._states.is_stale():
+            self._states = self._compute_states(first)
+        if self._states is None:
+            return PaddedTokens(self.tokens)
+        self.module.resume_at(self._states.first)
+        return States(self.tokens, self._states.values)
+
+    # ----------------------------------------------------------------------------------------
+    # Passes
+
+    def _compute_embeddings(self):
+        parameters = list(self.module.encoder.parameters())
+        if self.recall is not None:
+            return _Kept(torch.from_numpy(self.recall(self.tokens.texts)), parameters)
+        width = self.module.encoder.config.hidden_size
+        embeddings = np.empty((len(self.tokens), width), np.float32)
+        self._states = self._new_states(self.first_live)
+        self._run(embeddings, self._states)
+        return _Kept(torch.from_numpy(embeddings), parameters)
+
+    def _compute_states(self, first):
+        self._states = None  # what is there goes before there is more
+        states = self._new_states(first)
+        if states is not None:
+            self._run(None, states)
+        return states
+
+    def _new_states(self, first):
+        """Return room for what enters a layer, if a replay from there is right."""
+        if not first or self.can_replay is False or not len(self.tokens):
+            return None
+        name = type(self.module.encoder).__name__
+        self.can_replay = self._replays(first)
+        if not self.can_replay:
+            self.tell(f"All layers of {name} run in each epoch: it cannot be entered in between.")
+            return None
+        shape = (len(self.tokens.ids), self.module.encoder.config.hidden_size)
+        values = self.room(shape)
+        if values is None:
+            self.tell(
+                f"All layers of {name} run in each epoch: {4 * np.prod(shape):,} bytes for what "
+                "the frozen ones give are more than cache_memory and cache_disk allow."
+            )
+            self.can_replay = False
+            return None
+        upper = {id(p) for layer in self._layers(first) for p in layer.parameters()}
+        lower = [p for p in self.module.encoder.parameters() if id(p) not in upper]
+        return _Kept(torch.from_numpy(values), lower, first)
+
+    def _layers(self, first):
+        return layer_stack(self.module.encoder)[first:]
+
+    def _replays(self, first) -> bool:
+        """Compare a replay with a full run on one batch: some architectures cannot be entered."""
+        if not self.module.resume_at(first):
+            return False
+        texts = by_length(self.tokens.lengths)[-1]
+        inputs = self._inputs(texts)
+        with _evaluating(self.module), torch.inference_mode():
+            with states_entering(self._layers(first)[0]) as seen:
+                whole = self.module.embed(**inputs)
+            try:
+                replayed = self.module.embed(**inputs, states=seen[0].float())
+            # Whatever an architecture says that does not expect this: it runs as a whole.
+            except Exception:
+                return False
+        # Kept states are float32; an architecture may hand on bfloat16 from layer to layer.
+        lowered = is_lowered(self.module.precision, whole.device.type)
+        return torch.allclose(whole, replayed, **({"atol": 3e-2} if lowered else {"atol": 1e-5}))
+
+    def _run(self, embeddings, states):
+        """Run the encoder once over all texts, and fill in what is asked for."""
+        source = PaddedTokens(self.tokens)
+        layer = self._layers(states.first)[0] if states is not None else None
+        with _evaluating(self.module), torch.inference_mode():
+            for texts in by_length(self.tokens.lengths):
+                inputs = self._inputs(texts)
+                if layer is None:
+                    embeddings[texts] = self.module.embed(**inputs).cpu().numpy()
+                    continue
+                with states_entering(layer, stop=embeddings is None) as seen:
+                    output = self.module.embed(**inputs)
+                    embeddings[texts] = output.cpu().numpy()
+                at, mask = source.places(texts)
+                states.values.numpy()[at[mask]] = seen[0].float().cpu().numpy()[mask]
+
+    def _inputs(self, texts):
+        device = next(self.module.parameters()).device
+        inputs = PaddedTokens(self.tokens).inputs(texts)
+        return {name: tensor.to(device) for name, tensor in inputs.items()}
+
+
+class _Kept:
+    """Values, and the parameters that they follow from.
+
+    Parameters
+    ----------
+    values : Tensor
+        What is kept.
+    parameters : list of Parameter
+        As long as these stay as they are, it is right.
+    first : int or None
+        The layer that the values enter.
+    """
+
+    def __init__(self, values, parameters, first=None):
+        self.values = values
+        self.first = first
+        self._parameters = parameters
+        self._versions = [p._version for p in parameters]
+
+    def is_stale(self):
+        """Say whether a parameter was written to since."""
+        return self._versions != [p._version for p in self._parameters]
+
+
+class _evaluating:
+    """Holds a module in evaluation mode for a while."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def __enter__(self):
+        self.mode = self.module.training
+        self.module.train(False)
+
+    def __exit__(self, *error):
+        self.module.train(self.mode)
+
+
+def find_room(shape, *, memory, disk):
+    """Make an array in memory, else in a temporary file.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Its shape.
+    memory, disk : int or float
+        The most that it may take: bytes, or as a float a share of what is free.
+
+    Returns
+    -------
+    array : ndarray of float32 or None
+        None where neither has room. The file has no name in its folder where the system can do
+        so, and is closed with the array elsewhere: it is gone however the process ends.
+    """
+    n_bytes = 4 * int(np.prod(shape))
+    if n_bytes <= _budget(memory, psutil.virtual_memory().available):
+        return np.empty(shape, np.float32)
+    if n_bytes > _budget(disk, shutil.disk_usage(tempfile.gettempdir()).free):
+        return None
+    with tempfile.TemporaryFile(prefix="rapidfit-sk-") as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)
+
+
+def _budget(limit, free):
+    return limit * free if isinstance(limit, float) else limit
