@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 
@@ -186,18 +187,15 @@ class _Kept:
         return self._versions != [p._version for p in self._parameters]
 
 
-class _evaluating:
-    """Holds a module in evaluation mode for a while."""
-
-    def __init__(self, module):
-        self.module = module
-
-    def __enter__(self):
-        self.mode = self.module.training
-        self.module.train(False)
-
-    def __exit__(self, *error):
-        self.module.train(self.mode)
+@contextlib.contextmanager
+def _evaluating(module):
+    """Hold a module in evaluation mode for a while."""
+    mode = module.training
+    module.train(False)
+    try:
+        yield
+    finally:
+        module.train(mode)
 
 
 def find_room(shape, *, memory, disk):

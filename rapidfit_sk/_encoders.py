@@ -345,11 +345,11 @@ def _with_part(module, path, part):
 
 
 def _stack_path(encoder):
+    n_layers = encoder.config.num_hidden_layers
     for path in _STACKS:
         stack = _follow(encoder, path)
-        if isinstance(stack, torch.nn.ModuleList):
-            if len(stack) == encoder.config.num_hidden_layers:
-                return path
+        if isinstance(stack, torch.nn.ModuleList) and len(stack) == n_layers:
+            return path
     return None
 
 
