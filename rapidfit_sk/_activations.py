@@ -82,14 +82,15 @@ class Activations:
     # Passes
 
     def _compute_embeddings(self):
-        parameters = list(self.module.encoder.parameters())
         if self.recall is not None:
-            return _Kept(torch.from_numpy(self.recall(self.tokens.texts)), parameters)
+            with _evaluating(self.module):
+                embeddings = self.recall(self.tokens.texts)
+            return _Kept(torch.from_numpy(embeddings), self.module)
         width = self.module.encoder.config.hidden_size
         embeddings = np.empty((len(self.tokens), width), np.float32)
         self._states = self._new_states(self.first_live)
         self._run(embeddings, self._states)
-        return _Kept(torch.from_numpy(embeddings), parameters)
+        return _Kept(torch.from_numpy(embeddings), self.module)
 
     def _compute_states(self, first):
         self._states = None  # what is there goes before there is more
@@ -116,9 +117,7 @@ class Activations:
             )
             self.can_replay = False
             return None
-        upper = {id(p) for layer in self._layers(first) for p in layer.parameters()}
-        lower = [p for p in self.module.encoder.parameters() if id(p) not in upper]
-        return _Kept(torch.from_numpy(values), lower, first)
+        return _Kept(torch.from_numpy(values), self.module, first)
 
     def _layers(self, first):
         return layer_stack(self.module.encoder)[first:]
@@ -164,27 +163,36 @@ class Activations:
 
 
 class _Kept:
-    """Values, and the parameters that they follow from.
+    """Values that follow from the encoder below a layer, right as long as it stays as it is.
 
     Parameters
     ----------
     values : Tensor
         What is kept.
-    parameters : list of Parameter
-        As long as these stay as they are, it is right.
+    module : MultiheadModule
+        Has the encoder.
     first : int or None
-        The layer that the values enter.
+        The layer that the values enter; None for what follows from the whole encoder.
     """
 
-    def __init__(self, values, parameters, first=None):
+    def __init__(self, values, module, first=None):
         self.values = values
+        self.module = module
         self.first = first
-        self._parameters = parameters
-        self._versions = [p._version for p in parameters]
+        self._n_thaws = len(module.thaws)
+        above = [] if first is None else layer_stack(module.encoder)[first:]
+        upper = {id(p) for layer in above for p in layer.parameters()}
+        self._lower = [p for p in module.encoder.parameters() if id(p) not in upper]
+        self._versions = [p._version for p in self._lower]
 
     def is_stale(self):
-        """Say whether a parameter was written to since."""
-        return self._versions != [p._version for p in self._parameters]
+        """Say whether what it follows from was written to, or let train, since.
+
+        torch counts what is written to a parameter, but not what a fused optimizer writes.
+        """
+        thaws = self.module.thaws[self._n_thaws :]
+        may_have_trained = any(self.first is None or layer < self.first for layer in thaws)
+        return may_have_trained or self._versions != [p._version for p in self._lower]
 
 
 @contextlib.contextmanager

@@ -45,6 +45,8 @@ class MultiheadModule(nn.Module):
     n_frozen : int or None
         How many layers at the bottom of the encoder do not train. It is None where none of the
         encoder trains, and 0 where its embeddings do too.
+    thaws : list of int
+        The values that `n_frozen` has had whenever something of the encoder was let train.
     """
 
     def __init__(self, encoder, heads, pooling, precision="float32"):
@@ -55,6 +57,7 @@ class MultiheadModule(nn.Module):
         self.precision = precision
         self._live = []
         self._upper = None
+        self.thaws = []
         # In evaluation mode until training begins: the parts may be in use elsewhere.
         self.training = False
         self.train_encoder_layers(0)
@@ -144,6 +147,8 @@ class MultiheadModule(nn.Module):
         else:
             layers = layer_stack(self.encoder)
             self._live, self.n_frozen = layers[-n_layers:], max(0, len(layers) - n_layers)
+        if self.n_frozen is not None:
+            self.thaws.append(self.n_frozen)
         self.encoder.requires_grad_(False)
         for module in self._live:
             module.requires_grad_(True)

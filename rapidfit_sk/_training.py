@@ -252,15 +252,14 @@ def train_net(net, tokenizer, train: CodedRows, validation: CodedRows | None, me
 
     With a memory, the encoder reads only what it has not read before in the state that it is in.
     """
-    parameters = list(net.module_.encoder.parameters())
-    versions = [parameter._version for parameter in parameters]
+    n_thaws = len(net.module_.thaws)
     store = open_store(memory, net.module_, tokenizer)
     net.recall_ = recall_from(store, net, tokenizer)
     n_tasks = len(net.module_.heads)
     if validation is not None:
         net.train_split = predefined_split(text_rows(tokenizer, validation, n_tasks))
     net.partial_fit(text_rows(tokenizer, train, n_tasks))
-    if versions == [parameter._version for parameter in parameters]:
+    if len(net.module_.thaws) == n_thaws:
         net.store_ = store
 
 
