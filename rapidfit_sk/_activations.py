@@ -130,7 +130,7 @@ class Activations:
         inputs = self._inputs(texts)
         with _evaluating(self.module), torch.inference_mode():
             with states_entering(self._layers(first)[0]) as seen:
-                whole = self.module.embed(**inputs)
+                whole = self.module.embed(**inputs, eager=True)
             try:
                 replayed = self.module.embed(**inputs, states=seen[0].float())
             # Whatever an architecture says that does not expect this: it runs as a whole.
@@ -151,7 +151,7 @@ class Activations:
                     embeddings[texts] = self.module.embed(**inputs).cpu().numpy()
                     continue
                 with states_entering(layer, stop=embeddings is None) as seen:
-                    output = self.module.embed(**inputs)
+                    output = self.module.embed(**inputs, eager=True)
                     embeddings[texts] = output.cpu().numpy()
                 at, mask = source.places(texts)
                 states.values.numpy()[at[mask]] = seen[0].float().cpu().numpy()[mask]

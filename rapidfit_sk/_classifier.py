@@ -105,8 +105,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         "bfloat16" halves the time where the processor or the GPU knows it, and is slow elsewhere;
         "auto" is "bfloat16" where it is fast.
     compile : bool, default=False
-        Whether `torch.compile` makes the encoder faster where it runs without gradients: below
-        the layers that train, for validation and in prediction. The first batches wait for it.
+        Whether `torch.compile` makes the encoder faster where it runs as a whole and without
+        gradients, above all in prediction. The first batch waits for it, for half a minute on a
+        laptop, and torch needs a C++ compiler on a CPU.
     memory : str, path-like, joblib.Memory or None, default=None
         Where embeddings of the pretrained encoder are kept, so that folds, candidates and later
         fits need not compute them again. With None each fit computes its own.

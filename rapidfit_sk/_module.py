@@ -39,6 +39,8 @@ class MultiheadModule(nn.Module):
         How token embeddings become a text embedding.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
         What the encoder multiplies in. Weights, pooling and heads are float32 in each case.
+    compile : bool, default=False
+        Whether the encoder is compiled where it runs as a whole and without gradients.
 
     Attributes
     ----------
@@ -49,12 +51,14 @@ class MultiheadModule(nn.Module):
         The values that `n_frozen` has had whenever something of the encoder was let train.
     """
 
-    def __init__(self, encoder, heads, pooling, precision="float32"):
+    def __init__(self, encoder, heads, pooling, precision="float32", compile=False):
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleList(heads)
         self.pooling = pooling
         self.precision = precision
+        self.compiles = compile
+        self._compiled = None
         self._live = []
         self._upper = None
         self.thaws = []
@@ -87,7 +91,7 @@ class MultiheadModule(nn.Module):
             for head, at in zip(self.heads, rows, strict=True)
         ]
 
-    def embed(self, input_ids, attention_mask, states=None):
+    def embed(self, input_ids, attention_mask, states=None, eager=False):
         """Run the encoder over a batch.
 
         Parameters
@@ -97,18 +101,32 @@ class MultiheadModule(nn.Module):
         states : Tensor of shape (n_texts, length, width) or None, default=None
             The hidden states that enter the layer given to :meth:`resume_at`, where they are
             known: only the layers from there on are run.
+        eager : bool, default=False
+            Whether to run the encoder itself, compiled or not: its layers are looked into.
 
         Returns
         -------
         embeddings : Tensor of float32, shape (n_texts, width)
             Text embeddings.
         """
-        encoder = self.encoder if states is None else self._upper.on(states)
+        encoder = self._whole(eager) if states is None else self._upper.on(states)
         device = input_ids.device.type
         lower = is_lowered(self.precision, device)
         with torch.autocast(device, torch.bfloat16) if lower else contextlib.nullcontext():
             output = encoder(input_ids=input_ids, attention_mask=attention_mask)
         return POOLING[self.pooling](output.last_hidden_state.float(), attention_mask)
+
+    def _whole(self, eager):
+        if eager or not self.compiles or torch.is_grad_enabled():
+            return self.encoder
+        if self._compiled is None:
+            # In a list: it is the encoder once more, and no further part of this module.
+            self._compiled = [torch.compile(self.encoder, dynamic=True)]
+        return self._compiled[0]
+
+    def __getstate__(self):
+        """Leave out, for copies, what is another way to run the same encoder."""
+        return {**super().__getstate__(), "_compiled": None, "_upper": None}
 
     def resume_at(self, layer):
         """Prepare to run the layers from one on alone.
@@ -304,7 +322,9 @@ def is_lowered(precision, device) -> bool:
     return device == "cpu" and any(getattr(torch.cpu, name, bool)() for name in knows)
 
 
-def build_module(*, model_name, n_classes, head, pooling, precision="float32") -> MultiheadModule:
+def build_module(
+    *, model_name, n_classes, head, pooling, precision="float32", compile=False
+) -> MultiheadModule:
     """Load the encoder and build a head for each task.
 
     Parameters
@@ -319,6 +339,8 @@ def build_module(*, model_name, n_classes, head, pooling, precision="float32") -
         How token embeddings become a text embedding.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
         What the encoder multiplies in.
+    compile : bool, default=False
+        Whether to compile it.
 
     Returns
     -------
@@ -331,15 +353,17 @@ def build_module(*, model_name, n_classes, head, pooling, precision="float32") -
         encoder = load_encoder(model_name)
         width = encoder.config.hidden_size
         heads = [build_head(width, n, **head) for n in n_classes]
-    return MultiheadModule(encoder, heads, pooling, precision)
+    return MultiheadModule(encoder, heads, pooling, precision, compile)
 
 
-def build_heads(*, encoder, n_classes, head, pooling, precision="float32") -> MultiheadModule:
+def build_heads(
+    *, encoder, n_classes, head, pooling, precision="float32", compile=False
+) -> MultiheadModule:
     """Build new heads on an encoder that is at hand, which is shared; see :func:`build_module`."""
     with loading():
         heads = [build_head(encoder.config.hidden_size, n, **head) for n in n_classes]
     heads = [each.to(encoder.device) for each in heads]
-    return MultiheadModule(encoder, heads, pooling, precision)
+    return MultiheadModule(encoder, heads, pooling, precision, compile)
 
 
 # --------------------------------------------------------------------------------------------
@@ -406,7 +430,7 @@ def take_apart(module) -> dict:
 
 
 def put_together(
-    parts, *, n_classes, head, pooling, precision="float32", model_name=None
+    parts, *, n_classes, head, pooling, precision="float32", compile=False, model_name=None
 ) -> MultiheadModule:
     """Build the module that :func:`take_apart` described, around the very arrays it is given.
 
@@ -414,7 +438,7 @@ def put_together(
     ----------
     parts : dict
         What :func:`take_apart` returned.
-    n_classes, head, pooling, precision
+    n_classes, head, pooling, precision, compile
         As in :func:`build_module`.
     model_name : str or None
         Not used: nothing is looked up by name.
@@ -432,7 +456,7 @@ def put_together(
     encoder = empty_encoder(parts["encoder"])
     with loading(), LeavesZero():
         heads = [build_head(encoder.config.hidden_size, n, **head) for n in n_classes]
-    module = MultiheadModule(encoder, heads, pooling, precision)
+    module = MultiheadModule(encoder, heads, pooling, precision, compile)
     first = _first_names(module)
     tensors = {name: _as_tensor(array) for name, array in parts["weights"].items()}
     module.load_state_dict({n: tensors[f] for n, f in first.items() if f in tensors}, assign=True)

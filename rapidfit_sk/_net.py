@@ -173,6 +173,7 @@ class MultiheadNet(NeuralNet):
             [*self.module_.heads, head],
             own["pooling"],
             self.module_.precision,
+            self.module_.compiles,
         )
         other.prepend_history(self)
         vars(net).update(
@@ -196,7 +197,7 @@ class MultiheadNet(NeuralNet):
                 return super().initialize_module()
             own = self.get_params_for("module")
             self.module_ = grown_copy(*former, n_classes=own["n_classes"], head=own["head"])
-            self.module_.precision = own["precision"]
+            self.module_.precision, self.module_.compiles = own["precision"], own["compile"]
         return self
 
     def initialize_optimizer(self):

@@ -159,6 +159,7 @@ def make_net(config, classes: dict, train: CodedRows, seeds, machine, **module):
         "module__pooling": config.pooling,
         "module__head": config.head.get_params(),
         "module__precision": machine["precision"],
+        "module__compile": machine["compile"],
     }
     return MultiheadNet(
         **module,

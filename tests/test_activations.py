@@ -2,6 +2,7 @@
 
 import functools
 import os
+import pickle
 import tempfile
 
 import numpy as np
@@ -286,3 +287,27 @@ def test_checkpointing_keeps_less(make_classifier, messages):
         return dict(classifier.net_.callbacks_)["held"].bytes_
 
     assert held(gradient_checkpointing=True) < held() / 2
+
+
+def test_compiled_predictions_are_the_same(make_classifier, messages, monkeypatch):
+    """`compile` hands the whole encoder to torch.compile; training and copies are untouched."""
+    compiled = []
+
+    def compile(encoder, **options):
+        compiled.append(options)
+        return torch_compile(encoder, backend="eager", **options)
+
+    torch_compile = torch.compile
+    monkeypatch.setattr(torch, "compile", compile)
+    plain = make_classifier().fit(messages)
+    assert not compiled
+    fast = make_classifier(compile=True).fit(messages)
+    texts = messages["text"].head(30)
+    for task, p in plain.predict_proba(texts).items():
+        np.testing.assert_allclose(fast.predict_proba(texts)[task], p, atol=1e-5)
+    assert compiled == [{"dynamic": True}]
+    again = pickle.loads(pickle.dumps(fast))
+    assert again.net_.module_.compiles
+    fast.partial_fit(messages.head(20))
+    assert fast.predict(texts, task="intent").shape == (30,)
+    assert len(compiled) == 2
