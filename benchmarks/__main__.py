@@ -18,8 +18,6 @@ NAMES = [
     "predict-tasks",
     "bf16",
     "scaling",
-    "ablation",
-    "peers",
 ]
 
 

@@ -1,0 +1,57 @@
+"""`fit` against the same recipe without any of what makes it fast."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.metrics import f1_score
+
+from ._data import classifier, read, recipe
+from ._measure import Result, in_turns, ratio
+from ._naive import NaiveMultihead
+
+
+def run(options):
+    """Time both and compare their average macro-F1 on texts that neither has seen."""
+    n = options.texts or 500
+    rows = read(options.data, 2 * n, n_tokens=options.tokens)
+    texts = rows["text"].unique()
+    train, test = (rows[rows["text"].isin(part)] for part in (texts[:n], texts[n:]))
+    config = recipe()._filled()
+    bars = {"float32": ">= 6", "bfloat16": ">= 9"}
+    if not options.tokens:
+        bars = {"float32": ">= 10", "bfloat16": ">= 16"}
+    results, fitted = [], {}
+
+    def ours(precision):
+        with warnings.catch_warnings(action="ignore"):
+            fitted[precision] = classifier(config, precision=precision).fit(train)
+
+    def naive():
+        fitted["naive"] = NaiveMultihead(config).fit(train)
+
+    sides = {p: lambda p=p: ours(p) for p in bars} | {"naive": naive}
+    seconds = in_turns(sides, options.repeats, warm_up=False)
+    scores = {name: _macro_f1(model, test) for name, model in fitted.items()}
+    for precision, bar in bars.items():
+        speed = ratio(seconds, "naive", precision)
+        results += [
+            Result("train-naive", f"naive float32 / {precision}", speed, bar, seconds),
+            Result(
+                "train-naive",
+                f"macro-F1 of {precision} - naive (points)",
+                100 * (scores[precision] - scores["naive"]),
+                ">= 0",
+                scores,
+            ),
+        ]
+    return results
+
+
+def _macro_f1(model, rows):
+    scores = []
+    for task, part in rows.groupby("task"):
+        predicted = model.predict(part["text"].tolist(), task)
+        scores.append(f1_score(part["label"], predicted, average="macro", zero_division=0))
+    return float(np.mean(scores))
