@@ -733,8 +733,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         Warns
         -----
         UserWarning
-            If `callbacks` or a RandomState instance are set. They are no plain data and are not
-            saved.
+            If `callbacks`, a RandomState or a joblib.Memory are set. They are no plain data and
+            are not saved.
 
         See Also
         --------

@@ -12,6 +12,7 @@ import uuid
 from importlib.metadata import version
 from pathlib import Path
 
+import joblib
 import numpy as np
 import torch
 from safetensors import SafetensorError
@@ -139,9 +140,10 @@ def _parameters(classifier) -> dict:
         parameters["config"] = config.to_dict() | unset
     with_callbacks = parameters.pop("callbacks") or vars(classifier).get("_skl_callbacks")
     left_out = ["callbacks"] if with_callbacks else []
-    if isinstance(parameters["random_state"], np.random.RandomState):
-        del parameters["random_state"]
-        left_out.append("random_state")
+    for name, kind in (("random_state", np.random.RandomState), ("memory", joblib.Memory)):
+        if isinstance(parameters[name], kind):
+            del parameters[name]
+            left_out.append(name)
     if left_out:
         warn_user(
             f"The parameters {left_out} hold objects that are not plain data. They are not saved; "

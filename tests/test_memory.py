@@ -2,6 +2,10 @@
 
 import contextlib
 import os
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import joblib
@@ -106,9 +110,9 @@ def test_processes_share_the_work(make_frozen, messages, tmp_path, monkeypatch):
         n_jobs=2,
     ).fit(messages)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    lines = log.read_text().split()
-    assert len({line.split(":")[0] for line in lines}) >= 2, "one process did all"
-    assert sum(int(line.split(":")[1]) for line in lines) == messages["text"].nunique()
+    lines = [line.split(":") for line in log.read_text().split()]
+    assert str(os.getpid()) not in {pid for pid, _ in lines}  # the refit had nothing to encode
+    assert sum(int(n_texts) for _, n_texts in lines) == messages["text"].nunique()
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
@@ -169,6 +173,25 @@ def test_clear_empties_it(make_frozen, messages, encoded, tmp_path):
     make_frozen(memory=joblib.Memory(None)).fit(messages)
 
 
+@pytest.mark.filterwarnings("ignore:There are no validation rows")
+def test_a_stored_classifier_leaves_the_folder_alone(make_frozen, messages, encoded, tmp_path):
+    """A memory is of this machine: a pickle and a saved folder know nothing of what is in it."""
+    classifier = make_frozen(memory=joblib.Memory(tmp_path / "memory", verbose=0)).fit(messages)
+    with pytest.warns(UserWarning, match="memory"):
+        classifier.save(tmp_path / "saved")
+    expected = classifier.predict(["hi"], task="intent")
+    joblib.dump(classifier, tmp_path / "dumped")
+    shutil.rmtree(tmp_path / "memory")
+    for again in (
+        MultiheadClassifier.load(tmp_path / "saved"),
+        joblib.load(tmp_path / "dumped"),
+    ):
+        encoded.clear()
+        assert again.predict(["hi"], task="intent") == expected
+        assert encoded == [1]
+    assert not list(tmp_path.glob("memory/**/keys"))
+
+
 def test_what_memory_may_be(messages):
     """Anything but a folder, a joblib.Memory or None is refused by name."""
     with pytest.raises(ValueError, match="'memory' parameter of MultiheadClassifier"):
@@ -191,6 +214,27 @@ class TestStore:
         found = EmbeddingStore(tmp_path / "s", 2).embed(["aa", "ccc", "b"], encode)
         assert found.tolist() == [[2, 97], [3, 99], [1, 98]]
         assert asked == ["b", "aa", "ccc"]
+
+    def test_who_comes_second_waits(self, tmp_path):
+        """A text that another one is encoding is waited for; nothing is encoded twice."""
+        asked, started = [], threading.Event()
+
+        def encode(texts):
+            asked.extend(texts)
+            started.set()
+            time.sleep(0.2)
+            return np.array([[len(text)] for text in texts], np.float32)
+
+        def embed(texts):
+            return EmbeddingStore(tmp_path / "s", 1).embed(texts, encode)
+
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(embed, ["a", "bb", "ccc"])
+            started.wait()
+            second = pool.submit(embed, ["ccc", "dddd", "bb"])
+            assert first.result().ravel().tolist() == [1, 2, 3]
+            assert second.result().ravel().tolist() == [3, 4, 2]
+        assert asked == ["a", "bb", "ccc", "dddd"]
 
     @pytest.mark.parametrize("name", ["keys", "embeddings"])
     def test_survives_a_write_that_was_cut_off(self, tmp_path, name):

@@ -104,3 +104,22 @@ def test_attention_dropout_drops():
         result = F.scaled_dot_product_attention(ones, ones, ones, dropout_p=0.5)
     assert result.std() > 0.05
     assert abs(result.mean() - 1) < 0.1
+
+
+@pytest.mark.parametrize("p", [1e-7, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_drops_as_often_as_it_says(p, dtype):
+    """The share that is dropped is p, what is kept makes up for it, and neighbors do not agree."""
+    x = torch.ones(101, 999, dtype=dtype)
+    with DrawsFrom(generator()):
+        y = F.dropout(x, p).float()
+    kept = y != 0
+    assert abs(kept.float().mean() - (1 - p)) < 4 * (p * (1 - p) / x.numel()) ** 0.5 + 2**-16
+    if kept.any():
+        assert y[kept].unique().numel() == 1
+        assert y.isfinite().all()
+    if 0.05 < p < 0.95:
+        assert y.mean() == pytest.approx(1, abs=0.02)
+        for shift in (1, 2, 3, 4):  # four values come from one random word
+            together = (kept.flatten()[shift:] & kept.flatten()[:-shift]).float().mean()
+            assert together == pytest.approx((1 - p) ** 2, abs=0.01)

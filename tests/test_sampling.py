@@ -85,6 +85,51 @@ def test_repeats_are_spread():
     assert most <= 2
 
 
+def lengthy(seed, **kwargs):
+    """A sampler over 2,000 texts, one row each, of 3 to 40 tokens."""
+    lengths = np.random.default_rng(0).integers(3, 40, 2000)
+    rng = np.random.default_rng(seed)
+    options = {"lengths": lambda: lengths, "rng": rng, "batch_size": 16, **kwargs}
+    return sampler("proportional", sizes=(2000,), **options), lengths
+
+
+def test_batches_are_of_a_length():
+    """Padding adds a tenth of the tokens at most; without lengths it would add half of them."""
+    draws, lengths = lengthy(0)
+    batches = epoch(draws)
+    assert np.array_equal(np.sort(np.concatenate(batches)), np.arange(2000))
+    assert sum(len(b) * lengths[b].max() for b in batches) < 1.1 * lengths.sum()
+    plain, _ = lengthy(0, lengths=lambda: None)
+    assert sum(len(b) * lengths[b].max() for b in epoch(plain)) > 1.5 * lengths.sum()
+
+
+def test_no_part_of_an_epoch_has_the_longer_texts():
+    """Over epochs, the mean length at each place of an epoch is that of all texts."""
+    draws, lengths = lengthy(0)
+    means = np.array([[lengths[b].mean() for b in epoch(draws)] for _ in range(200)])
+    standard_error = means.std(axis=0) / np.sqrt(len(means))
+    assert (abs(means.mean(axis=0) - lengths.mean()) < 4.5 * standard_error).all()
+
+
+def test_batches_of_a_length_are_drawn_anew():
+    """Each epoch puts other texts together; the same seed puts the same ones together."""
+    draws, _ = lengthy(0)
+    first, second = epoch(draws), epoch(draws)
+    partners = [{frozenset(batch.tolist()) for batch in each} for each in (first, second)]
+    assert not partners[0] & partners[1]
+    again, _ = lengthy(0)
+    assert all(np.array_equal(a, b) for a, b in zip(epoch(again), first, strict=True))
+
+
+def test_accumulated_batches_of_a_length_are_the_large_ones():
+    """Four batches of 4 that are added up hold the texts that one batch of 16 holds."""
+    large, _ = lengthy(0)
+    small, _ = lengthy(0, batch_size=4, n_accumulated=4)
+    small.draw_epoch()
+    steps = [np.sort(np.concatenate(step)) for step in small]
+    assert all(np.array_equal(a, np.sort(b)) for a, b in zip(steps, epoch(large), strict=True))
+
+
 def test_accumulation_keeps_the_batches():
     """Steps of several batches hold the same batches as steps of one."""
     single, grouped = sampler("proportional"), sampler("proportional", n_accumulated=3)
