@@ -126,7 +126,7 @@ class Activations:
         """Compare a replay with a full run on one batch: some architectures cannot be entered."""
         if not self.module.resume_at(first):
             return False
-        texts = by_length(self.tokens.lengths)[-1]
+        texts = by_length(self.tokens.lengths)[0]
         inputs = self._inputs(texts)
         with _evaluating(self.module), torch.inference_mode():
             with states_entering(self._layers(first)[0]) as seen:

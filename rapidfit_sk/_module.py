@@ -276,13 +276,14 @@ class _Reached(Exception):
     """Ends the run of an encoder where the rest of it is not needed."""
 
 
-def checkpoint_layers(encoder, generator):
+@contextlib.contextmanager
+def checkpointed_layers(encoder, generator):
     """Have the layers that train keep their input only, and run again for the gradient.
 
     Parameters
     ----------
     encoder : torch.nn.Module
-        The encoder; :func:`undo_checkpoints` undoes it.
+        The encoder; afterwards, however training ends, its layers run as they are.
     generator : torch.Generator
         Where dropout draws from: the second run draws the same numbers.
     """
@@ -290,8 +291,14 @@ def checkpoint_layers(encoder, generator):
     def contexts():
         return contextlib.nullcontext(), DrawsFrom(generator.clone_state())
 
-    for layer in set(layer_stack(encoder)):
+    layers = set(layer_stack(encoder))
+    for layer in layers:
         layer.forward = functools.partial(_checkpointed, layer, layer.forward, contexts)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
 
 
 def _checkpointed(layer, forward, contexts, *args, **kwargs):
@@ -299,12 +306,6 @@ def _checkpointed(layer, forward, contexts, *args, **kwargs):
         return forward(*args, **kwargs)
     options = {"use_reentrant": False, "preserve_rng_state": False, "context_fn": contexts}
     return checkpoint(forward, *args, **options, **kwargs)
-
-
-def undo_checkpoints(encoder):
-    """Have all layers run as they are."""
-    for layer in set(layer_stack(encoder)):
-        vars(layer).pop("forward", None)
 
 
 @functools.cache

@@ -20,11 +20,10 @@ from ._losses import MultiheadLoss
 from ._module import (
     MultiheadModule,
     build_module,
-    checkpoint_layers,
+    checkpointed_layers,
     grown_copy,
     put_together,
     take_apart,
-    undo_checkpoints,
 )
 from ._randomness import DrawsFrom
 from ._sampling import TaskSampler
@@ -235,7 +234,7 @@ class MultiheadNet(NeuralNet):
             room=functools.partial(find_room, memory=self.cache_memory, disk=self.cache_disk),
             first_live=self.first_live_,
             recall=self.recall_,
-            tell=tqdm.write if self.verbose else None,
+            tell=tqdm.write if self.verbose and training else None,
         )
         self._activations.append(activations)
         return Batches(dataset, activations.source, self.sampler_ if training else None)
@@ -293,7 +292,7 @@ class MultiheadNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.notify("on_train_begin", X=X, y=y)
-        with contextlib.suppress(StopTraining):
+        with contextlib.suppress(StopTraining), self._checkpointing():
             self.fit_loop(X, y, **fit_params)
         self.notify("on_train_end", X=X, y=y)
         self._release()
@@ -318,8 +317,6 @@ class MultiheadNet(NeuralNet):
             # Heads alone read embeddings, which have no length.
             lengths=lambda: None if self.module_.n_frozen is None else X.tokens.lengths,
         )
-        if self.gradient_checkpointing:
-            checkpoint_layers(self.module_.encoder, self._generator)
 
     def on_epoch_begin(self, net, **kwargs):
         """Count epochs."""
@@ -413,6 +410,11 @@ class MultiheadNet(NeuralNet):
             for name, value in tensors.items()
         }
 
+    def _checkpointing(self):
+        if not self.gradient_checkpointing:
+            return contextlib.nullcontext()
+        return checkpointed_layers(self.module_.encoder, self._generator)
+
     def _set_training(self, training=True):
         # The loss has no modes; after loading there is none until the next training.
         self.module_.train(training)
@@ -421,8 +423,6 @@ class MultiheadNet(NeuralNet):
         """Let go of what only training needs: data, gradients, the moments of the optimizer."""
         self.train_split = self.recall_ = None
         self.module_.resume_at(None)
-        if self.gradient_checkpointing:
-            undo_checkpoints(self.module_.encoder)
         self.optimizer_.zero_grad(set_to_none=True)
         self.optimizer_.state.clear()
         del self.sampler_, self._generator, self._parameters, self._mean_weight

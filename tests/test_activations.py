@@ -260,6 +260,21 @@ def test_checkpointing_changes_nothing(make_classifier, messages, architecture, 
         assert "forward" not in vars(layer)
 
 
+def test_an_interrupt_undoes_checkpointing(make_classifier, messages):
+    """An encoder that is shared with a fitted classifier is left as it was."""
+
+    class CtrlC(Callback):
+        def on_batch_end(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    classifier = make_classifier().fit(messages[messages["task"] != "intent"])
+    classifier.set_params(callbacks=[CtrlC()], config__training__gradient_checkpointing=True)
+    with pytest.raises(KeyboardInterrupt):
+        classifier.add_task(messages[messages["task"] == "intent"])
+    for layer in layer_stack(classifier.net_.module_.encoder):
+        assert "forward" not in vars(layer)
+
+
 def test_checkpointing_keeps_less(make_classifier, messages):
     """What a step holds for its gradient shrinks to the input of each layer."""
 
