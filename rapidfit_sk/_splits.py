@@ -70,6 +70,8 @@ def hold_out(texts, tasks, labels, size, rng) -> np.ndarray:
     .. [1] Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data",
        ECML PKDD 2011.
     """
+    if size == 0:
+        return np.zeros(len(texts), dtype=bool)
     strata, stratum = np.unique(np.column_stack([tasks, labels]), axis=0, return_inverse=True)
     stratum = stratum.ravel()
     left = np.bincount(stratum, minlength=len(strata))
