@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+from numbers import Integral
 
 import numpy as np
 import psutil
@@ -31,7 +32,8 @@ class Activations:
         The lowest layer that will train, where that is known: what enters it is kept when the
         embeddings are computed, so that it takes no second pass.
     recall : callable or None
-        Takes the texts and returns their embeddings, where these outlive a fit.
+        Takes the texts and returns their embeddings under the encoder as it is now, where these
+        outlive a fit. It is not asked once the encoder may have changed.
     tell : callable or None
         Takes a sentence for the user, where something cannot be kept.
 
@@ -53,6 +55,7 @@ class Activations:
         self.tell = tell or (lambda sentence: None)
         self.can_replay = None
         self._embeddings = self._states = None
+        self._as_recalled = _Kept(None, module)
 
     def source(self):
         """Return what the module can begin with, given what of it trains now.
@@ -82,7 +85,7 @@ class Activations:
     # Passes
 
     def _compute_embeddings(self):
-        if self.recall is not None:
+        if self.recall is not None and not self._as_recalled.is_stale():
             with _evaluating(self.module):
                 embeddings = self.recall(self.tokens.texts)
             return _Kept(torch.from_numpy(embeddings), self.module)
@@ -128,14 +131,15 @@ class Activations:
             return False
         texts = by_length(self.tokens.lengths)[0]
         inputs = self._inputs(texts)
-        with _evaluating(self.module), torch.inference_mode():
-            with states_entering(self._layers(first)[0]) as seen:
-                whole = self.module.embed(**inputs, eager=True)
-            try:
+        try:
+            with _evaluating(self.module), torch.inference_mode():
+                with states_entering(self._layers(first)[0]) as seen:
+                    whole = self.module.embed(**inputs, eager=True)
                 replayed = self.module.embed(**inputs, states=seen[0].float())
-            # Whatever an architecture says that does not expect this: it runs as a whole.
-            except Exception:
-                return False
+        # What an architecture may say that does not expect this. Were it something else, the
+        # whole encoder, which runs instead, would say it again.
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+            return False
         # Kept states are float32; an architecture may hand on bfloat16 from layer to layer.
         lowered = is_lowered(self.module.precision, whole.device.type)
         return torch.allclose(whole, replayed, **({"atol": 3e-2} if lowered else {"atol": 1e-5}))
@@ -167,7 +171,7 @@ class _Kept:
 
     Parameters
     ----------
-    values : Tensor
+    values : Tensor or None
         What is kept.
     module : MultiheadModule
         Has the encoder.
@@ -232,4 +236,4 @@ def find_room(shape, *, memory, disk):
 
 
 def _budget(limit, free):
-    return limit * free if isinstance(limit, float) else limit
+    return limit if isinstance(limit, Integral) else limit * free

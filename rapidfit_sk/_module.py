@@ -133,7 +133,7 @@ class MultiheadModule(nn.Module):
 
         Parameters
         ----------
-        layer : int
+        layer : int or None
             The first layer that is run; None to forget about it.
 
         Returns

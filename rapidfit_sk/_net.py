@@ -236,7 +236,6 @@ class MultiheadNet(NeuralNet):
             recall=self.recall_,
             tell=tqdm.write if self.verbose and training else None,
         )
-        self._activations.append(activations)
         return Batches(dataset, activations.source, self.sampler_ if training else None)
 
     # ----------------------------------------------------------------------------------------
@@ -303,7 +302,6 @@ class MultiheadNet(NeuralNet):
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.epoch_ = -1
         self.first_live_ = None
-        self._activations = []
         self._generator = torch.Generator(self.device).manual_seed(self.seeds[1])
         self._mean_weight = float(X.weights.mean())
         # Listed once: finding them means a walk over all modules.
@@ -426,7 +424,7 @@ class MultiheadNet(NeuralNet):
         self.optimizer_.zero_grad(set_to_none=True)
         self.optimizer_.state.clear()
         del self.sampler_, self._generator, self._parameters, self._mean_weight
-        del self._activations, self.first_live_
+        del self.first_live_
         self._set_training(False)
 
     # ----------------------------------------------------------------------------------------

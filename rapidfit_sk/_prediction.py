@@ -140,13 +140,11 @@ def _iter_logits(net, tokenizer, texts, tasks, n_tasks, recall):
         rows, chunk = order[first:last], distinct[start : start + CHUNK]
         tokens = TokensOnDemand(chunk, tokenizer)
         dataset = TextRows(tokens, codes[rows] - start, tasks[rows], n_tasks)
-        source = PaddedTokens(tokens) if recall is None else Embeddings(_tensor(recall(chunk)))
+        source = (
+            PaddedTokens(tokens) if recall is None else Embeddings(torch.from_numpy(recall(chunk)))
+        )
         for at, logits in net.iter_logits(dataset, source):
             yield [rows[part] for part in at], logits
-
-
-def _tensor(array):
-    return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def _softmax(logits) -> np.ndarray:

@@ -107,10 +107,12 @@ class TokensOnDemand:
     def __len__(self):
         return len(self.texts)
 
-    def __getattr__(self, name):
-        """Answer as :class:`TokenIds` does."""
-        return getattr(self._token_ids, name)
-
     @cached_property
     def _token_ids(self) -> TokenIds:
         return self.tokenizer(self.texts)
+
+    # What there is of TokenIds.
+    ids = property(lambda self: self._token_ids.ids)
+    starts = property(lambda self: self._token_ids.starts)
+    padding = property(lambda self: self._token_ids.padding)
+    lengths = property(lambda self: self._token_ids.lengths)

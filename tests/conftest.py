@@ -133,3 +133,19 @@ def fitted(encoder_name, messages):
         encoder=EncoderConfig(freeze_epochs=1, unfreeze_layers=2),
     )
     return MultiheadClassifier(config, random_state=0).fit(messages)
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """The number of texts in each pass through a BERT."""
+    from transformers import BertModel
+
+    counts = []
+    forward = BertModel.forward
+
+    def counted(self, *args, **kwargs):
+        counts.append(len(kwargs["input_ids"]))
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(BertModel, "forward", counted)
+    return counts

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback
 
 from rapidfit_sk import EncoderConfig, MultiheadClassifier
 from rapidfit_sk._memory import EmbeddingStore
@@ -20,22 +21,6 @@ from rapidfit_sk.model_selection import TaskStratifiedKFold
 from rapidfit_sk.testing import tiny_encoder
 
 FROZEN = EncoderConfig(freeze_epochs=1, unfreeze_layers=0)
-
-
-@pytest.fixture
-def encoded(monkeypatch):
-    """The number of texts in each pass through an encoder."""
-    from transformers import BertModel
-
-    counts = []
-    forward = BertModel.forward
-
-    def counted(self, *args, **kwargs):
-        counts.append(len(kwargs["input_ids"]))
-        return forward(self, *args, **kwargs)
-
-    monkeypatch.setattr(BertModel, "forward", counted)
-    return counts
 
 
 @pytest.fixture
@@ -159,6 +144,24 @@ def test_a_trained_encoder_is_not_remembered(make_frozen, messages, encoded, tmp
         classifier.predict(["some text that is new"], task="intent")
     assert sum(encoded) == 2
     assert [path.stat().st_size for path in Path(tmp_path / "memory").rglob("keys")] == [size]
+
+
+@pytest.mark.filterwarnings("ignore:There are no validation rows")
+def test_an_encoder_that_trained_in_between_is_not_remembered(make_frozen, messages, tmp_path):
+    """Where a callback trains the encoder and freezes it again, the memory is left out of it."""
+
+    class TrainsOnce(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            net.module_.train_encoder_layers(None if net.epoch_ == 1 else 0)
+
+    options = {"epochs": 3, "callbacks": [TrainsOnce()]}
+    plain = make_frozen(memory=None, **options).fit(messages)
+    remembering = make_frozen(**options).fit(messages)
+    for task, p in plain.predict_proba(messages["text"].head(20)).items():
+        q = remembering.predict_proba(messages["text"].head(20))[task]
+        np.testing.assert_allclose(p, q, atol=1e-4)
+    (keys,) = Path(tmp_path / "memory").rglob("keys")
+    assert keys.stat().st_size == 16 * messages["text"].nunique()
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
