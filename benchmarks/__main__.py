@@ -18,6 +18,8 @@ NAMES = [
     "predict-tasks",
     "bf16",
     "scaling",
+    "peers",
+    "ablation",
 ]
 
 
@@ -34,12 +36,14 @@ def main():
     parser.add_argument("--texts", type=int, help="how many distinct texts to draw")
     parser.add_argument("--tokens", type=int, help="keep texts of about so many tokens")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of each side")
+    parser.add_argument("--peer", help="the python that has the package of the benchmark peers")
     parser.add_argument("--json", help="a file to write the results to")
     options = parser.parse_args()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     print(", ".join(f"{name} {value}" for name, value in machine().items()), flush=True)
     results = []
-    for name in NAMES if options.name == "all" else [options.name]:
+    everything = [name for name in NAMES if name != "peers" or options.peer]
+    for name in everything if options.name == "all" else [options.name]:
         module = importlib.import_module(f".{name.replace('-', '_')}", __package__)
         results += module.run(options)
         show(results)

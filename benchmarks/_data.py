@@ -46,7 +46,8 @@ def read(paths, n_texts, *, n_tokens=None, repeat=False, seed=0) -> pd.DataFrame
     texts = texts.sample(frac=1, random_state=seed)
     if n_texts is not None and (repeat or not paths):
         rows, texts = _repeated(rows[rows["text"].isin(texts)], texts, n_texts)
-    return rows[rows["text"].isin(texts[:n_texts])].reset_index(drop=True)
+    rows = rows[rows["text"].isin(texts[:n_texts])]
+    return rows.sample(frac=1, random_state=seed).reset_index(drop=True)
 
 
 def _read_one(path, named):

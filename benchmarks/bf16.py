@@ -6,15 +6,13 @@ import warnings
 
 from ._data import classifier, read, recipe
 from ._measure import Result, in_turns, ratio
-from .train_naive import _macro_f1
+from .train_naive import macro_f1, train_and_test
 
 
 def run(options):
     """Time both and compare their average macro-F1 on texts that neither has seen."""
     n = options.texts or 1000
-    rows = read(options.data, 2 * n, n_tokens=options.tokens)
-    texts = rows["text"].unique()
-    train, test = (rows[rows["text"].isin(part)] for part in (texts[:n], texts[n:]))
+    train, test = train_and_test(read(options.data, 2 * n, n_tokens=options.tokens), n)
     fitted = {}
 
     def fit(precision):
@@ -27,7 +25,7 @@ def run(options):
         {p: lambda p=p: fitted[p].predict_all(test["text"].tolist()) for p in kinds},
         options.repeats,
     )
-    scores = {p: _macro_f1(fitted[p], test) for p in kinds}
+    scores = {p: macro_f1(fitted[p], test) for p in kinds}
     points = 100 * abs(scores["bfloat16"] - scores["float32"])
     return [
         Result("bf16", "fit, float32 / bfloat16", ratio(training, *kinds), ">= 1.5", training),

@@ -15,9 +15,7 @@ from ._naive import NaiveMultihead
 def run(options):
     """Time both and compare their average macro-F1 on texts that neither has seen."""
     n = options.texts or 500
-    rows = read(options.data, 2 * n, n_tokens=options.tokens)
-    texts = rows["text"].unique()
-    train, test = (rows[rows["text"].isin(part)] for part in (texts[:n], texts[n:]))
+    train, test = train_and_test(read(options.data, 2 * n, n_tokens=options.tokens), n)
     config = recipe()._filled()
     bars = {"float32": ">= 6", "bfloat16": ">= 9"}
     if not options.tokens:
@@ -33,7 +31,7 @@ def run(options):
 
     sides = {p: lambda p=p: ours(p) for p in bars} | {"naive": naive}
     seconds = in_turns(sides, options.repeats, warm_up=False)
-    scores = {name: _macro_f1(model, test) for name, model in fitted.items()}
+    scores = {name: macro_f1(model, test) for name, model in fitted.items()}
     for precision, bar in bars.items():
         speed = ratio(seconds, "naive", precision)
         results += [
@@ -49,7 +47,14 @@ def run(options):
     return results
 
 
-def _macro_f1(model, rows):
+def train_and_test(rows, n):
+    """Return the rows of the first `n` texts and the other rows."""
+    first = rows["text"].isin(rows["text"].unique()[:n])
+    return rows[first], rows[~first]
+
+
+def macro_f1(model, rows):
+    """Return the macro-F1 of a model, averaged over tasks."""
     scores = []
     for task, part in rows.groupby("task"):
         predicted = model.predict(part["text"].tolist(), task)

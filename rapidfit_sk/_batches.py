@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,10 +17,11 @@ TOKENS_PER_PASS = 2048
 ROWS_PER_PASS = 4096
 
 
-class Batch(NamedTuple):
+@dataclass
+class Batch:
     """What goes into the module, and what its output is compared with.
 
-    skorch unpacks a batch as a pair.
+    To skorch a batch is a pair, which this one unpacks to.
 
     Attributes
     ----------
@@ -30,28 +31,20 @@ class Batch(NamedTuple):
     targets : dict
         ``labels`` and ``weights``: for each task an int64 and a float32 tensor with one value
         for each entry of ``rows``.
+    n_rows : int
+        The number of rows.
+    weight : float
+        The weight of all rows together that have a say in the loss.
     """
 
     inputs: dict
     targets: dict
+    n_rows: int
+    weight: float
 
-    @property
-    def weight(self) -> float:
-        """The weight of all rows together that have a say in the loss."""
-        return float(sum(weights.sum() for weights in known_weights(self.targets)))
-
-    @property
-    def n_rows(self) -> int:
-        """The number of rows."""
-        return sum(map(len, self.targets["labels"]))
-
-
-def known_weights(targets) -> list[torch.Tensor]:
-    """Return the row weights of each task, 0 where no head knows the label."""
-    return [
-        weights * (labels >= 0)
-        for labels, weights in zip(targets["labels"], targets["weights"], strict=True)
-    ]
+    def __iter__(self):
+        """Yield the inputs and the targets."""
+        return iter((self.inputs, self.targets))
 
 
 class TextRows(torch.utils.data.Dataset):
@@ -104,11 +97,12 @@ class TextRows(torch.utils.data.Dataset):
         groups = [tasks == task for task in range(self.n_tasks)]
         inputs = source.inputs(distinct)
         inputs["rows"] = [torch.from_numpy(place[group]) for group in groups]
+        labels, weights = self.labels[rows], self.weights[rows]
         targets = {
-            "labels": [torch.from_numpy(self.labels[rows[group]]) for group in groups],
-            "weights": [torch.from_numpy(self.weights[rows[group]]) for group in groups],
+            "labels": [torch.from_numpy(labels[group]) for group in groups],
+            "weights": [torch.from_numpy(weights[group]) for group in groups],
         }
-        return Batch(inputs, targets)
+        return Batch(inputs, targets, len(rows), float(weights @ (labels >= 0)))
 
 
 # --------------------------------------------------------------------------------------------

@@ -8,10 +8,12 @@ import hashlib
 import json
 import tempfile
 import threading
+import weakref
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import torch
 from huggingface_hub import HfApi
 from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -47,6 +49,10 @@ _PACKAGES = {
 }
 
 _LOADING = threading.RLock()
+
+# Encoders that were just loaded -> what the folder looked like -> the hash of the weights.
+_SOURCES = weakref.WeakKeyDictionary()
+_DIGESTS = {}
 
 # Where architectures keep their layers, as attribute paths from the encoder.
 _STACKS = (
@@ -112,7 +118,13 @@ def load_encoder(model_name):
     OSError
         If no place has it; the message lists the places and the ways to get it.
     """
-    return _encoder_half(_load(AutoModel, model_name))
+    model, report = _load(AutoModel, model_name, output_loading_info=True)
+    encoder = _encoder_half(model)
+    folder = Path(find_encoder(model_name))
+    # Weights that a file lacks are random, other ones each time.
+    if folder.is_dir() and not any(map(_matters, report["missing_keys"])):
+        _SOURCES[encoder] = _status(folder)
+    return encoder
 
 
 def _encoder_half(model):
@@ -120,6 +132,47 @@ def _encoder_half(model):
     encoder = model.get_encoder() if hasattr(model, "decoder") else model
     # Version 5 of transformers keeps the precision of the file, version 4 does not.
     return encoder.float()
+
+
+def take_source(encoder):
+    """Return what the folder looked like that an encoder was loaded from.
+
+    Returns
+    -------
+    source : tuple or None
+        For :func:`weights_digest`. None where there is no folder, and where it was asked before:
+        what happens to the weights later cannot be known.
+    """
+    return _SOURCES.pop(encoder, None)
+
+
+def weights_digest(encoder, source=None) -> str:
+    """Hash the weights of an encoder, those of an unchanged folder once in a process."""
+    if source is None:
+        return _digest(encoder)
+    if source not in _DIGESTS:
+        _DIGESTS[source] = _digest(encoder)
+    return _DIGESTS[source]
+
+
+def _digest(encoder):
+    digest = hashlib.sha256()
+    for name, tensor in encoder.state_dict().items():
+        if _matters(name):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(np.ascontiguousarray(tensor.cpu().numpy()))
+    return digest.hexdigest()
+
+
+def _matters(name):
+    """Leave out what is read from the last hidden states, which many checkpoints lack."""
+    return not name.startswith("pooler.")
+
+
+def _status(folder):
+    """Return what changes when a file of a folder does."""
+    statuses = {path: path.stat() for path in sorted(folder.iterdir())}
+    return tuple((str(p), s.st_size, s.st_mtime_ns, s.st_ino) for p, s in statuses.items())
 
 
 def load_tokenizer(model_name):
@@ -184,9 +237,9 @@ def tokenizer_from_files(files: dict[str, bytes]):
         return load_tokenizer(folder)
 
 
-def _load(auto_class, model_name):
+def _load(auto_class, model_name, **options):
     location = find_encoder(model_name)
-    options = {"trust_remote_code": False}
+    options["trust_remote_code"] = False
     with loading():
         try:
             return auto_class.from_pretrained(location, local_files_only=True, **options)

@@ -7,8 +7,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ._batches import known_weights
-
 
 class MultiheadLoss(nn.Module):
     """The loss of a batch that may mix tasks.
@@ -26,8 +24,9 @@ class MultiheadLoss(nn.Module):
 
     Notes
     -----
-    The loss is the sum over tasks of: weight of the task, times its share of the batch, times
-    its mean loss. That is a mean over rows, so that batches add up to larger batches.
+    The loss is the sum over rows of: weight of the task, times weight of the row, times loss of
+    the row. Divided by the weight of all rows, it is the sum over tasks of: weight of the task,
+    times its share of the batch, times its mean loss.
 
     The class weight multiplies the smoothed cross-entropy of a row as a whole.
     `torch.nn.functional.cross_entropy(weight=, label_smoothing=)` weighs each term of the
@@ -53,25 +52,22 @@ class MultiheadLoss(nn.Module):
             One for each task.
         targets : dict
             ``labels`` and ``weights``, one tensor of shape (n_rows_of_task,) for each task. A
-            label of -1 adds nothing, to the weight neither.
+            label of -1 adds nothing.
 
         Returns
         -------
         loss : Tensor of shape ()
-            The weighted mean over rows.
+            The weighted sum over rows. A sum, so that batches add up to larger batches.
         """
-        weights = known_weights(targets)
-        total = sum(
-            self.task_weights[task] * (self.row_losses(task, part, labels) * weights[task]).sum()
-            for task, (part, labels) in enumerate(zip(logits, targets["labels"], strict=True))
+        parts = zip(self.task_weights, logits, targets["labels"], targets["weights"], strict=True)
+        return sum(
+            task_weight * torch.dot(self.row_losses(task, part, labels), weights)
+            for task, (task_weight, part, labels, weights) in enumerate(parts)
             if len(labels)
         )
-        # The clamp matters only where no row weighs anything: the loss is then 0.
-        return total / sum(weight.sum() for weight in weights).clamp(min=1e-12)
 
     def row_losses(self, task, logits, labels):
         """Return the loss of each row of one task, class weights included."""
-        known = labels.clamp(min=0)
         loss = F.cross_entropy(
             logits,
             labels,
@@ -81,10 +77,12 @@ class MultiheadLoss(nn.Module):
         )
         if self.focal_gamma:
             # The probability of the true class as it is: without weights, without smoothing.
-            p_true = logits.softmax(-1).gather(-1, known.unsqueeze(-1)).squeeze(-1)
+            known = labels.clamp(min=0).unsqueeze(-1)
+            p_true = logits.softmax(-1).gather(-1, known).squeeze(-1)
             # At p = 1 the slope of a root is infinite; short of it, nothing changes.
             loss = (1 - p_true).clamp(min=1e-7) ** self.focal_gamma * loss
-        return getattr(self, f"class_weights_{task}")[known] * loss
+        # Of an unknown label, -1, this is the weight of the last class, times 0.
+        return getattr(self, f"class_weights_{task}")[labels] * loss
 
 
 def inverse_frequency(labels, weights, n_classes) -> np.ndarray:

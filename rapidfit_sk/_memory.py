@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 from filelock import FileLock
 
-from ._encoders import describe_encoder, tokenizer_to_files
+from ._encoders import describe_encoder, take_source, tokenizer_to_files, weights_digest
 from ._module import is_lowered
 
 # Texts that are encoded before what is there is stored and others have their turn.
@@ -34,12 +34,14 @@ def open_store(memory, module, tokenizer) -> EmbeddingStore | None:
     store : EmbeddingStore or None
         None where there is no memory.
     """
+    # Even without a memory: from here on the weights may change.
+    source = take_source(module.encoder)
     folder = _folder(memory)
     if folder is None:
         return None
     parts = {
         "encoder": describe_encoder(module.encoder),
-        "weights": _digest_of_weights(module.encoder),
+        "weights": weights_digest(module.encoder, source),
         "pooling": module.pooling,
         "bfloat16": is_lowered(module.precision, next(module.parameters()).device.type),
         "max_length": tokenizer.max_length,
@@ -60,14 +62,6 @@ def _folder(memory) -> Path | None:
         memory = joblib.Memory(memory, verbose=0)
     backend = memory.store_backend
     return None if backend is None else Path(backend.location, "rapidfit_sk")
-
-
-def _digest_of_weights(encoder) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in encoder.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(np.ascontiguousarray(tensor.cpu().numpy()))
-    return digest.hexdigest()
 
 
 class EmbeddingStore:

@@ -38,10 +38,10 @@ def test_class_without_rows():
 
 
 def test_sum_over_tasks(logits, targets):
-    """The loss is the sum of task weight x share of rows x mean loss of the task."""
+    """The mean is the sum of task weight x share of rows x mean loss of the task."""
     means = [F.cross_entropy(a, b) for a, b in zip(logits, targets["labels"], strict=True)]
     expected = 2.0 * 6 / 8 * means[0] + 0.5 * 2 / 8 * means[1]
-    torch.testing.assert_close(loss_of(task_weights=(2.0, 0.5))(logits, targets), expected)
+    torch.testing.assert_close(loss_of(task_weights=(2.0, 0.5))(logits, targets) / 8, expected)
 
 
 def test_weighted_cross_entropy(logits, targets):
@@ -51,7 +51,7 @@ def test_weighted_cross_entropy(logits, targets):
         F.cross_entropy(a, b, weight=torch.tensor(w), reduction="sum")
         for a, b, w in zip(logits, targets["labels"], weights, strict=True)
     ]
-    torch.testing.assert_close(loss_of(weights)(logits, targets), sum(sums) / 8)
+    torch.testing.assert_close(loss_of(weights)(logits, targets), sum(sums))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -117,7 +117,7 @@ def test_row_weights(logits, targets):
 def test_unknown_labels_and_empty_tasks_add_nothing(logits, targets):
     """A label of -1 and a task without rows leave loss and gradients finite and zero."""
     labels = {"labels": [torch.tensor([-1]), torch.tensor([], dtype=torch.int64)]}
-    labels["weights"] = [torch.zeros(1), torch.zeros(0)]
+    labels["weights"] = [torch.ones(1), torch.zeros(0)]
     loss = loss_of(focal_gamma=2.0)([logits[0][:1], logits[1][:0]], labels)
     loss.backward()
     assert loss == 0

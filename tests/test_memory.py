@@ -11,11 +11,13 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from rapidfit_sk import EncoderConfig, MultiheadClassifier
+from rapidfit_sk._encoders import load_encoder
 from rapidfit_sk._memory import EmbeddingStore
 from rapidfit_sk.model_selection import TaskStratifiedKFold
 from rapidfit_sk.testing import tiny_encoder
@@ -128,6 +130,39 @@ def test_key(make_frozen, messages, encoded):
         assert sum(encoded) == n
     encoded.clear()
     make_frozen(batch_size=8, random_state=1).fit(messages.sample(frac=1, random_state=0))
+    assert encoded == []
+
+
+@pytest.mark.filterwarnings("ignore:There are no validation rows")
+def test_other_weights_in_the_same_folder_are_other_weights(make_frozen, messages, encoded):
+    """The hash of a folder's weights is kept as long as the folder is as it was."""
+    n = messages["text"].nunique()
+    folder = tiny_encoder()
+    make_frozen(model_name=folder).fit(messages)
+    encoder = load_encoder(folder)
+    with torch.no_grad():
+        encoder.encoder.layer[0].output.dense.weight.mul_(0.5)
+    encoder.save_pretrained(folder)
+    encoded.clear()
+    changed = make_frozen(model_name=folder).fit(messages)
+    assert sum(encoded) == n
+    # By hand, nothing of which torch takes notice.
+    changed.net_.module_.encoder.encoder.layer[0].output.dense.weight.data.mul_(0.5)
+    encoded.clear()
+    changed.add_task(messages[messages["task"] == "intent"].assign(task="again"))
+    assert sum(encoded) > 0
+
+
+@pytest.mark.filterwarnings("ignore:There are no validation rows")
+def test_a_part_that_is_not_read_plays_no_role(make_frozen, messages, encoded):
+    """Where a checkpoint lacks the pooler, it is random, and embeddings are found all the same."""
+    folder = tiny_encoder()
+    encoder = load_encoder(folder)
+    states = {k: v for k, v in encoder.state_dict().items() if not k.startswith("pooler.")}
+    encoder.save_pretrained(folder, state_dict=states)
+    make_frozen(model_name=folder).fit(messages)
+    encoded.clear()
+    make_frozen(model_name=folder, random_state=1).fit(messages)
     assert encoded == []
 
 

@@ -104,7 +104,7 @@ def head_gradients(encoder_name, rows):
     data = text_rows(tokenizer, CodedRows(texts.astype(object), tasks, zeros, ones), 2)
     batch = data.batch(np.arange(len(rows)), PaddedTokens(data.tokens))
     loss = MultiheadLoss([[1.0, 1.0]] * 2, [1.0, 1.0])
-    loss(module(**batch.inputs), batch.targets).backward()
+    (loss(module(**batch.inputs), batch.targets) / batch.weight).backward()
     return [[p.grad for p in head.parameters()] for head in module.heads]
 
 

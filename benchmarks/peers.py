@@ -1,0 +1,112 @@
+"""`fit` against the published package `rapidfit`, which runs in an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import f1_score
+
+from rapidfit_sk import EvalConfig, find_encoder
+
+from ._data import BUNDLED, classifier, read, recipe
+from ._measure import Result, in_turns, ratio
+from .train_naive import macro_f1, train_and_test
+
+HOW = (
+    "Give the python of an environment that has it: python -m venv peer && peer/bin/pip install "
+    "torch==2.13.0 rapidfit==0.1.8 'transformers<5' 'datasets<4.5', then --peer peer/bin/python."
+)
+
+
+def run(options):
+    """Time training and prediction of both, on the same rows, recipe and encoder."""
+    if options.peer is None:
+        raise SystemExit(f"The benchmark 'peers' compares with the package 'rapidfit'. {HOW}")
+    n = options.texts or 500
+    train, test = train_and_test(read(options.data, 2 * n, n_tokens=options.tokens), n)
+    # Both hold out a tenth twice, as the package cannot do without, and neither stops early.
+    config = recipe(test_size=0.1, val_size=0.1)
+    config.eval = EvalConfig(patience=config.encoder.freeze_epochs + config.training.epochs)
+    peer = _Peer(options.peer, config._filled(), train, test)
+    fitted, sides = {}, {"rapidfit": peer.run}
+    for precision in ("float32", "bfloat16"):
+
+        def ours(precision=precision):
+            with warnings.catch_warnings(action="ignore"):
+                fitted[precision] = classifier(config, precision=precision).fit(train)
+
+        sides[precision] = ours
+    seconds = in_turns(sides, options.repeats, warm_up=False)
+    # What it takes to start a process and to read the rows is not training.
+    seconds["rapidfit"] = peer.training
+    texts = test["text"].unique().tolist()
+    predictions = in_turns(
+        {kind: lambda kind=kind: fitted[kind].predict_all(texts) for kind in fitted},
+        len(peer.prediction),
+    )
+    predictions["rapidfit"] = peer.prediction
+    results = []
+    for kind, model in fitted.items():
+        speed = ratio(seconds, "rapidfit", kind)
+        results.append(Result("peers", f"training, rapidfit / {kind}", speed, ">= 8", seconds))
+        speed = ratio(predictions, "rapidfit", kind)
+        results.append(Result("peers", f"prediction, rapidfit / {kind}", speed, "", predictions))
+        points = 100 * (macro_f1(model, test) - peer.macro_f1())
+        case = f"macro-F1 of {kind} - rapidfit (points)"
+        results.append(Result("peers", case, points, ">= 0"))
+    return results
+
+
+class _Peer:
+    """Runs the package in its environment and keeps the times that it measures itself."""
+
+    def __init__(self, python, config, train, test):
+        self.python = python
+        self.test = test
+        groups = {
+            name: getattr(config, name).get_params()
+            for name in ("training", "head", "encoder", "loss", "eval")
+        }
+        groups["training"]["model_name"] = find_encoder(BUNDLED)
+        groups["loss"]["task_weights"] = {}
+        self.task = {
+            "config": groups,
+            "data": {
+                task: part[["text", "label"]].to_dict("records")
+                for task, part in train.groupby("task", sort=False)
+            },
+            "texts": test["text"].unique().tolist(),
+        }
+        self.training, self.prediction, self.predicted = [], [], None
+
+    def run(self):
+        """Train and predict once."""
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "task.json").write_text(json.dumps(self.task))
+            script = Path(__file__).with_name("_peer_rapidfit.py")
+            subprocess.run(
+                [os.path.abspath(self.python), script],
+                cwd=folder,
+                env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+                check=True,
+                capture_output=True,
+            )
+            answer = json.loads(Path(folder, "answer.json").read_text())
+        self.training.append(answer["training"])
+        self.prediction.append(answer["prediction"])
+        self.predicted = answer["predicted"]
+
+    def macro_f1(self):
+        """Score its last predictions as :func:`macro_f1` does ours."""
+        scores = []
+        for task, part in self.test.groupby("task"):
+            of_text = dict(zip(self.task["texts"], self.predicted[task], strict=True))
+            predicted = part["text"].map(of_text)
+            scores.append(f1_score(part["label"], predicted, average="macro", zero_division=0))
+        return float(np.mean(scores))
