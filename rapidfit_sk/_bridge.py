@@ -83,6 +83,10 @@ class FitTasks(Callback):
         net.callbacks = [each for each in net.callbacks if each != (NAME, self)]
         net.callbacks_ = [each for each in net.callbacks_ if each != (NAME, self)]
 
+    def __reduce__(self):
+        """Have a net that is pickled during the fit hold a callback that does nothing."""
+        return Callback, ()
+
     def end_fit(self):
         """Close the task of the fit."""
         self.context.call_on_fit_task_end(

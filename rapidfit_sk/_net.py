@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import inspect
 import math
 
 import numpy as np
@@ -492,20 +493,25 @@ class MultiheadNet(NeuralNet):
     def __setstate__(self, state):
         """Build the module, on the CPU where the device that it was trained on is not there."""
         parts = state.pop("parts", None)
-        vars(self).update(state)
+        # What an older version did not know has its default.
+        parameters = inspect.signature(type(self).__init__).parameters
+        known = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
+        vars(self).update(known | state)
         if parts is not None:
             self.restore(parts)
 
     def restore(self, parts):
         """Build the module from its parts."""
         vars(self)["device"] = _device_or_cpu(self.device)
-        # What an older version did not know of heads has its default.
+        # So it is for heads.
         vars(self)["module__head"] = HeadConfig(**self.module__head).get_params()
         module = put_together(parts, **self.get_params_for("module"))
         vars(self).update(module_=module.to(self.device), initialized_=True)
 
 
-_REBUILT = ("module_", "criterion_", "optimizer_", "store_")
+# What is made anew: from the parts, by the next training, or for the folders of a machine.
+_REBUILT = {"module_", "criterion_", "optimizer_", "store_"}
+_REBUILT |= {"sampler_", "recall_", "_generator", "_parameters"}
 
 
 def _sent(tensor, device):

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
+from skorch.callbacks import Checkpoint
 
 from rapidfit_sk import (
     EncoderConfig,
@@ -178,6 +179,25 @@ def test_what_is_kept(fitted, tmp_path):
             assert np.array_equal(loaded.classes_[task], fitted.classes_[task])
             assert loaded.classes_[task].dtype == fitted.classes_[task].dtype
     assert not hasattr(fitted, "saved_with_")
+
+
+def test_net_pickles_in_the_middle_of_training(make_classifier, messages, tmp_path):
+    """A callback can keep the net as it is, as skorch's Checkpoint does with `f_pickle`."""
+    path = tmp_path / "net.pickle"
+    checkpoint = Checkpoint(monitor=None, dirname=tmp_path, f_pickle=path.name, f_history=None)
+    checkpoint.set_params(f_params=None, f_optimizer=None, f_criterion=None)
+    encoder = EncoderConfig(freeze_epochs=1, unfreeze_layers=1)
+    classifier = make_classifier(
+        encoder=encoder, epochs=1, callbacks=[checkpoint], memory=tmp_path / "memory"
+    )
+    classifier.fit(messages)
+    net = pickle.loads(path.read_bytes())
+    # Of the last epoch, whose weights need not be those that were kept.
+    assert len(net.history) == 2
+    for name, tensor in net.module_.encoder.embeddings.state_dict().items():
+        kept = classifier.net_.module_.encoder.embeddings.state_dict()[name]
+        torch.testing.assert_close(tensor, kept)
+    assert net.get_params()["max_epochs"] == 2
 
 
 def test_unfitted_pickles(make_classifier):
@@ -473,3 +493,4 @@ def test_pickle_of_an_older_version():
     assert classifier.config.training.gradient_accumulation_steps == 1
     assert classifier.saved_with_["transformers"] == "4.51.3"
     assert clone(classifier).get_params()["config__training__epochs"] == 2
+    assert classifier.net_.get_params()["cache_memory"] == 0.25
