@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from numbers import Integral
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -55,7 +57,7 @@ class Activations:
         self.tell = tell or (lambda sentence: None)
         self.can_replay = None
         self._embeddings = self._states = None
-        self._as_recalled = _Kept(None, module)
+        self._as_recalled = Kept(None, module)
 
     def source(self):
         """Return what the module can begin with, given what of it trains now.
@@ -88,12 +90,12 @@ class Activations:
         if self.recall is not None and not self._as_recalled.is_stale():
             with _evaluating(self.module):
                 embeddings = self.recall(self.tokens.texts)
-            return _Kept(torch.from_numpy(embeddings), self.module)
+            return Kept(torch.from_numpy(embeddings), self.module)
         width = self.module.encoder.config.hidden_size
         embeddings = np.empty((len(self.tokens), width), np.float32)
         self._states = self._new_states(self.first_live)
         self._run(embeddings, self._states)
-        return _Kept(torch.from_numpy(embeddings), self.module)
+        return Kept(torch.from_numpy(embeddings), self.module)
 
     def _compute_states(self, first):
         self._states = None  # what is there goes before there is more
@@ -120,7 +122,7 @@ class Activations:
             )
             self.can_replay = False
             return None
-        return _Kept(torch.from_numpy(values), self.module, first)
+        return Kept(torch.from_numpy(values), self.module, first)
 
     def _layers(self, first):
         return layer_stack(self.module.encoder)[first:]
@@ -166,7 +168,7 @@ class Activations:
         return {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
-class _Kept:
+class Kept:
     """Values that follow from the encoder below a layer, right as long as it stays as it is.
 
     Parameters
@@ -192,7 +194,8 @@ class _Kept:
     def is_stale(self):
         """Say whether what it follows from was written to, or let train, since.
 
-        torch counts what is written to a parameter, but not what a fused optimizer writes.
+        torch counts what is written to a parameter, but neither what a fused optimizer writes nor
+        what is written to its `data`.
         """
         thaws = self.module.thaws[self._n_thaws :]
         may_have_trained = any(self.first is None or layer < self.first for layer in thaws)
@@ -218,7 +221,8 @@ def find_room(shape, *, memory, disk):
     shape : tuple of int
         Its shape.
     memory, disk : int or float
-        The most that it may take: bytes, or as a float a share of what is free.
+        The most that it may take: bytes, or as a float a share of what is free to this process
+        and to all others.
 
     Returns
     -------
@@ -227,12 +231,35 @@ def find_room(shape, *, memory, disk):
         so, and is closed with the array elsewhere: it is gone however the process ends.
     """
     n_bytes = 4 * int(np.prod(shape))
-    if n_bytes <= _budget(memory, psutil.virtual_memory().available):
+    if n_bytes <= _budget(memory, _free_memory()):
         return np.empty(shape, np.float32)
     if n_bytes > _budget(disk, shutil.disk_usage(tempfile.gettempdir()).free):
         return None
     with tempfile.TemporaryFile(prefix="rapidfit-sk-") as file:
-        return np.memmap(file, np.float32, "w+", shape=shape)
+        try:
+            # Writing to a page of a mapped file for which the disk has no room kills the process.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, n_bytes)
+            return np.memmap(file, np.float32, "r+", shape=shape)
+        except OSError:
+            return None
+
+
+def _free_memory():
+    """Return the bytes that are free on the machine or, if that is less, in the container."""
+    free = psutil.virtual_memory().available
+    for limit, used in _CONTAINER:
+        with contextlib.suppress(OSError, ValueError):  # there is no such file, or no limit in it
+            free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return max(free, 0)
+
+
+# Where Linux keeps the limit and the use of memory of a container, in either of two versions.
+_CGROUP = Path("/sys/fs/cgroup")
+_CONTAINER = [
+    (_CGROUP / "memory.max", _CGROUP / "memory.current"),
+    (_CGROUP / "memory/memory.limit_in_bytes", _CGROUP / "memory/memory.usage_in_bytes"),
+]
 
 
 def _budget(limit, free):

@@ -110,11 +110,12 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         laptop, and torch needs a C++ compiler on a CPU.
     memory : str, path-like, joblib.Memory or None, default=None
         Where embeddings of the pretrained encoder are kept, so that folds, candidates and later
-        fits need not compute them again. With None each fit computes its own.
+        fits need not compute them again. With None each fit computes its own. While the encoder
+        is as it was pretrained, texts that are predicted are kept there too.
     cache_memory, cache_disk : int or float, default=0.25
         The most that a fit may take, in memory and then in a temporary file, to keep what the
         frozen layers make of the texts: bytes, or as a float a share of what is free. Beyond that
-        it is computed again in each epoch.
+        it is computed again in each epoch. Fits in several processes each take that much.
     verbose : int or bool, default=0
         From 1 on a progress bar is shown during `fit`, and the scores on held-out rows after it.
 
@@ -561,13 +562,13 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         ValueError
             If a task was not seen in :meth:`fit`.
         """
-        check_is_fitted(self)
-        if task is None and is_long(X, self._columns):
-            return self._predict_rows(X)
-        columns = self._predict_columns(X, task)
+        fitted = self._as_it_is()
+        if task is None and is_long(X, fitted._columns):
+            return fitted._predict_rows(X)
+        columns = fitted._predict_columns(X, task)
         if len(columns) == 1:
             return next(iter(columns.values()))
-        result = np.empty((len(next(iter(columns.values()))), len(columns)), self._dtype(columns))
+        result = np.empty((len(next(iter(columns.values()))), len(columns)), fitted._dtype(columns))
         for i, labels in enumerate(columns.values()):
             result[:, i] = labels
         return result
@@ -586,9 +587,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             One column per task, each in the type of its labels. It has the index of X, where X
             has one.
         """
-        check_is_fitted(self)
+        fitted = self._as_it_is()
         index = X.index if isinstance(X, pd.DataFrame | pd.Series) else None
-        return pd.DataFrame(self._predict_columns(X, None), index=index)
+        return pd.DataFrame(fitted._predict_columns(X, None), index=index)
 
     def predict_proba(self, X, task=None):
         """Predict the probability of each class.
@@ -607,14 +608,14 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             the order of ``classes_[task]`` and rows that sum to 1. Where several are, a dict of
             such arrays, each for the rows of its task in their order.
         """
-        check_is_fitted(self)
-        n_classes = [len(self.classes_[name]) for name in self.tasks_]
-        texts, tasks = self._questions(X, task)
-        net, tokenizer = self.net_, self.tokenizer_
-        recall = self._recall(net, tokenizer)
+        fitted = self._as_it_is()
+        n_classes = [len(fitted.classes_[name]) for name in fitted.tasks_]
+        texts, tasks = fitted._questions(X, task)
+        net, tokenizer = fitted.net_, fitted.tokenizer_
+        recall = fitted._recall(net, tokenizer)
         every = predict_probabilities(net, tokenizer, texts, tasks, n_classes, recall)
-        asked = dict.fromkeys(tasks) if len(tasks) else self._task_codes(task)
-        result = ProbabilitiesByTask({self.tasks_[code]: every[code] for code in sorted(asked)})
+        asked = dict.fromkeys(tasks) if len(tasks) else fitted._task_codes(task)
+        result = ProbabilitiesByTask({fitted.tasks_[code]: every[code] for code in sorted(asked)})
         return next(iter(result.values())) if len(result) == 1 else result
 
     def score(self, X, y=None, sample_weight=None):
@@ -635,9 +636,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             Each task counts the same, however many rows it has. A label that :meth:`fit` never
             saw makes its row count as wrong.
         """
-        check_is_fitted(self)
-        rows = self._read_rows(X, y, sample_weight, self.classes_)
-        scores = self._score_rows(self.net_, self.tokenizer_, self.tasks_, rows)
+        fitted = self._as_it_is()
+        rows = fitted._read_rows(X, y, sample_weight, fitted.classes_)
+        scores = fitted._score_rows(fitted.net_, fitted.tokenizer_, fitted.tasks_, rows)
         return float(np.mean([score["accuracy"] for score in scores.values()]))
 
     # ----------------------------------------------------------------------------------------
@@ -802,6 +803,19 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
                 raise ValueError(f"{name} was given without X_val. Give both, or neither.")
         return None
 
+    def _as_it_is(self):
+        """Return a copy to answer from: another thread may add a task in the meantime.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        """
+        check_is_fitted(self)
+        copy = type(self).__new__(type(self))
+        vars(copy).update(vars(self))
+        return copy
+
     def _score_rows(self, net, tokenizer, tasks, rows):
         """Score coded rows, by task name."""
         if not len(rows.texts):
@@ -813,7 +827,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
 
     def _recall(self, net, tokenizer):
         """Return what remembers embeddings, if a fit with `memory` left the encoder as it was."""
-        return recall_from(net.store_ if self.memory is not None else None, net, tokenizer)
+        if self.memory is None or net.store_ is None or net.as_stored_.is_stale():
+            return None
+        return recall_from(net.store_, net, tokenizer)
 
     # ----------------------------------------------------------------------------------------
     # Parts of predict

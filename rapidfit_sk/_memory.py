@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import joblib
 import numpy as np
 from filelock import FileLock
 
-from ._encoders import describe_encoder, take_source, tokenizer_to_files, weights_digest
+from ._encoders import describe_encoder, take_source, weights_digest
 from ._module import is_lowered
 
 # Texts that are encoded before what is there is stored and others have their turn.
@@ -46,12 +47,12 @@ def open_store(memory, module, tokenizer) -> EmbeddingStore | None:
         "bfloat16": is_lowered(module.precision, next(module.parameters()).device.type),
         "max_length": tokenizer.max_length,
         "tokenizer": {
-            name: hashlib.sha256(content).hexdigest()
-            for name, content in tokenizer_to_files(tokenizer.tokenizer).items()
+            name: hashlib.sha256(content).hexdigest() for name, content in tokenizer.files().items()
         },
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    return EmbeddingStore(folder / digest[:32], module.encoder.config.hidden_size)
+    # Not the bare digest: `joblib.Memory.reduce_size` would take it for one of its own.
+    return EmbeddingStore(folder / f"encoder-{digest[:32]}", module.encoder.config.hidden_size)
 
 
 def _folder(memory) -> Path | None:
@@ -59,7 +60,7 @@ def _folder(memory) -> Path | None:
     if memory is None:
         return None
     if not hasattr(memory, "store_backend"):
-        memory = joblib.Memory(memory, verbose=0)
+        memory = joblib.Memory(os.fspath(memory), verbose=0)
     backend = memory.store_backend
     return None if backend is None else Path(backend.location, "rapidfit_sk")
 
@@ -78,12 +79,14 @@ class EmbeddingStore:
     -----
     ``keys`` has 16 bytes for each text, the beginning of its BLAKE2b hash, and ``embeddings`` its
     row of float32. Rows are only ever added, under a lock, and a key after its embedding: who
-    reads meanwhile, or after a process that was killed, sees complete rows only.
+    reads meanwhile, or after a process that was killed, sees complete rows only. Where a file is
+    shorter than the other one, as after a power failure, the rows that both have count.
     """
 
     def __init__(self, folder, width):
         self.folder = folder
         self.width = width
+        self._index = None, None, None
 
     def embed(self, texts, encode) -> np.ndarray:
         """Return the embeddings of some texts, and keep those that are new.
@@ -117,32 +120,43 @@ class EmbeddingStore:
 
     def _find(self, keys) -> np.ndarray:
         """Return the row of each key, -1 where there is none."""
-        known = self._known_keys()
+        known, order = self._known_keys()
         if not len(known):
             return np.full(len(keys), -1)
-        order = np.argsort(known)
         place = np.searchsorted(known, keys, sorter=order)
         rows = order[np.minimum(place, len(order) - 1)]
         return np.where(known[rows] == keys, rows, -1)
 
-    def _known_keys(self) -> np.ndarray:
-        path = self.folder / "keys"
-        if not path.exists():
-            return np.empty(0, "S16")
-        content = path.read_bytes()
-        return np.frombuffer(content[: len(content) // 16 * 16], "S16")
+    def _known_keys(self):
+        """Return the keys of the complete rows and their order; read where a file has changed."""
+        files = self.folder / "keys", self.folder / "embeddings"
+        try:
+            states = [path.stat() for path in files]
+            state = [(s.st_ino, s.st_size, s.st_mtime_ns) for s in states]
+            known, order, seen = self._index
+            if state == seen:
+                return known, order
+            n = min(states[0].st_size // 16, states[1].st_size // (4 * self.width))
+            known = np.fromfile(files[0], "S16", count=n)
+        except FileNotFoundError:
+            return np.empty(0, "S16"), np.empty(0, int)
+        order = np.argsort(known)
+        self._index = known, order, state
+        return known, order
 
     def _rows(self) -> np.ndarray:
-        shape = (len(self._known_keys()), self.width)
+        shape = (len(self._known_keys()[0]), self.width)
         return np.memmap(self.folder / "embeddings", np.float32, "r", shape=shape)
 
     def _append(self, keys, embeddings):
         """Add rows behind the complete ones; what an interrupted process left there goes."""
-        n = len(self._known_keys())
+        n = len(self._known_keys()[0])
         for name, size, new in (("embeddings", 4 * self.width, embeddings), ("keys", 16, keys)):
             with open(self.folder / name, "ab") as file:
                 file.truncate(n * size)
                 file.write(np.ascontiguousarray(new).tobytes())
+                file.flush()
+                os.fsync(file.fileno())
 
 
 def _keys(texts) -> np.ndarray:

@@ -280,10 +280,12 @@ class _Reached(Exception):
 def checkpointed_layers(encoder, generator):
     """Have the layers that train keep their input only, and run again for the gradient.
 
+    It is for the forward pass: whoever looks at the encoder between passes finds it as it is.
+
     Parameters
     ----------
     encoder : torch.nn.Module
-        The encoder; afterwards, however training ends, its layers run as they are.
+        The encoder; afterwards, however the pass ends, its layers run as they are.
     generator : torch.Generator
         Where dropout draws from: the second run draws the same numbers.
     """
@@ -291,7 +293,13 @@ def checkpointed_layers(encoder, generator):
     def contexts():
         return contextlib.nullcontext(), DrawsFrom(generator.clone_state())
 
-    layers = set(layer_stack(encoder))
+    try:
+        layers = set(layer_stack(encoder))
+    except ValueError as error:
+        raise ValueError(
+            f"The layers of {type(encoder).__name__} were not found, so that their inputs alone "
+            "cannot be kept. Set training.gradient_checkpointing to False."
+        ) from error
     for layer in layers:
         layer.forward = functools.partial(_checkpointed, layer, layer.forward, contexts)
     try:

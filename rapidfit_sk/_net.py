@@ -91,10 +91,12 @@ class MultiheadNet(NeuralNet):
     store_ : EmbeddingStore or None
         Has the embeddings of the encoder as it is after training. It is not pickled: the folder
         is that of this machine.
+    as_stored_ : Kept or None
+        Tells when the encoder is no longer that of `store_`.
     """
 
     recall_ = None
-    store_ = None
+    store_ = as_stored_ = None
 
     def __init__(
         self,
@@ -292,7 +294,7 @@ class MultiheadNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.notify("on_train_begin", X=X, y=y)
-        with contextlib.suppress(StopTraining), self._checkpointing():
+        with contextlib.suppress(StopTraining):
             self.fit_loop(X, y, **fit_params)
         self.notify("on_train_end", X=X, y=y)
         self._release()
@@ -378,7 +380,7 @@ class MultiheadNet(NeuralNet):
 
     def train_step_single(self, batch, total=1.0, **fit_params):
         """Add the gradient of one batch, with its loss divided by `total`."""
-        with DrawsFrom(self._generator):
+        with DrawsFrom(self._generator), self._checkpointing():
             logits = self.infer(batch.inputs)
         loss = self.get_loss(logits, batch.targets, training=True) / total
         loss.backward()
@@ -402,7 +404,7 @@ class MultiheadNet(NeuralNet):
         return self.criterion_(y_pred, self._on_device(y_true))
 
     def _on_device(self, tensors):
-        """Bring a dict of tensors and lists of tensors to the device, without waiting for it."""
+        """Bring a dict of tensors and lists of tensors to the device."""
         if torch.device(self.device).type == "cpu":
             return tensors
         return {
@@ -413,7 +415,7 @@ class MultiheadNet(NeuralNet):
         }
 
     def _checkpointing(self):
-        if not self.gradient_checkpointing:
+        if not self.gradient_checkpointing or self.module_.n_frozen is None:
             return contextlib.nullcontext()
         return checkpointed_layers(self.module_.encoder, self._generator)
 
@@ -510,14 +512,15 @@ class MultiheadNet(NeuralNet):
 
 
 # What is made anew: from the parts, by the next training, or for the folders of a machine.
-_REBUILT = {"module_", "criterion_", "optimizer_", "store_"}
+_REBUILT = {"module_", "criterion_", "optimizer_", "store_", "as_stored_"}
 _REBUILT |= {"sampler_", "recall_", "_generator", "_parameters"}
 
 
 def _sent(tensor, device):
-    """Start to copy a tensor to a device. From pageable memory the copy would be waited for."""
-    pinned = tensor.pin_memory() if torch.device(device).type == "cuda" else tensor
-    return pinned.to(device, non_blocking=True)
+    """Copy a tensor to a device; to a GPU of CUDA without waiting, for which it must be pinned."""
+    if torch.device(device).type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _device_or_cpu(device) -> str:

@@ -148,7 +148,11 @@ def attention(
         scores = scores.masked_fill(~attn_mask, -torch.inf)
     elif attn_mask is not None:
         scores = scores + attn_mask
-    return dropout(generator, scores.softmax(-1), dropout_p) @ value
+    shares = scores.softmax(-1)
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        # A query that sees no key has no shares; the softmax of nothing is not a number.
+        shares = shares.masked_fill(~attn_mask, 0)
+    return dropout(generator, shares, dropout_p) @ value
 
 
 _REPLACED = {F.dropout: dropout, F.scaled_dot_product_attention: attention}

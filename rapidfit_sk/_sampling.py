@@ -132,7 +132,11 @@ class TaskSampler:
             pool = np.arange(len(order)) // (POOL * in_step)
             # Up or down by chance: the step that is cut short at the end has either.
             sign = self.rng.choice([-1, 1], size=pool.max() + 1)
-            order = order[np.lexsort([sign[pool] * lengths[texts[order]], pool])]
+            # A text that stands in a pool k times has the same length k times: once in each of k
+            # rounds, or it would fill a batch.
+            drawn = texts[order]
+            rounds = _repeats_so_far(pool * len(lengths) + drawn)
+            order = order[np.lexsort([sign[pool] * lengths[drawn], rounds, pool])]
             order = _with_steps_shuffled(order, in_step, self.rng)
         places = np.empty(len(order), dtype=int)
         places[order] = np.arange(len(order))

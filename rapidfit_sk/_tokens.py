@@ -60,7 +60,16 @@ class TextTokenizer:
 
     def __getstate__(self):
         """Keep the tokenizer as its files, which outlive the versions of its class."""
-        return {"files": tokenizer_to_files(self.tokenizer), "max_length": self.max_length}
+        return {"files": self.files(), "max_length": self.max_length}
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files of the tokenizer, the same before and after it was used."""
+        with _TOKENIZING:
+            fast = getattr(self.tokenizer, "backend_tokenizer", None)
+            if fast is not None:  # how it cut and filled up last; each call says so anew
+                fast.no_truncation()
+                fast.no_padding()
+            return tokenizer_to_files(self.tokenizer)
 
     def __setstate__(self, state):
         """Load the tokenizer from its files."""

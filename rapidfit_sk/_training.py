@@ -17,6 +17,7 @@ from skorch.callbacks import (
 )
 from skorch.helper import predefined_split
 
+from ._activations import Kept
 from ._encoders import load_tokenizer, longest_input
 from ._labels import CodedRows, encode_labels
 from ._losses import inverse_frequency
@@ -261,7 +262,7 @@ def train_net(net, tokenizer, train: CodedRows, validation: CodedRows | None, me
         net.train_split = predefined_split(text_rows(tokenizer, validation, n_tasks))
     net.partial_fit(text_rows(tokenizer, train, n_tasks))
     if len(net.module_.thaws) == n_thaws:
-        net.store_ = store
+        net.store_, net.as_stored_ = store, Kept(None, net.module_)
 
 
 def make_tokenizer(training, encoder, tokenizer=None) -> TextTokenizer:

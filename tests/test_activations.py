@@ -1,5 +1,7 @@
 """What is kept of the frozen layers: right for each architecture, once, and within its budget."""
 
+import copy
+import errno
 import functools
 import os
 import pickle
@@ -162,6 +164,27 @@ def test_room_is_found_in_memory_then_on_disk_then_nowhere(tmp_path, monkeypatch
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot reserve")
+def test_room_on_disk_is_reserved(monkeypatch):
+    """Where the disk is full in fact, that is found out before something is written there."""
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    assert find_room((10, 10), memory=0, disk=400) is None
+
+
+@pytest.mark.parametrize(("limit", "granted"), [("1000", True), ("900", False), ("max", True)])
+def test_room_in_a_container(tmp_path, monkeypatch, limit, granted):
+    """A container may have less memory than the machine."""
+    files = tmp_path / "limit", tmp_path / "used"
+    for file, content in zip(files, (limit, "200\n"), strict=True):
+        file.write_text(content)
+    monkeypatch.setattr("rapidfit_sk._activations._CONTAINER", [files, (tmp_path / "no",) * 2])
+    assert (find_room((10, 10), memory=0.5, disk=0) is not None) is granted
+
+
 def test_states_on_disk_change_nothing(make_classifier, messages, tmp_path, monkeypatch):
     """A fit whose hidden states are in a file is the same to the bit, and removes the file."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -293,6 +316,31 @@ def test_checkpointing_keeps_less(make_classifier, messages):
         return dict(classifier.net_.callbacks_)["held"].bytes_
 
     assert held(gradient_checkpointing=True) < held() / 2
+
+
+def test_copies_of_a_checkpointed_module_are_whole(make_classifier, messages):
+    """A callback may copy the module during training, to average weights for instance."""
+    copies = []
+
+    class Copies(Callback):
+        def on_grad_computed(self, net, **kwargs):
+            copies.append(copy.deepcopy(net.module_))
+
+    config = {"encoder": TWO_OF_FOUR, "gradient_checkpointing": True}
+    make_classifier(callbacks=[Copies()], **config).fit(messages.head(40))
+    assert not any("forward" in vars(part) for each in copies for part in each.modules())
+
+
+def test_checkpointing_where_layers_are_not_found(make_classifier, messages, monkeypatch):
+    """The message names the option to change."""
+
+    def nowhere(encoder):
+        raise ValueError("The layers were not found.")
+
+    monkeypatch.setattr("rapidfit_sk._module.layer_stack", nowhere)
+    encoder = EncoderConfig(freeze_epochs=0, unfreeze_layers=None)
+    with pytest.raises(ValueError, match="Set training.gradient_checkpointing to False"):
+        make_classifier(encoder=encoder, gradient_checkpointing=True).fit(messages)
 
 
 def test_compiled_predictions_are_the_same(make_classifier, messages, monkeypatch):

@@ -14,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import balanced_accuracy_score
 
 from rapidfit_sk import EncoderConfig, EvalConfig, HeadConfig, LossConfig, MultiheadClassifier
+from rapidfit_sk._tables import distinct_texts
 
 pytestmark = pytest.mark.filterwarnings("ignore:An earlier fit may have trained on rows")
 
@@ -270,6 +271,23 @@ def test_add_task_disturbs_no_prediction(make_classifier, sentiment, intent):
     classifier.add_task(intent)
     assert modes
     assert not any(modes)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_all", "predict_proba", "score"])
+def test_an_answer_is_of_one_moment(make_classifier, sentiment, intent, monkeypatch, method):
+    """A task that is added while a prediction runs plays no part in it."""
+    classifier = make_classifier().fit(sentiment)
+    x = sentiment if method == "score" else TEXTS
+    expected = getattr(classifier, method)(x)
+
+    def read_texts(*args):
+        monkeypatch.undo()
+        classifier.add_task(intent)
+        return distinct_texts(*args)
+
+    monkeypatch.setattr("rapidfit_sk._prediction.distinct_texts", read_texts)
+    assert np.array_equal(getattr(classifier, method)(x), expected)
+    assert classifier.tasks_ == ["sentiment", "intent"]
 
 
 def test_add_task_encodes_each_text_once(make_classifier, messages, sentiment, intent):

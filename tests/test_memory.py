@@ -146,11 +146,37 @@ def test_other_weights_in_the_same_folder_are_other_weights(make_frozen, message
     encoded.clear()
     changed = make_frozen(model_name=folder).fit(messages)
     assert sum(encoded) == n
+    encoded.clear()
+    intents = messages[messages["task"] == "intent"]
+    changed.add_task(intents.assign(task="again"))
+    assert encoded == []
     # By hand, nothing of which torch takes notice.
     changed.net_.module_.encoder.encoder.layer[0].output.dense.weight.data.mul_(0.5)
-    encoded.clear()
-    changed.add_task(messages[messages["task"] == "intent"].assign(task="again"))
-    assert sum(encoded) > 0
+    changed.add_task(intents.assign(task="once more"))
+    assert sum(encoded) == intents["text"].nunique()
+
+
+@pytest.mark.filterwarnings("ignore:There are no validation rows")
+def test_predictions_are_those_of_the_encoder_as_it_is(make_frozen, messages):
+    """Once the encoder of a fitted classifier was written to, predictions leave the memory out."""
+    classifier, texts = make_frozen().fit(messages), messages["text"].head(20)
+    before = classifier.predict_proba(texts, task="intent")
+    classifier.add_task(messages[messages["task"] == "intent"].assign(task="again"))
+    with torch.no_grad():
+        classifier.net_.module_.encoder.encoder.layer[0].output.dense.weight.mul_(1.5)
+    assert np.abs(classifier.predict_proba(texts, task="intent") - before).max() > 1e-4
+
+
+@pytest.mark.filterwarnings("ignore:There are no validation rows")
+def test_any_path(make_frozen, messages, tmp_path):
+    """A path need not be a `pathlib.Path`."""
+
+    class Somewhere:
+        def __fspath__(self):
+            return str(tmp_path / "elsewhere")
+
+    make_frozen(memory=Somewhere()).fit(messages)
+    assert len(list(Path(tmp_path / "elsewhere").rglob("keys"))) == 1
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
@@ -284,6 +310,32 @@ class TestStore:
             file.write(b"12345")
         assert store.embed(["ccc", "bb"], encode).tolist() == [[3, 0], [2, 0]]
         assert store.embed(["a", "ccc"], encode).tolist() == [[1, 0], [3, 0]]
+
+    @pytest.mark.parametrize("name", ["keys", "embeddings"])
+    @pytest.mark.parametrize("left", [0, 1, 2])
+    def test_survives_a_file_that_was_cut_short(self, tmp_path, name, left):
+        """Rows that a power failure or an incomplete copy took from one file are encoded anew."""
+        folder = tmp_path / "s"
+        encode = lambda texts: np.array([[len(t), 0] for t in texts], np.float32)  # noqa: E731
+        for fresh in (False, True):
+            store = EmbeddingStore(folder, 2)
+            store.embed(["a", "bb", "ccc"], encode)
+            size = (folder / name).stat().st_size // 3
+            os.truncate(folder / name, left * size + 3 * fresh)
+            store = EmbeddingStore(folder, 2) if fresh else store
+            assert store.embed(["ccc", "bb"], encode).tolist() == [[3, 0], [2, 0]]
+            assert store.embed(["dddd", "a"], encode).tolist() == [[4, 0], [1, 0]]
+            shutil.rmtree(folder)
+
+    def test_another_table_of_the_same_size_is_read_anew(self, tmp_path):
+        """What a store knows of its files holds as long as they are the same."""
+        encode = lambda texts: np.array([[len(t), 0] for t in texts], np.float32)  # noqa: E731
+        store = EmbeddingStore(tmp_path / "s", 2)
+        store.embed(["a", "bb"], encode)
+        EmbeddingStore(tmp_path / "other", 2).embed(["bb", "ccc"], encode)
+        shutil.rmtree(tmp_path / "s")
+        (tmp_path / "other").rename(tmp_path / "s")
+        assert store.embed(["bb", "ccc"], encode).tolist() == [[2, 0], [3, 0]]
 
     def test_an_interrupt_loses_the_chunk_alone(self, tmp_path, monkeypatch):
         """What was stored before an interruption stays, and the lock is free again."""

@@ -181,16 +181,15 @@ def test_what_is_kept(fitted, tmp_path):
     assert not hasattr(fitted, "saved_with_")
 
 
-def test_net_pickles_in_the_middle_of_training(make_classifier, messages, tmp_path):
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_net_pickles_in_the_middle_of_training(make_classifier, messages, tmp_path, verbose):
     """A callback can keep the net as it is, as skorch's Checkpoint does with `f_pickle`."""
     path = tmp_path / "net.pickle"
     checkpoint = Checkpoint(monitor=None, dirname=tmp_path, f_pickle=path.name, f_history=None)
     checkpoint.set_params(f_params=None, f_optimizer=None, f_criterion=None)
     encoder = EncoderConfig(freeze_epochs=1, unfreeze_layers=1)
-    classifier = make_classifier(
-        encoder=encoder, epochs=1, callbacks=[checkpoint], memory=tmp_path / "memory"
-    )
-    classifier.fit(messages)
+    options = {"memory": tmp_path / "memory", "verbose": verbose, "callbacks": [checkpoint]}
+    classifier = make_classifier(encoder=encoder, epochs=1, **options).fit(messages)
     net = pickle.loads(path.read_bytes())
     # Of the last epoch, whose weights need not be those that were kept.
     assert len(net.history) == 2

@@ -87,6 +87,18 @@ def test_attention_is_torch_attention(mask):
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_attention_of_a_query_that_sees_nothing():
+    """It is 0, as in torch, and its gradient a number; the mean of nothing would be none."""
+    query = torch.randn(1, 1, 3, 8, generator=generator(), requires_grad=True)
+    mask = torch.tensor([[True, True, False], [False, False, False], [True, True, True]])
+    with DrawsFrom(generator()):
+        result = F.scaled_dot_product_attention(query, query, query, mask, dropout_p=1e-7)
+    expected = F.scaled_dot_product_attention(query, query, query, mask)
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
+    result.sum().backward()
+    assert query.grad.isfinite().all()
+
+
 def test_grouped_query_attention():
     """Fewer key heads than query heads are shared out as torch does it."""
     query, key = torch.randn(1, 4, 6, 8), torch.randn(1, 2, 6, 8)

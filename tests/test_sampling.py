@@ -78,9 +78,10 @@ def test_rows_of_a_text_share_a_batch():
     assert all(len(batch) == 2 * len(set(texts[batch])) for batch in batches)
 
 
-def test_repeats_are_spread():
+@pytest.mark.parametrize("lengths", [None, np.arange(100)])
+def test_repeats_are_spread(lengths):
     """A row that is drawn five times an epoch does not come five times in one batch."""
-    batches = epoch(sampler("equal"))
+    batches = epoch(sampler("equal", lengths=lambda: lengths))
     most = max(np.bincount(batch).max() for batch in batches)
     assert most <= 2
 

@@ -13,6 +13,10 @@ class TrainingProgress(Callback):
     >>> bar = TrainingProgress()
     """
 
+    def __getstate__(self):
+        """Leave out the bar, which belongs to a screen."""
+        return {key: value for key, value in vars(self).items() if key != "bar_"}
+
     def on_train_begin(self, net, **kwargs):
         """Open the bar."""
         self.bar_ = tqdm(
