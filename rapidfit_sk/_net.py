@@ -360,9 +360,7 @@ class MultiheadNet(NeuralNet):
         whole list has weigh on average. So the gradients add up to that of one large batch, and
         rows of little weight that meet in a batch do not move the module as much as others.
         """
-        # What `zero_grad` of the optimizer does, at a fifth of the time.
-        for _, parameter in self._parameters:
-            parameter.grad = None
+        self.optimizer_.zero_grad(set_to_none=True)
         total = self._mean_weight * sum(part.n_rows for part in batch)
         steps = [self.train_step_single(part, total) for part in batch]
         self.notify(
