@@ -107,7 +107,7 @@ def _overheads(rows):
     """Measure the share at a step of about 50 ms and at one of about 10 ms."""
     results = []
     for target, bar, options in (
-        ("long", "<= 0.02", {"unfreeze_layers": 4, "batch_size": 8}),
+        ("long", "<= 0.02", {"unfreeze_layers": 4, "batch_size": 10}),
         ("short", "<= 0.06", {"unfreeze_layers": 1, "batch_size": 4}),
     ):
         config = recipe(heads_only=0, fine_tuning=2, **options)

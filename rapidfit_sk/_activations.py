@@ -17,6 +17,9 @@ from ._batches import Embeddings, PaddedTokens, States, by_length
 from ._encoders import layer_stack
 from ._module import MultiheadModule, is_lowered, states_entering
 
+# Texts that run both ways before a replay is trusted.
+N_COMPARED = 8
+
 
 class Activations:
     """The texts of a training, as far as frozen layers have taken them already.
@@ -131,8 +134,7 @@ class Activations:
         """Compare a replay with a full run on one batch: some architectures cannot be entered."""
         if not self.module.resume_at(first):
             return False
-        texts = by_length(self.tokens.lengths)[0]
-        inputs = self._inputs(texts)
+        inputs = self._inputs(_of_all_lengths(self.tokens.lengths, N_COMPARED))
         try:
             with _evaluating(self.module), torch.inference_mode():
                 with states_entering(self._layers(first)[0]) as seen:
@@ -166,6 +168,12 @@ class Activations:
         device = next(self.module.parameters()).device
         inputs = PaddedTokens(self.tokens).inputs(texts)
         return {name: tensor.to(device) for name, tensor in inputs.items()}
+
+
+def _of_all_lengths(lengths, n) -> np.ndarray:
+    """Pick `n` texts from the shortest to the longest: side by side they need padding."""
+    order = np.argsort(lengths, kind="stable")
+    return np.unique(order[np.linspace(0, len(order) - 1, n).astype(int)])
 
 
 class Kept:
