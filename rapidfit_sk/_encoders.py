@@ -118,12 +118,13 @@ def load_encoder(model_name):
     OSError
         If no place has it; the message lists the places and the ways to get it.
     """
+    folder = Path(find_encoder(model_name))
+    source = _status(folder) if folder.is_dir() else None
     model, report = _load(AutoModel, model_name, output_loading_info=True)
     encoder = _encoder_half(model)
-    folder = Path(find_encoder(model_name))
     # Weights that a file lacks are random, other ones each time.
-    if folder.is_dir() and not any(map(_matters, report["missing_keys"])):
-        _SOURCES[encoder] = _status(folder)
+    if source is not None and not any(map(_matters, report["missing_keys"])):
+        _SOURCES[encoder] = source
     return encoder
 
 
@@ -171,7 +172,7 @@ def _matters(name):
 
 def _status(folder):
     """Return what changes when a file of a folder does."""
-    statuses = {path: path.stat() for path in sorted(folder.iterdir())}
+    statuses = {path: path.stat() for path in sorted(folder.iterdir()) if path.exists()}
     return tuple((str(p), s.st_size, s.st_mtime_ns, s.st_ino) for p, s in statuses.items())
 
 
