@@ -13,22 +13,18 @@ from rapidfit.classifiers import config as groups
 from transformers import set_seed
 
 
-def known(kind, values):
-    """Leave out what the package has no parameter for."""
-    return {k: v for k, v in values.items() if k in inspect.signature(kind).parameters}
+def group(name, values):
+    """Make a group of the configuration; what the package has no parameter for is left out."""
+    kind = getattr(groups, f"{name.capitalize()}Config")
+    known = inspect.signature(kind).parameters
+    return kind(**{key: value for key, value in values.items() if key in known})
 
 
 def main():
     """Do as the task says."""
     task = json.loads(Path("task.json").read_text())
-    config = MultiheadConfig(
-        **{
-            name: getattr(groups, f"{name.capitalize()}Config")(
-                **known(getattr(groups, f"{name.capitalize()}Config"), values)
-            )
-            for name, values in task["config"].items()
-        }
-    )
+    parts = {name: group(name, values) for name, values in task["config"].items()}
+    config = MultiheadConfig(**parts)
     set_seed(0)
     classifier = MultiheadClassifier(config)
     start = time.perf_counter()

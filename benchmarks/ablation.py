@@ -10,9 +10,9 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from rapidfit_sk import _net, _prediction, _randomness, _training
+from rapidfit_sk import _net, _randomness, _training
 from rapidfit_sk._activations import Activations
-from rapidfit_sk._batches import PaddedTokens
+from rapidfit_sk._batches import PaddedTokens, TextRows
 from rapidfit_sk._sampling import TaskSampler
 
 from ._data import classifier, read, recipe
@@ -74,7 +74,7 @@ def _padding_to_128():
 
 def _a_pass_for_each_row():
     def text_rows(tokenizer, rows, n_tasks):
-        return _prediction.TextRows(
+        return TextRows(
             tokenizer(list(rows.texts)),
             np.arange(len(rows.texts)),
             rows.tasks,

@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import balanced_accuracy_score
 
 from rapidfit_sk import EncoderConfig, EvalConfig, HeadConfig, LossConfig, MultiheadClassifier
-from rapidfit_sk._tables import distinct_texts
+from rapidfit_sk._tables import read_texts
 
 pytestmark = pytest.mark.filterwarnings("ignore:An earlier fit may have trained on rows")
 
@@ -273,20 +273,19 @@ def test_add_task_disturbs_no_prediction(make_classifier, sentiment, intent):
     assert not any(modes)
 
 
-@pytest.mark.parametrize("method", ["predict", "predict_all", "predict_proba", "score"])
+@pytest.mark.parametrize("method", ["predict", "predict_all", "predict_proba"])
 def test_an_answer_is_of_one_moment(make_classifier, sentiment, intent, monkeypatch, method):
     """A task that is added while a prediction runs plays no part in it."""
     classifier = make_classifier().fit(sentiment)
-    x = sentiment if method == "score" else TEXTS
-    expected = getattr(classifier, method)(x)
+    expected = getattr(classifier, method)(TEXTS)
 
-    def read_texts(*args):
+    def meanwhile(*args):
         monkeypatch.undo()
         classifier.add_task(intent)
-        return distinct_texts(*args)
+        return read_texts(*args)
 
-    monkeypatch.setattr("rapidfit_sk._prediction.distinct_texts", read_texts)
-    assert np.array_equal(getattr(classifier, method)(x), expected)
+    monkeypatch.setattr("rapidfit_sk._classifier.read_texts", meanwhile)
+    assert np.array_equal(getattr(classifier, method)(TEXTS), expected)
     assert classifier.tasks_ == ["sentiment", "intent"]
 
 
