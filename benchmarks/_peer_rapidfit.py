@@ -25,7 +25,7 @@ def main():
     task = json.loads(Path("task.json").read_text())
     parts = {name: group(name, values) for name, values in task["config"].items()}
     config = MultiheadConfig(**parts)
-    set_seed(0)
+    set_seed(task.get("seed", 0))
     classifier = MultiheadClassifier(config)
     start = time.perf_counter()
     classifier.train(task["data"])

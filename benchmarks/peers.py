@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import tempfile
 import warnings
-from pathlib import Path
 
 from rapidfit_sk import EvalConfig, find_encoder
 
 from ._data import BUNDLED, classifier, read, recipe
 from ._measure import Result, in_turns, ratio
+from ._peer import ask_peer
 from .train_naive import macro_f1, train_and_test
 
 HOW = (
@@ -83,17 +79,7 @@ class _Peer:
 
     def run(self):
         """Train and predict once."""
-        with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "task.json").write_text(json.dumps(self.task))
-            script = Path(__file__).with_name("_peer_rapidfit.py")
-            subprocess.run(
-                [os.path.abspath(self.python), script],
-                cwd=folder,
-                env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-                check=True,
-                capture_output=True,
-            )
-            answer = json.loads(Path(folder, "answer.json").read_text())
+        answer = ask_peer(self.python, "_peer_rapidfit.py", self.task)
         self.training.append(answer["training"])
         self.prediction.append(answer["prediction"])
         self.predicted = answer["predicted"]

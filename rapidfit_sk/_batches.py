@@ -123,7 +123,11 @@ class PaddedTokens:
 
     def inputs(self, texts) -> dict:
         """Lay some texts side by side, filled up to the longest of them."""
-        return self._inputs_at(*self.places(texts))
+        inputs = self._inputs_at(*self.places(texts))
+        counts = self.tokens.firsts[texts + 1] - self.tokens.firsts[texts]
+        if len(inputs["input_ids"]) > len(texts):
+            inputs["firsts"] = torch.from_numpy(np.cumsum(counts) - counts)
+        return inputs
 
     def _inputs_at(self, at, mask):
         ids = np.where(mask, self.tokens.ids[at], self.tokens.padding)
@@ -133,12 +137,13 @@ class PaddedTokens:
         }
 
     def places(self, texts):
-        """Return where the tokens of texts stand, and a mask, both of shape (n_texts, length)."""
-        starts = self.tokens.starts[texts]
-        lengths = self.tokens.starts[texts + 1] - starts
+        """Return where the tokens of texts stand, and a mask, both of shape (n_pieces, length)."""
+        pieces = _ranges(self.tokens.firsts[texts], self.tokens.firsts[texts + 1])
+        starts = self.tokens.starts[pieces]
+        lengths = self.tokens.starts[pieces + 1] - starts
         column = np.arange(lengths.max())
         mask = column < lengths[:, None]
-        # Beyond the end of a text any valid place will do.
+        # Beyond the end of a piece any valid place will do.
         return np.where(mask, starts[:, None] + column, 0), mask
 
     def passes(self, dataset):
@@ -229,6 +234,19 @@ class Batches:
         if self.sampler is None:
             return (self.dataset.batch(rows, source) for rows in source.passes(self.dataset))
         return ([self.dataset.batch(rows, source) for rows in step] for step in self.sampler)
+
+
+def _ranges(starts, ends) -> np.ndarray:
+    """Return the numbers of several ranges, one after the other.
+
+    Examples
+    --------
+    >>> _ranges(np.array([5, 2]), np.array([7, 3]))
+    array([5, 6, 2])
+    """
+    counts = ends - starts
+    offsets = np.repeat(starts - (np.cumsum(counts) - counts), counts)
+    return np.arange(counts.sum()) + offsets
 
 
 def by_length(lengths) -> list[np.ndarray]:

@@ -48,7 +48,9 @@ from ._training import (
     make_net,
     make_tokenizer,
     one_epoch,
+    settle_val_size,
     split_for_training,
+    temperatures_of,
     train_net,
     warn_of_split,
 )
@@ -125,6 +127,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         The tasks in order of first appearance.
     classes_ : dict of {str: ndarray}
         The sorted classes of each task, in the type that the labels came in.
+    temperatures_ : dict of {str: float}
+        What the logits of each task are divided by, so that on the validation rows the
+        probabilities are as likely as they can be; 1 where there were none.
     net_ : MultiheadNet
         The trained skorch net. ``net_.module_.encoder`` is the Hugging Face model,
         ``net_.callbacks_`` the callbacks that ran, and ``net_.history`` has the losses and the
@@ -295,6 +300,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         validation = self._read_validation(X_val, y_val, sample_weight_val, classes)
 
         split_seed, *seeds = private_seeds(self.random_state, 4)
+        settle_val_size(config, len(rows.texts))
         split = split_for_training(rows, config.training, split_seed, validation)
         if validation is None and len(split.val):
             validation = rows.take(split.val)
@@ -308,12 +314,12 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
 
         n_epochs = config.encoder.freeze_epochs + config.training.epochs
         tasks = begin_fit(self, n_epochs, table, self._columns)
-        net, tokenizer = self._train(
+        net, tokenizer, temperatures = self._train(
             config, classes, rows.take(split.train), validation, seeds, former, tasks
         )
         # Scored before anything is stored: an interrupted fit leaves no half of itself behind.
         scores = self._score_rows(net, tokenizer, list(classes), rows.take(split.test))
-        self._store(net, tokenizer, classes, scores)
+        self._store(net, tokenizer, classes, scores, temperatures)
         self._store_rows(X, *(np.unique(table.positions[part]) for part in split))
         if tasks is not None:
             tasks.end_fit()
@@ -376,8 +382,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         rows = encode_table(table, list(classes), classes)
         # Drawn further on with each epoch, so that no two have the same order and dropout.
         seeds = private_seeds(self.random_state, 3 * (n_before + 1))[-3:]
-        net, tokenizer = self._train(config, classes, rows, None, seeds, former)
-        self._store(net, tokenizer, classes, {})
+        net, tokenizer, temperatures = self._train(config, classes, rows, None, seeds, former)
+        self._store(net, tokenizer, classes, {}, temperatures)
         self._store_rows(X, np.unique(table.positions), *2 * [np.empty(0, dtype=int)])
         return self
 
@@ -429,6 +435,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         rows = encode_table(table.without_zeros(), [name], classes)
 
         split_seed, *seeds = private_seeds(self.random_state, 4)
+        settle_val_size(config, len(rows.texts))
         split = split_for_training(rows, config.training, split_seed, None)
         validation = rows.take(split.val) if len(split.val) else None
         warn_of_split(config, split, rows, classes, validation)
@@ -437,12 +444,18 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         train, machine = rows.take(split.train), self._machine(self.net_.device)
         net = make_net(config, classes, train, seeds, machine, **heads_on(self.net_))
         net.callbacks = make_callbacks(
-            config, [name], validation, copied_callbacks(self.callbacks), self.verbose
+            config, [name], [name], validation, copied_callbacks(self.callbacks), self.verbose
         )
         train_net(net.initialize(), self.tokenizer_, train, validation, self.memory)
         scores = self._score_rows(net, self.tokenizer_, [name], rows.take(split.test))
-        net = self.net_.with_head_of(net)
-        self._store(net, self.tokenizer_, known | classes, self.test_scores_ | scores)
+        temperatures = {name: 1.0} | temperatures_of(net, [name])
+        self._store(
+            self.net_.with_head_of(net),
+            self.tokenizer_,
+            known | classes,
+            self.test_scores_ | scores,
+            self.temperatures_ | temperatures,
+        )
         return self
 
     def _checked_config(self):
@@ -494,18 +507,25 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         extra = copied_callbacks(self.callbacks)
         if fit_tasks is not None:
             extra.append((FIT_TASKS, fit_tasks))
-        net.callbacks = make_callbacks(config, list(classes), validation, extra, self.verbose)
+        tasks = list(classes)
+        new_tasks = [task for task in tasks if former is None or task not in former.tasks_]
+        net.callbacks = make_callbacks(config, tasks, new_tasks, validation, extra, self.verbose)
         if former is not None:
             go_on_from(net, former.net_, former.classes_, classes)
         net.initialize()
         before = former and former.tokenizer_.tokenizer
         tokenizer = make_tokenizer(config.training, net.module_.encoder, before)
         if fit_tasks is not None:
-            fit_tasks.learned = lambda: _learned(net, tokenizer, classes)
+            as_they_are = dict.fromkeys(classes, 1.0)
+            fit_tasks.learned = lambda: _learned(net, tokenizer, classes, as_they_are)
         train_net(net, tokenizer, train, validation, self.memory)
+        temperatures = dict.fromkeys(tasks, 1.0)
+        if former is not None:  # a good guess for a task that has no validation rows now
+            temperatures |= former.temperatures_
+        temperatures |= temperatures_of(net, tasks)
         if former is not None:
             net.prepend_history(former.net_)
-        return net, tokenizer
+        return net, tokenizer, temperatures
 
     def _machine(self, device) -> dict:
         """Return what says how to compute, but not what."""
@@ -515,9 +535,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             "verbose": int(self.verbose),
         }
 
-    def _store(self, net, tokenizer, classes, test_scores):
+    def _store(self, net, tokenizer, classes, test_scores, temperatures):
         """Keep what was learned."""
-        vars(self).update(_learned(net, tokenizer, classes), test_scores_=test_scores)
+        vars(self).update(_learned(net, tokenizer, classes, temperatures), test_scores_=test_scores)
         vars(self).pop("saved_with_", None)
         if self.verbose:
             tqdm.write(_score_table(self.test_scores_))
@@ -609,11 +629,12 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             such arrays, each for the rows of its task in their order.
         """
         fitted = self._as_it_is()
-        n_classes = [len(fitted.classes_[name]) for name in fitted.tasks_]
         texts, tasks = fitted._questions(X, task)
         net, tokenizer = fitted.net_, fitted.tokenizer_
         recall = fitted._recall(net, tokenizer)
-        every = predict_probabilities(net, tokenizer, texts, tasks, n_classes, recall)
+        every = predict_probabilities(
+            net, tokenizer, texts, tasks, *fitted._columns_and_temperatures(), recall
+        )
         asked = dict.fromkeys(tasks) if len(tasks) else fitted._task_codes(task)
         result = ProbabilitiesByTask({fitted.tasks_[code]: every[code] for code in sorted(asked)})
         return next(iter(result.values())) if len(result) == 1 else result
@@ -777,6 +798,12 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         """
         return load_classifier(cls, folder)
 
+    def __setstate__(self, state):
+        """Restore; an older version knew no temperatures."""
+        super().__setstate__(state)
+        if "net_" in state:
+            self.temperatures_ = state.get("temperatures_", dict.fromkeys(self.tasks_, 1.0))
+
     def __getstate__(self):
         """Add the versions of the libraries to what is pickled of a fitted classifier."""
         state = super().__getstate__()
@@ -864,6 +891,11 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         n_tasks = len(self.tasks_)
         return predict_codes(self.net_, self.tokenizer_, texts, tasks, n_tasks, recall)
 
+    def _columns_and_temperatures(self):
+        """Return the number of classes and the temperature of each task."""
+        n_classes = [len(self.classes_[task]) for task in self.tasks_]
+        return n_classes, [self.temperatures_[task] for task in self.tasks_]
+
     def _predict_columns(self, X, task):
         """Return the labels of all texts for each task that is asked for."""
         texts, tasks = self._questions_on_texts(X, task)
@@ -890,13 +922,14 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         return np.result_type(*dtypes)
 
 
-def _learned(net, tokenizer, classes) -> dict:
+def _learned(net, tokenizer, classes, temperatures) -> dict:
     """Return the attributes that prediction needs."""
     return {
         "net_": net,
         "tokenizer_": tokenizer,
         "tasks_": list(classes),
         "classes_": dict(classes),
+        "temperatures_": temperatures,
     }
 
 

@@ -7,7 +7,9 @@ from torch import nn
 _ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
-def build_head(width, n_classes, *, hidden_layers, hidden_multiplier, activation, dropout):
+def build_head(
+    width, n_classes, *, hidden_layers, hidden_multiplier, activation, dropout, normalize=False
+):
     """Build the layers of one head.
 
     Parameters
@@ -16,7 +18,7 @@ def build_head(width, n_classes, *, hidden_layers, hidden_multiplier, activation
         Width of the text embedding.
     n_classes : int
         Number of logits.
-    hidden_layers, hidden_multiplier, activation, dropout
+    hidden_layers, hidden_multiplier, activation, dropout, normalize
         See :class:`rapidfit_sk.HeadConfig`.
 
     Returns
@@ -26,10 +28,10 @@ def build_head(width, n_classes, *, hidden_layers, hidden_multiplier, activation
         its input through dropout.
     """
     hidden_width = max(1, round(width * hidden_multiplier))
-    layers = []
+    layers = [nn.RMSNorm(width, elementwise_affine=False)] if normalize else []
     for _ in range(hidden_layers):
         layers += [nn.Linear(width, hidden_width), _ACTIVATIONS[activation](), nn.Dropout(dropout)]
         width = hidden_width
-    if not layers:
+    if not hidden_layers:
         layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers, nn.Linear(width, n_classes))

@@ -66,6 +66,10 @@ class MultiheadLoss(nn.Module):
             if len(labels)
         )
 
+    def class_weights(self, task):
+        """Return the weight of each class of one task."""
+        return getattr(self, f"class_weights_{task}")
+
     def row_losses(self, task, logits, labels):
         """Return the loss of each row of one task, class weights included."""
         loss = F.cross_entropy(
@@ -82,7 +86,7 @@ class MultiheadLoss(nn.Module):
             # At p = 1 the slope of a root is infinite; short of it, nothing changes.
             loss = (1 - p_true).clamp(min=1e-7) ** self.focal_gamma * loss
         # Of an unknown label, -1, this is the weight of the last class, times 0.
-        return getattr(self, f"class_weights_{task}")[labels] * loss
+        return self.class_weights(task)[labels] * loss
 
 
 def inverse_frequency(labels, weights, n_classes) -> np.ndarray:

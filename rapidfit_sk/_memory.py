@@ -46,6 +46,7 @@ def open_store(memory, module, tokenizer) -> EmbeddingStore | None:
         "pooling": module.pooling,
         "bfloat16": is_lowered(module.precision, next(module.parameters()).device.type),
         "max_length": tokenizer.max_length,
+        "long_text": tokenizer.long_text,
         "tokenizer": {
             name: hashlib.sha256(content).hexdigest() for name, content in tokenizer.files().items()
         },

@@ -39,3 +39,35 @@ def scores_per_task(tasks, true, predicted, weights) -> dict[int, dict[str, floa
 def mean_over_tasks(scores: dict, metric: str) -> float:
     """Average one metric of :func:`scores_per_task` over tasks, whatever their sizes."""
     return float(np.mean([score[metric] for score in scores.values()]))
+
+
+def standard_error(scores: dict, metric: str) -> float:
+    """Return by how much :func:`mean_over_tasks` would differ on other rows of the same kind.
+
+    Parameters
+    ----------
+    scores : dict
+        What :func:`scores_per_task` returns.
+    metric : {"accuracy", "f1"}
+        The metric. Each row is taken as right with the probability that the score states, which
+        is exact for accuracy and a rough guide for F1. One more row that is right and one that is
+        wrong keep a perfect score on three rows from being taken as certain [1]_.
+
+    Returns
+    -------
+    error : float
+        The standard error of the mean over tasks.
+
+    References
+    ----------
+    .. [1] Agresti and Coull, "Approximate is Better than 'Exact' for Interval Estimation of
+       Binomial Proportions", The American Statistician 52, 1998.
+
+    Examples
+    --------
+    >>> round(standard_error({0: {"accuracy": 0.8, "n_rows": 100}}, "accuracy"), 3)
+    0.04
+    """
+    n = np.array([score["n_rows"] for score in scores.values()])
+    share = (n * [score[metric] for score in scores.values()] + 1) / (n + 2)
+    return float(np.sqrt((share * (1 - share) / n).sum()) / len(scores))

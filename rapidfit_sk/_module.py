@@ -20,7 +20,7 @@ from ._encoders import (
     with_layers,
 )
 from ._heads import build_head
-from ._pooling import POOLING
+from ._pooling import POOLING, mean_of_pieces
 from ._randomness import DrawsFrom, LeavesZero
 
 
@@ -66,7 +66,7 @@ class MultiheadModule(nn.Module):
         self.training = False
         self.train_encoder_layers(0)
 
-    def forward(self, rows, input_ids=None, attention_mask=None, states=None, embeddings=None):
+    def forward(self, rows, embeddings=None, **inputs):
         """Compute the logits of each task for the texts that it is asked about.
 
         Parameters
@@ -74,10 +74,10 @@ class MultiheadModule(nn.Module):
         rows : list of Tensor, each of shape (n_rows_of_task,)
             For each task the positions of its texts in the batch. The head of a task without
             rows is not run, and gets no gradient.
-        input_ids, attention_mask, states : Tensor or None
-            What :meth:`embed` takes.
         embeddings : Tensor of shape (n_texts, width) or None, default=None
             What :meth:`embed` would return, where it is known.
+        **inputs : dict of Tensor
+            What :meth:`embed` takes, where it is not.
 
         Returns
         -------
@@ -85,20 +85,22 @@ class MultiheadModule(nn.Module):
             One for each task.
         """
         if embeddings is None:
-            embeddings = self.embed(input_ids, attention_mask, states)
+            embeddings = self.embed(**inputs)
         return [
             head(embeddings[at]) if len(at) else embeddings.new_empty(0, head[-1].out_features)
             for head, at in zip(self.heads, rows, strict=True)
         ]
 
-    def embed(self, input_ids, attention_mask, states=None, eager=False):
+    def embed(self, input_ids, attention_mask, firsts=None, states=None, eager=False):
         """Run the encoder over a batch.
 
         Parameters
         ----------
-        input_ids, attention_mask : Tensor of shape (n_texts, length)
-            The batch.
-        states : Tensor of shape (n_texts, length, width) or None, default=None
+        input_ids, attention_mask : Tensor of shape (n_pieces, length)
+            The batch: a piece for each text, or several.
+        firsts : Tensor of int64, shape (n_texts,), or None, default=None
+            The first piece of each text; None where each has one.
+        states : Tensor of shape (n_pieces, length, width) or None, default=None
             The hidden states that enter the layer given to :meth:`resume_at`, where they are
             known: only the layers from there on are run.
         eager : bool, default=False
@@ -114,7 +116,8 @@ class MultiheadModule(nn.Module):
         lower = is_lowered(self.precision, device)
         with torch.autocast(device, torch.bfloat16) if lower else contextlib.nullcontext():
             output = encoder(input_ids=input_ids, attention_mask=attention_mask)
-        return POOLING[self.pooling](output.last_hidden_state.float(), attention_mask)
+        pieces = POOLING[self.pooling](output.last_hidden_state.float(), attention_mask)
+        return pieces if firsts is None else mean_of_pieces(pieces, firsts)
 
     def _whole(self, eager):
         if eager or not self.compiles or torch.is_grad_enabled():

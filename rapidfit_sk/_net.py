@@ -61,6 +61,8 @@ class MultiheadNet(NeuralNet):
         Distinct texts in a batch.
     accumulate : int, default=1
         Batches in an optimizer step.
+    min_steps : int, default=1
+        Optimizer steps in an epoch, at the least: small data is gone over several times.
     gradient_checkpointing : bool, default=False
         Whether the layers that train compute their activations a second time instead of
         keeping them.
@@ -109,6 +111,7 @@ class MultiheadNet(NeuralNet):
         weight_decay=0.01,
         batch_size=16,
         accumulate=1,
+        min_steps=1,
         gradient_checkpointing=False,
         cache_memory=0.25,
         cache_disk=0.25,
@@ -130,6 +133,7 @@ class MultiheadNet(NeuralNet):
         self.head_lr = head_lr
         self.weight_decay = weight_decay
         self.accumulate = accumulate
+        self.min_steps = min_steps
         self.gradient_checkpointing = gradient_checkpointing
         self.cache_memory = cache_memory
         self.cache_disk = cache_disk
@@ -239,7 +243,29 @@ class MultiheadNet(NeuralNet):
             recall=self.recall_,
             tell=tqdm.write if self.verbose and training else None,
         )
+        if training:
+            self._activations = activations
         return Batches(dataset, activations.source, self.sampler_ if training else None)
+
+    def read_by_output_layer(self, task, texts) -> np.ndarray:
+        """Return what the output layer of a head reads, in training, while the encoder is frozen.
+
+        Parameters
+        ----------
+        task : int
+            The number of the head.
+        texts : ndarray of int, shape (n_rows,)
+            Numbers of training texts.
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_rows, width)
+            Without dropout.
+        """
+        inputs = self._on_device(self._activations.source().inputs(texts))
+        head = self.module_.heads[task].eval()
+        with torch.inference_mode():
+            return head[:-1](inputs["embeddings"]).cpu().numpy()
 
     # ----------------------------------------------------------------------------------------
     # Training
@@ -314,6 +340,7 @@ class MultiheadNet(NeuralNet):
             X.tasks,
             batch_size=self.batch_size,
             n_accumulated=self.accumulate,
+            min_steps=self.min_steps,
             rng=np.random.default_rng(self.seeds[2]),
             # Heads alone read embeddings, which have no length.
             lengths=lambda: None if self.module_.n_frozen is None else X.tokens.lengths,
@@ -428,7 +455,7 @@ class MultiheadNet(NeuralNet):
         self.optimizer_.zero_grad(set_to_none=True)
         self.optimizer_.state.clear()
         del self.sampler_, self._generator, self._parameters, self._mean_weight
-        del self.first_live_
+        del self.first_live_, self._activations
         self._set_training(False)
 
     # ----------------------------------------------------------------------------------------
@@ -471,9 +498,9 @@ class MultiheadNet(NeuralNet):
         source = PaddedTokens(dataset.tokens)
         for rows in source.passes(dataset):
             inputs = self._on_device(dataset.batch(rows, source).inputs)
+            (places,) = inputs.pop("rows")
             with torch.inference_mode():
-                embeddings = self.module_.embed(inputs["input_ids"], inputs["attention_mask"])
-                embeddings = embeddings[inputs["rows"][0]]
+                embeddings = self.module_.embed(**inputs)[places]
             yield rows, embeddings.cpu().numpy()
 
     # ----------------------------------------------------------------------------------------
@@ -503,15 +530,16 @@ class MultiheadNet(NeuralNet):
     def restore(self, parts):
         """Build the module from its parts."""
         vars(self)["device"] = _device_or_cpu(self.device)
-        # So it is for heads.
-        vars(self)["module__head"] = HeadConfig(**self.module__head).get_params()
+        # So it is for heads, but for what those of older versions did without.
+        head = HeadConfig(**{"normalize": False, **self.module__head})
+        vars(self)["module__head"] = head._layout()
         module = put_together(parts, **self.get_params_for("module"))
         vars(self).update(module_=module.to(self.device), initialized_=True)
 
 
 # What is made anew: from the parts, by the next training, or for the folders of a machine.
 _REBUILT = {"module_", "criterion_", "optimizer_", "store_", "as_stored_"}
-_REBUILT |= {"sampler_", "recall_", "_generator", "_parameters"}
+_REBUILT |= {"sampler_", "recall_", "_activations", "_generator", "_parameters"}
 
 
 def _sent(tensor, device):

@@ -87,11 +87,16 @@ def _describe(classifier) -> dict:
         "versions": library_versions(),
         "parameters": _parameters(classifier),
         "tasks": [
-            {"name": task, **_labels_to_plain(classifier.classes_[task])}
+            {
+                "name": task,
+                "temperature": classifier.temperatures_[task],
+                **_labels_to_plain(classifier.classes_[task]),
+            }
             for task in classifier.tasks_
         ],
         "module": net.get_params_for("module"),
         "max_length": classifier.tokenizer_.max_length,
+        "long_text": classifier.tokenizer_.long_text,
         "test_scores": classifier.test_scores_,
         "history": list(net.history),
         "indices": {name: getattr(classifier, name).tolist() for name in _INDICES},
@@ -117,9 +122,16 @@ def _restore(kind, description, parts, files):
     net.restore(parts)
     learned = {
         "net_": net,
-        "tokenizer_": TextTokenizer(tokenizer_from_files(files), int(description["max_length"])),
+        "tokenizer_": TextTokenizer(
+            tokenizer_from_files(files),
+            int(description["max_length"]),
+            description.get("long_text", "truncate"),
+        ),
         "tasks_": list(classes),
         "classes_": classes,
+        "temperatures_": {
+            task["name"]: float(task.get("temperature", 1.0)) for task in description["tasks"]
+        },
         "test_scores_": description["test_scores"],
         "saved_with_": description["versions"],
         **{name: np.array(description["indices"][name], dtype=int) for name in _INDICES},

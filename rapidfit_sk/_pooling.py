@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.nn import functional as F
 
 
 def mean_pooling(states, mask):
@@ -33,6 +34,25 @@ def max_pooling(states, mask):
     """Take the largest value of each dimension, as :func:`mean_pooling` takes the mean."""
     lowest = torch.finfo(states.dtype).min
     return states.masked_fill(mask.unsqueeze(-1) == 0, lowest).amax(1)
+
+
+def mean_of_pieces(pieces, firsts):
+    """Average over the pieces of each text.
+
+    Parameters
+    ----------
+    pieces : Tensor of shape (n_pieces, width)
+        Embeddings of pieces, those of a text one after the other.
+    firsts : Tensor of int64, shape (n_texts,)
+        Where the pieces of each text begin.
+
+    Returns
+    -------
+    embeddings : Tensor of shape (n_texts, width)
+        Text embeddings.
+    """
+    numbers = torch.arange(len(pieces), device=pieces.device)
+    return F.embedding_bag(numbers, pieces, firsts, mode="mean")
 
 
 POOLING = {"mean": mean_pooling, "cls": cls_pooling, "max": max_pooling}

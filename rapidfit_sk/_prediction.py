@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ._batches import Embeddings, PaddedTokens, TextRows
+from ._calibration import probabilities
 from ._labels import CodedRows
 from ._tables import distinct_texts
 from ._tokens import TokensOnDemand
@@ -101,8 +102,8 @@ def predict_codes(net, tokenizer, texts, tasks, n_tasks, recall=None) -> np.ndar
     return codes
 
 
-def predict_probabilities(net, tokenizer, texts, tasks, n_classes, recall=None) -> list[np.ndarray]:
-    """Predict the class probabilities of each row.
+def predict_logits(net, tokenizer, texts, tasks, n_classes, recall=None) -> list[np.ndarray]:
+    """Compute the logits of each row.
 
     Parameters
     ----------
@@ -115,19 +116,40 @@ def predict_probabilities(net, tokenizer, texts, tasks, n_classes, recall=None) 
 
     Returns
     -------
-    probabilities : list of ndarray of float64, each of shape (n_rows_of_task, n_classes_of_task)
-        For each task the probabilities of its rows, in their order.
+    logits : list of ndarray of float32, each of shape (n_rows_of_task, n_classes_of_task)
+        For each task the logits of its rows, in their order.
     """
     n_tasks = len(n_classes)
     counts = np.bincount(tasks, minlength=n_tasks)
-    result = [np.empty(shape) for shape in zip(counts, n_classes, strict=True)]
+    result = [np.empty(shape, np.float32) for shape in zip(counts, n_classes, strict=True)]
     place = np.empty(len(texts), dtype=np.int64)  # of a row among the rows of its task
     for task in range(n_tasks):
         place[tasks == task] = np.arange(counts[task])
     for rows, logits in _iter_logits(net, tokenizer, texts, tasks, n_tasks, recall):
-        for probabilities, at, part in zip(result, rows, logits, strict=True):
-            probabilities[place[at]] = _softmax(part)
+        for of_task, at, part in zip(result, rows, logits, strict=True):
+            of_task[place[at]] = part
     return result
+
+
+def predict_probabilities(
+    net, tokenizer, texts, tasks, n_classes, temperatures, recall=None
+) -> list[np.ndarray]:
+    """Predict the class probabilities of each row.
+
+    Parameters
+    ----------
+    net, tokenizer, texts, tasks, n_classes, recall
+        As in :func:`predict_logits`.
+    temperatures : list of float
+        What the logits of each task are divided by.
+
+    Returns
+    -------
+    probabilities : list of ndarray of float64, each of shape (n_rows_of_task, n_classes_of_task)
+        For each task the probabilities of its rows, in their order.
+    """
+    every = predict_logits(net, tokenizer, texts, tasks, n_classes, recall)
+    return [probabilities(part, t) for part, t in zip(every, temperatures, strict=True)]
 
 
 def _iter_logits(net, tokenizer, texts, tasks, n_tasks, recall):
@@ -145,9 +167,3 @@ def _iter_logits(net, tokenizer, texts, tasks, n_tasks, recall):
         )
         for at, logits in net.iter_logits(dataset, source):
             yield [rows[part] for part in at], logits
-
-
-def _softmax(logits) -> np.ndarray:
-    """Return probabilities in float64, whose rows sum to 1 more closely than in float32."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)

@@ -9,7 +9,7 @@ import numpy as np
 POOL = 16
 
 
-def rows_per_task(counts, strategy: str) -> np.ndarray:
+def rows_per_task(counts, strategy: str, rounds: int = 1) -> np.ndarray:
     """Share out an epoch among tasks.
 
     Parameters
@@ -18,11 +18,13 @@ def rows_per_task(counts, strategy: str) -> np.ndarray:
         Training rows of each task.
     strategy : {"proportional", "sqrt", "equal"}
         In proportion to the size of the task, to its square root, or the same for each.
+    rounds : int, default=1
+        How often the epoch goes over the data.
 
     Returns
     -------
     rows : ndarray of int, shape (n_tasks,)
-        They add up to ``sum(counts)``.
+        They add up to ``rounds * sum(counts)``.
 
     Examples
     --------
@@ -30,7 +32,7 @@ def rows_per_task(counts, strategy: str) -> np.ndarray:
     >>> rows_per_task([900, 100], "sqrt")
     array([750, 250])
     """
-    counts = np.asarray(counts)
+    counts = rounds * np.asarray(counts)
     power = {"proportional": 1.0, "sqrt": 0.5, "equal": 0.0}[strategy]
     share = counts**power * (counts > 0)
     exact = counts.sum() * share / share.sum()
@@ -54,6 +56,8 @@ class TaskSampler:
         Distinct texts in a batch.
     n_accumulated : int
         Batches in a step.
+    min_steps : int
+        Steps of an epoch, at the least: small data is gone over several times.
     rng : numpy.random.Generator
         Where the order comes from.
     lengths : callable
@@ -70,10 +74,12 @@ class TaskSampler:
     and is shuffled anew when used up: over epochs, every row has its turn.
     """
 
-    def __init__(self, texts, tasks, *, batch_size, n_accumulated, rng, lengths):
+    def __init__(self, texts, tasks, *, batch_size, n_accumulated, min_steps, rng, lengths):
         self.texts = texts
         self.batch_size = batch_size
         self.n_accumulated = n_accumulated
+        n_steps = -(-len(np.unique(texts)) // (batch_size * n_accumulated))
+        self.rounds = max(1, -(-min_steps // n_steps))
         self.rng = rng
         self.lengths = lengths
         self.strategy = "proportional"
@@ -83,7 +89,8 @@ class TaskSampler:
 
     def draw_epoch(self):
         """Draw the rows of the next epoch and cut them into steps of batches."""
-        wanted = rows_per_task([len(rows) for rows in self._rows], self.strategy)
+        counts = [len(rows) for rows in self._rows]
+        wanted = rows_per_task(counts, self.strategy, self.rounds)
         drawn = np.concatenate([self._take(task, n) for task, n in enumerate(wanted)])
         batches = self._batches(drawn)
         n = self.n_accumulated

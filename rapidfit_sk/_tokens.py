@@ -20,23 +20,27 @@ class TokenIds:
     ----------
     ids : ndarray of int32, shape (n_tokens,)
         All ids, special tokens included.
-    starts : ndarray of int64, shape (n_texts + 1,)
-        Text i has ``ids[starts[i]:starts[i + 1]]``.
+    starts : ndarray of int64, shape (n_pieces + 1,)
+        Piece i has ``ids[starts[i]:starts[i + 1]]``.
+    firsts : ndarray of int64, shape (n_texts + 1,)
+        Text i has the pieces from ``firsts[i]`` to ``firsts[i + 1]``: one, or several where long
+        texts are read in windows.
     padding : int
-        The id that fills up shorter texts of a batch.
+        The id that fills up shorter pieces of a batch.
     """
 
     ids: np.ndarray
     starts: np.ndarray
+    firsts: np.ndarray
     padding: int
 
     def __len__(self):
-        return len(self.starts) - 1
+        return len(self.firsts) - 1
 
     @property
     def lengths(self) -> np.ndarray:
         """Tokens of each text, shape (n_texts,)."""
-        return np.diff(self.starts)
+        return np.diff(self.starts[self.firsts])
 
 
 # A fast tokenizer keeps the length it cuts at as state; two threads may share one.
@@ -51,16 +55,20 @@ class TextTokenizer:
     tokenizer : transformers.PreTrainedTokenizerBase
         The tokenizer of the encoder.
     max_length : int
-        Tokens of a text that are kept, special tokens included.
+        Tokens that the encoder reads at once, special tokens included.
+    long_text : {"truncate", "head_tail", "windows"}, default="truncate"
+        What becomes of a longer text, see :class:`rapidfit_sk.TrainingConfig`.
     """
 
-    def __init__(self, tokenizer, max_length):
+    def __init__(self, tokenizer, max_length, long_text="truncate"):
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self.long_text = long_text
 
     def __getstate__(self):
         """Keep the tokenizer as its files, which outlive the versions of its class."""
-        return {"files": self.files(), "max_length": self.max_length}
+        kept = {"max_length": self.max_length, "long_text": self.long_text}
+        return {"files": self.files(), **kept}
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the tokenizer, the same before and after it was used."""
@@ -75,25 +83,57 @@ class TextTokenizer:
         """Load the tokenizer from its files."""
         self.tokenizer = tokenizer_from_files(state["files"])
         self.max_length = state["max_length"]
+        self.long_text = state.get("long_text", "truncate")
 
     def __call__(self, texts) -> TokenIds:
         """Tokenize a list of texts in one go."""
+        cuts = self.long_text == "truncate"
         with _TOKENIZING:
             lists = self.tokenizer(
                 list(texts),
-                truncation=True,
-                max_length=self.max_length,
+                truncation=cuts,
+                max_length=self.max_length if cuts else None,
                 return_attention_mask=False,
                 return_token_type_ids=False,
+                verbose=False,  # it would warn of long texts, which are cut below
             )["input_ids"]
         # Some tokenizers have no padding token; what stands there is masked anyway.
         padding = self.tokenizer.pad_token_id or 0
         # Without special tokens an empty text would have no token at all to read.
-        lists = [ids or [padding] for ids in lists]
-        starts = np.zeros(len(lists) + 1, dtype=np.int64)
-        np.cumsum([len(ids) for ids in lists], out=starts[1:])
-        flat = np.fromiter(chain.from_iterable(lists), np.int32, count=starts[-1])
-        return TokenIds(flat, starts, padding)
+        texts = [self._pieces(ids or [padding]) for ids in lists]
+        pieces = list(chain.from_iterable(texts))
+        starts = _bounds(map(len, pieces))
+        flat = np.fromiter(chain.from_iterable(pieces), np.int32, count=starts[-1])
+        return TokenIds(flat, starts, _bounds(map(len, texts)), padding)
+
+    def _pieces(self, ids) -> list[list[int]]:
+        """Cut the token ids of one text into what the encoder reads at once."""
+        if len(ids) <= self.max_length:
+            return [ids]
+        if self.long_text == "head_tail":
+            # Special tokens stand at both ends, and stay there.
+            n_tail = self.max_length // 2
+            return [ids[: self.max_length - n_tail] + ids[len(ids) - n_tail :]]
+        n_before, n_after = self._n_special
+        before, after = ids[:n_before], ids[len(ids) - n_after :]
+        inner = ids[n_before : len(ids) - n_after]
+        width = max(1, self.max_length - n_before - n_after)
+        # Of even length, so that none is a short rest that counts as much as the others.
+        windows = np.array_split(inner, -(-len(inner) // width))
+        return [before + window.tolist() + after for window in windows]
+
+    @cached_property
+    def _n_special(self) -> tuple[int, int]:
+        """How many special tokens stand before and after a text."""
+        with _TOKENIZING:
+            mask = self.tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+        return mask.index(0), mask[::-1].index(0)
+
+
+def _bounds(counts) -> np.ndarray:
+    """Return where each of some groups begins, and where the last one ends."""
+    counts = np.fromiter(counts, np.int64)
+    return np.concatenate([[0], np.cumsum(counts)])
 
 
 class TokensOnDemand:
@@ -123,5 +163,6 @@ class TokensOnDemand:
     # What there is of TokenIds.
     ids = property(lambda self: self._token_ids.ids)
     starts = property(lambda self: self._token_ids.starts)
+    firsts = property(lambda self: self._token_ids.firsts)
     padding = property(lambda self: self._token_ids.padding)
     lengths = property(lambda self: self._token_ids.lengths)

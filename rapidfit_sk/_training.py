@@ -32,14 +32,28 @@ from ._validation import IN_FOLDS, InvalidParameterError, suggestion, warn_user
 from .callbacks import (
     EarlyStopping,
     EncoderFreezing,
+    LinearProbe,
     TaskSampling,
     TaskScores,
+    Temperatures,
     TrainingProgress,
     WarmupCosine,
 )
 
 # --------------------------------------------------------------------------------------------
 # Rows
+
+
+# Rows below which none are held out for validation, unless that is asked for.
+FEW_ROWS = 2000
+
+
+def settle_val_size(config, n_rows):
+    """Put a number in the place of a `val_size` of None."""
+    training = config.training
+    if training.val_size is None:
+        is_small = n_rows * (1 - training.test_size) < FEW_ROWS
+        training.val_size = 0.0 if is_small and config.eval.patience is None else 0.1
 
 
 def split_for_training(rows: CodedRows, training, seed, validation) -> Split:
@@ -79,7 +93,7 @@ def warn_of_split(config, split: Split, rows: CodedRows, classes: dict, validati
         )
     if any(sizes.values()):
         notes += _notes_on_single_rows(rows, classes, small)
-    if validation is None:
+    if validation is None and (sizes["val"] or config.eval.patience is not None):
         epochs = config.encoder.freeze_epochs + config.training.epochs
         notes.append(
             f"There are no validation rows: all {epochs} epochs are trained and the last weights "
@@ -158,7 +172,7 @@ def make_net(config, classes: dict, train: CodedRows, seeds, machine, **module):
     module = module or {
         "module__model_name": os.fspath(training.model_name),
         "module__pooling": config.pooling,
-        "module__head": config.head.get_params(),
+        "module__head": config.head._layout(),
         "module__precision": machine["precision"],
         "module__compile": machine["compile"],
     }
@@ -178,6 +192,7 @@ def make_net(config, classes: dict, train: CodedRows, seeds, machine, **module):
         weight_decay=training.weight_decay,
         batch_size=training.batch_size,
         accumulate=training.gradient_accumulation_steps,
+        min_steps=training.min_steps_per_epoch,
         max_epochs=config.encoder.freeze_epochs + training.epochs,
         gradient_checkpointing=training.gradient_checkpointing,
         seeds=tuple(seeds),
@@ -228,10 +243,15 @@ def copied_callbacks(callbacks) -> list:
     return copies
 
 
-def make_callbacks(config, tasks, validation, extra, verbose) -> list:
+def make_callbacks(config, tasks, new_tasks, validation, extra, verbose) -> list:
     """List the callbacks of a fit, in the order in which they act."""
     encoder, training = config.encoder, config.training
-    callbacks = [
+    callbacks = []
+    if config.head.init == "probe":
+        # Before the freezing ends: where the encoder is frozen, embeddings are at hand.
+        heads = [code for code, task in enumerate(tasks) if task in new_tasks]
+        callbacks.append(("linear_probe", LinearProbe(heads)))
+    callbacks += [
         # Before the sampling: batches are of a length where the encoder reads them.
         ("encoder_freezing", EncoderFreezing(encoder.freeze_epochs, encoder.unfreeze_layers)),
         ("task_sampling", TaskSampling(config.task_sampling)),
@@ -240,8 +260,11 @@ def make_callbacks(config, tasks, validation, extra, verbose) -> list:
     if training.max_grad_norm is not None:
         callbacks.append(("gradient_clipping", GradientNormClipping(training.max_grad_norm)))
     if validation is not None:
-        stopping = EarlyStopping(**config.eval.get_params(), first_epoch=encoder.freeze_epochs)
+        choice = {k: v for k, v in config.eval.get_params().items() if k != "calibrate"}
+        stopping = EarlyStopping(**choice, first_epoch=encoder.freeze_epochs)
         callbacks += [("task_scores", TaskScores(tasks)), ("early_stopping", stopping)]
+        if config.eval.calibrate:
+            callbacks.append(("temperatures", Temperatures(tasks)))
     # After the built-in ones: at the end of training they find the best weights in place.
     callbacks += extra
     if verbose:
@@ -265,6 +288,16 @@ def train_net(net, tokenizer, train: CodedRows, validation: CodedRows | None, me
         net.store_, net.as_stored_ = store, Kept(None, net.module_)
 
 
+def temperatures_of(net, tasks) -> dict[str, float]:
+    """Return the temperatures in the epoch whose weights were kept, where they were fitted."""
+    stopping = dict(net.callbacks_).get("early_stopping")
+    if stopping is None or stopping.best_epoch_ is None:
+        return {}
+    kept = net.history[stopping.best_epoch_]
+    names = {task: f"temperature/{task}" for task in tasks}
+    return {task: kept[name] for task, name in names.items() if name in kept}
+
+
 def make_tokenizer(training, encoder, tokenizer=None) -> TextTokenizer:
     """Say how texts become the token ids that the encoder reads.
 
@@ -284,7 +317,7 @@ def make_tokenizer(training, encoder, tokenizer=None) -> TextTokenizer:
             f"The 'max_length' parameter of TrainingConfig must be at most {longest}, which is "
             f"what {training.model_name!r} can read. Got {training.max_length} instead."
         )
-    return TextTokenizer(tokenizer, training.max_length)
+    return TextTokenizer(tokenizer, training.max_length, training.long_text)
 
 
 # --------------------------------------------------------------------------------------------

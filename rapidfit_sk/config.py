@@ -120,13 +120,20 @@ class TrainingConfig(ParameterGroup):
         ``"sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"``. See
         :func:`rapidfit_sk.find_encoder` for the places that are searched.
     max_length : int, default=128
-        Tokens of a text that are read, special tokens included; the rest is cut off.
+        Tokens that the encoder reads at once, special tokens included.
+    long_text : {"truncate", "head_tail", "windows"}, default="truncate"
+        How a text of more tokens is read: its beginning; its beginning and its end, half of
+        `max_length` each [1]_; or all of it, cut into windows of even length whose embeddings are
+        averaged. Windows take as many passes through the encoder as the text has.
     batch_size : int, default=16
         Distinct texts in a batch. A text brings along its rows of all tasks.
     epochs : int, default=10
         Epochs in which the top of the encoder trains together with the heads. They follow the
         `freeze_epochs` of :class:`EncoderConfig`.
-    learning_rate : float, default=2e-5
+    min_steps_per_epoch : int, default=10
+        Optimizer steps in an epoch, at the least. An epoch goes over the rows once; where that
+        makes fewer steps, as with a hundred texts, it goes over them several times.
+    learning_rate : float, default=1e-4
         Peak learning rate of the encoder. The heads train at
         ``learning_rate / lr_multiplier``, see :class:`EncoderConfig`. The rate rises linearly
         and then falls along a cosine, step by step.
@@ -140,14 +147,16 @@ class TrainingConfig(ParameterGroup):
         batch of that many times the size.
     gradient_checkpointing : bool, default=False
         Whether the layers that train keep only their input and compute the rest again for the
-        gradient [1]_. Training takes about a third longer and far less memory for long texts and
+        gradient [2]_. Training takes about a third longer and far less memory for long texts and
         large batches; its result is the same.
     max_grad_norm : float or None, default=1.0
         Largest norm of the accumulated gradient; a larger one is scaled down. None for no limit.
     test_size : float, default=0.1
         Share of the rows of each task, in [0, 1), held out for `test_scores_`.
-    val_size : float, default=0.1
-        Share of the remaining rows, in [0, 1), that choose the best epoch.
+    val_size : float or None, default=None
+        Share of the remaining rows, in [0, 1), that choose the best epoch and calibrate the
+        probabilities. None stands for 0.1; but for 0 where fewer than 2000 rows remain, of which
+        each is worth more in training, and `patience` of :class:`EvalConfig` is not set.
 
     See Also
     --------
@@ -155,7 +164,8 @@ class TrainingConfig(ParameterGroup):
 
     References
     ----------
-    .. [1] Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174, 2016.
+    .. [1] Sun et al., "How to Fine-Tune BERT for Text Classification?", CCL 2019.
+    .. [2] Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174, 2016.
 
     Examples
     --------
@@ -167,8 +177,10 @@ class TrainingConfig(ParameterGroup):
     _constraints: ClassVar[dict[str, Constraint]] = {
         "model_name": text() | instance_of(PathLike),
         "max_length": integer(2),
+        "long_text": one_of("truncate", "head_tail", "windows"),
         "batch_size": integer(1),
         "epochs": integer(0),
+        "min_steps_per_epoch": integer(1),
         "learning_rate": real(0, closed="neither"),
         "weight_decay": real(0),
         "warmup_ratio": real(0, 1, closed="left"),
@@ -176,7 +188,7 @@ class TrainingConfig(ParameterGroup):
         "gradient_checkpointing": boolean(),
         "max_grad_norm": real(0, closed="neither") | none,
         "test_size": real(0, 1, closed="left"),
-        "val_size": real(0, 1, closed="left"),
+        "val_size": real(0, 1, closed="left") | none,
     }
 
     @suggests_names
@@ -185,21 +197,25 @@ class TrainingConfig(ParameterGroup):
         *,
         model_name="sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
         max_length=128,
+        long_text="truncate",
         batch_size=16,
         epochs=10,
-        learning_rate=2e-5,
+        min_steps_per_epoch=10,
+        learning_rate=1e-4,
         weight_decay=0.01,
         warmup_ratio=0.1,
         gradient_accumulation_steps=1,
         gradient_checkpointing=False,
         max_grad_norm=1.0,
         test_size=0.1,
-        val_size=0.1,
+        val_size=None,
     ):
         self.model_name = model_name
         self.max_length = max_length
+        self.long_text = long_text
         self.batch_size = batch_size
         self.epochs = epochs
+        self.min_steps_per_epoch = min_steps_per_epoch
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup_ratio = warmup_ratio
@@ -215,7 +231,7 @@ class HeadConfig(ParameterGroup):
 
     Parameters
     ----------
-    hidden_layers : int, default=1
+    hidden_layers : int, default=0
         Hidden layers before the output layer; 0 is a linear head.
     hidden_multiplier : float, default=1.0
         Width of a hidden layer as a multiple of the width of the embedding.
@@ -224,10 +240,22 @@ class HeadConfig(ParameterGroup):
     dropout : float, default=0.2
         Probability, in [0, 1), of dropping a value before the output layer and, in a deeper
         head, before each further hidden layer.
+    normalize : bool, default=True
+        Whether the head reads the embedding scaled to a root mean square of 1, whatever its size
+        [1]_: what a text is about is in the direction.
+    init : {"probe", "random"}, default="probe"
+        How the output layer starts: as a logistic regression on what it reads from the pretrained
+        encoder [2]_, or with random weights.
 
     See Also
     --------
     MultiheadConfig : All groups together.
+
+    References
+    ----------
+    .. [1] Zhang and Sennrich, "Root Mean Square Layer Normalization", NeurIPS 2019.
+    .. [2] Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
+       Out-of-Distribution", ICLR 2022.
 
     Examples
     --------
@@ -241,14 +269,31 @@ class HeadConfig(ParameterGroup):
         "hidden_multiplier": real(0, closed="neither"),
         "activation": one_of("gelu", "relu", "silu", "tanh"),
         "dropout": real(0, 1, closed="left"),
+        "normalize": boolean(),
+        "init": one_of("probe", "random"),
     }
 
     @suggests_names
-    def __init__(self, *, hidden_layers=1, hidden_multiplier=1.0, activation="gelu", dropout=0.2):
+    def __init__(
+        self,
+        *,
+        hidden_layers=0,
+        hidden_multiplier=1.0,
+        activation="gelu",
+        dropout=0.2,
+        normalize=True,
+        init="probe",
+    ):
         self.hidden_layers = hidden_layers
         self.hidden_multiplier = hidden_multiplier
         self.activation = activation
         self.dropout = dropout
+        self.normalize = normalize
+        self.init = init
+
+    def _layout(self) -> dict:
+        """Return what says how a head is built, and not how it starts."""
+        return {name: value for name, value in self.get_params().items() if name != "init"}
 
 
 class EncoderConfig(ParameterGroup):
@@ -256,13 +301,14 @@ class EncoderConfig(ParameterGroup):
 
     Parameters
     ----------
-    freeze_epochs : int, default=3
-        Epochs at the start in which only the heads train.
+    freeze_epochs : int, default=1
+        Epochs at the start in which only the heads train. With ``HeadConfig.init="probe"`` they
+        start close to their best, and need few.
     unfreeze_layers : int or None, default=4
         Layers at the top of the encoder that train after that; where the encoder has fewer,
         all of its layers do. 0 keeps the encoder as it is, None trains all of it, embeddings
         included.
-    lr_multiplier : float, default=0.1
+    lr_multiplier : float, default=0.2
         How much slower the encoder learns than the heads, in (0, 1]: the encoder's peak rate is
         `learning_rate`, that of the heads is ``learning_rate / lr_multiplier``.
 
@@ -290,7 +336,7 @@ class EncoderConfig(ParameterGroup):
     }
 
     @suggests_names
-    def __init__(self, *, freeze_epochs=3, unfreeze_layers=4, lr_multiplier=0.1):
+    def __init__(self, *, freeze_epochs=1, unfreeze_layers=4, lr_multiplier=0.2):
         self.freeze_epochs = freeze_epochs
         self.unfreeze_layers = unfreeze_layers
         self.lr_multiplier = lr_multiplier
@@ -309,7 +355,7 @@ class LossConfig(ParameterGroup):
     focal_gamma : float, default=2.0
         How much less: the loss of a row is multiplied by ``(1 - p) ** focal_gamma`` with p the
         probability of its true class. 0 is plain cross-entropy.
-    label_smoothing : float, default=0.1
+    label_smoothing : float, default=0.0
         Share of the target, in [0, 1), that is spread evenly over all classes.
     task_weights : dict of {str: float} or None, default=None
         Weight of each task in the loss; a task that is not named weighs 1.
@@ -344,7 +390,7 @@ class LossConfig(ParameterGroup):
         use_class_weights=True,
         use_focal_loss=False,
         focal_gamma=2.0,
-        label_smoothing=0.1,
+        label_smoothing=0.0,
         task_weights=None,
     ):
         self.use_class_weights = use_class_weights
@@ -362,16 +408,29 @@ class EvalConfig(ParameterGroup):
     metric : {"accuracy", "f1", "loss"}, default="accuracy"
         What is measured on the validation rows. Accuracy and macro-averaged F1 are computed
         for each task and averaged over tasks.
-    patience : int, default=3
-        Epochs without improvement after which training stops. Epochs in which only the heads
-        train are not counted.
+    patience : int or None, default=None
+        Epochs without improvement after which training stops; None to train all epochs, at whose
+        end the learning rate is low and the model best, in most cases. Epochs in which only the
+        heads train are not counted.
     min_delta : float, default=0.001
-        How much better the metric must become to count as an improvement. The best weights are
-        those of the best epoch, by however little.
+        How much better the metric must become to count as an improvement.
+    one_se_rule : bool, default=True
+        Whether a later epoch is preferred to the best one if its accuracy or F1 is lower by no
+        more than the standard error [2]_, so that chance among few validation rows does not
+        choose a model that has hardly trained. With False the best weights are those of the best
+        epoch, by however little.
+    calibrate : bool, default=True
+        Whether the logits of each task are divided by a temperature that makes the probabilities
+        of the validation rows most likely [1]_. Labels stay as they are.
 
     See Also
     --------
     MultiheadConfig : All groups together.
+
+    References
+    ----------
+    .. [1] Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+    .. [2] Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3.
 
     Examples
     --------
@@ -382,15 +441,27 @@ class EvalConfig(ParameterGroup):
 
     _constraints: ClassVar[dict[str, Constraint]] = {
         "metric": one_of("accuracy", "f1", "loss"),
-        "patience": integer(1),
+        "patience": integer(1) | none,
         "min_delta": real(0),
+        "one_se_rule": boolean(),
+        "calibrate": boolean(),
     }
 
     @suggests_names
-    def __init__(self, *, metric="accuracy", patience=3, min_delta=0.001):
+    def __init__(
+        self,
+        *,
+        metric="accuracy",
+        patience=None,
+        min_delta=0.001,
+        one_se_rule=True,
+        calibrate=True,
+    ):
         self.metric = metric
         self.patience = patience
         self.min_delta = min_delta
+        self.one_se_rule = one_se_rule
+        self.calibrate = calibrate
 
 
 class MultiheadConfig(ParameterGroup):

@@ -462,9 +462,12 @@ def _ask(estimator, X, y, sample_weight, tasks) -> dict:
     table = table.without_zeros()
     wanted = np.isin(table.tasks, [task for task in tasks if task in known])
     codes = np.array([known.index(task) for task in table.tasks[wanted]], dtype=int)
-    n_classes = [len(classifier.classes_[task]) for task in known]
     probabilities = predict_probabilities(
-        classifier.net_, classifier.tokenizer_, table.texts[wanted], codes, n_classes
+        classifier.net_,
+        classifier.tokenizer_,
+        table.texts[wanted],
+        codes,
+        *classifier._columns_and_temperatures(),
     )
     answers = {}
     for task in tasks:

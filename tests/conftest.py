@@ -102,6 +102,9 @@ def make_config(encoder_name):
             "epochs": 1,
             "learning_rate": 1e-3,
             "batch_size": 32,
+            # Each row once in an epoch, and some of them for validation, however few there are.
+            "min_steps_per_epoch": 1,
+            "val_size": 0.1,
             **training,
         }
         encoder = encoder or EncoderConfig(freeze_epochs=1, unfreeze_layers=2)
@@ -128,7 +131,7 @@ def fitted(encoder_name, messages):
     """A classifier fitted on the shipped messages; tests must not change it."""
     config = MultiheadConfig(
         training=TrainingConfig(
-            model_name=encoder_name, epochs=2, learning_rate=1e-3, batch_size=32
+            model_name=encoder_name, epochs=2, learning_rate=1e-3, batch_size=32, val_size=0.1
         ),
         encoder=EncoderConfig(freeze_epochs=1, unfreeze_layers=2),
     )

@@ -76,7 +76,7 @@ def test_embeddings_are_those_of_a_full_pass(architecture):
 
 
 def activations_of(folder, first_live=2, **options):
-    head = HeadConfig().get_params()
+    head = HeadConfig()._layout()
     module = build_module(model_name=folder, n_classes=[2], head=head, pooling="mean")
     texts = [" ".join(["why"] * (number + 1)) for number in range(20)]
     tokens = TokensOnDemand(texts, TextTokenizer(load_tokenizer(folder), 64))

@@ -22,6 +22,8 @@ ROOMS = [
     "_splits",
     "_sampling",
     "_metrics",
+    "_calibration",
+    "_probes",
     "_randomness",
     "_encoders",
     "_tokens",
@@ -46,7 +48,8 @@ ROOMS = [
     "__init__",
 ]
 WITHOUT_TORCH = [
-    "_validation", "config", "_tables", "_labels", "_splits", "_sampling", "_metrics", "_tokens",
+    "_validation", "config", "_tables", "_labels", "_splits", "_sampling", "_metrics",
+    "_calibration", "_probes", "_tokens",
     "_views", "datasets",
 ]  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))

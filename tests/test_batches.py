@@ -17,7 +17,8 @@ from rapidfit_sk._tokens import TokenIds
 
 def tokens_of(lengths, padding=99):
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    return TokenIds(np.arange(starts[-1], dtype=np.int32), starts, padding)
+    firsts = np.arange(len(starts))
+    return TokenIds(np.arange(starts[-1], dtype=np.int32), starts, firsts, padding)
 
 
 @pytest.fixture

@@ -184,8 +184,8 @@ def test_own_validation_data(make_classifier, messages):
     )
     assert len(classifier.val_indices_) == 0
     assert len(classifier.train_indices_) + len(classifier.test_indices_) == 600
-    best = max(classifier.net_.history, key=lambda epoch: epoch["valid_accuracy"])
-    assert classifier.score(val) == pytest.approx(best["valid_accuracy"])
+    kept = dict(classifier.net_.callbacks_)["early_stopping"].best_epoch_
+    assert classifier.score(val) == pytest.approx(classifier.net_.history[kept, "valid_accuracy"])
 
 
 def test_validation_may_hold_unknown_labels(make_classifier, messages):

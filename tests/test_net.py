@@ -9,7 +9,7 @@ from sklearn.base import clone
 from skorch.callbacks import Callback
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 
-from rapidfit_sk import EncoderConfig, HeadConfig, LossConfig
+from rapidfit_sk import EncoderConfig, EvalConfig, HeadConfig, LossConfig
 from rapidfit_sk._batches import PaddedTokens
 from rapidfit_sk._encoders import load_encoder, load_tokenizer
 from rapidfit_sk._labels import CodedRows
@@ -66,7 +66,9 @@ def test_accumulation_equals_the_large_batch(
 def test_recorded_loss_is_the_mean_over_rows(make_classifier, messages):
     """Without smoothing and class weights, the validation loss is the log loss of all rows."""
     classifier = make_classifier(
-        loss=LossConfig(use_class_weights=False, label_smoothing=0.0), epochs=0
+        loss=LossConfig(use_class_weights=False, label_smoothing=0.0),
+        eval=EvalConfig(calibrate=False),
+        epochs=0,
     ).fit(messages)
     rows = messages.iloc[classifier.val_indices_]
     total = 0.0
@@ -74,8 +76,6 @@ def test_recorded_loss_is_the_mean_over_rows(make_classifier, messages):
         p = classifier.predict_proba(part["text"], task=task)
         codes = np.searchsorted(classifier.classes_[task], part["label"])
         total -= np.log(p[np.arange(len(part)), codes]).sum()
-    best = classifier.net_.history[:, "valid_accuracy_best"].index(True)
-    assert best == 0
     assert classifier.net_.history[0, "valid_loss"] == pytest.approx(total / len(rows), rel=1e-4)
 
 
@@ -88,7 +88,7 @@ def test_optimizer_groups(fitted):
     for group in groups:
         mine = [names[id(p)] for p in group["params"]]
         assert all(name.startswith(group["part"]) for name in mine)
-        assert group["peak_lr"] == pytest.approx(1e-3 if group["part"] == "encoder" else 1e-2)
+        assert group["peak_lr"] == pytest.approx(1e-3 if group["part"] == "encoder" else 5e-3)
         plain = {name.endswith("bias") or "LayerNorm" in name for name in mine}
         assert plain == {group["weight_decay"] == 0}
 

@@ -209,7 +209,7 @@ def test_unfitted_pickles(make_classifier):
 def test_missing_fields_of_heads_are_defaults(fitted):
     """So it is for what the net knows of its heads."""
     old = pickle.loads(pickle.dumps(fitted))
-    vars(old.net_)["module__head"] = {"hidden_layers": 1}
+    vars(old.net_)["module__head"] = {"hidden_layers": 0, "normalize": True}
     assert_same_answers(fitted, pickle.loads(pickle.dumps(old)))
 
 
@@ -350,7 +350,7 @@ def change(**values):
 WITH_BACKBONE = {"model_type": "upernet", "backbone": "a/b", "use_pretrained_backbone": True}
 OTHER_HEADS = {
     "n_classes": [3, 4, 4],
-    "head": vars(HeadConfig(hidden_multiplier=2.0)),
+    "head": vars(HeadConfig(hidden_layers=1)),
     "pooling": "mean",
 }
 

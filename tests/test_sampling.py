@@ -33,6 +33,7 @@ def sampler(strategy, sizes=(90, 10), **kwargs):
         "lengths": lambda: None,
         **kwargs,
     }
+    options = {"min_steps": 1, **options}
     result = TaskSampler(options.pop("texts", np.arange(len(tasks))), tasks, **options)
     result.strategy = strategy
     return result

@@ -6,17 +6,21 @@ They are skorch callbacks and know the net, never the classifier.
 from .._net import StopTraining
 from .early_stopping import EarlyStopping
 from .freezing import EncoderFreezing
+from .probe import LinearProbe
 from .progress import TrainingProgress
 from .sampling import TaskSampling
 from .schedule import WarmupCosine
 from .scores import TaskScores
+from .temperatures import Temperatures
 
 __all__ = [
     "EarlyStopping",
     "EncoderFreezing",
+    "LinearProbe",
     "StopTraining",
     "TaskSampling",
     "TaskScores",
+    "Temperatures",
     "TrainingProgress",
     "WarmupCosine",
 ]

@@ -1,4 +1,4 @@
-"""Stop when validation no longer improves, and keep the best weights."""
+"""Keep the best weights, and stop when validation no longer improves."""
 
 from skorch.callbacks import Callback
 
@@ -6,27 +6,32 @@ from .._net import StopTraining
 
 
 class EarlyStopping(Callback):
-    """Stop when the validation metric no longer improves; restore the best weights.
+    """Keep the weights of the best epoch, and stop when no epoch is better any more.
 
     Parameters
     ----------
     metric : {"accuracy", "f1", "loss"}, default="accuracy"
         What to watch: ``valid_accuracy``, ``valid_f1`` or ``valid_loss`` of the history.
-    patience : int, default=3
-        Epochs without improvement after which training stops.
+    patience : int or None, default=None
+        Epochs without improvement after which training stops; None for never.
     min_delta : float, default=0.001
-        How much better the metric must become for `patience` to count anew. The best weights
-        are those of the best epoch, by however little.
+        How much better the metric must become for `patience` to count anew.
     first_epoch : int, default=0
         The first epoch that counts for `patience`. The best weights may come from an earlier
         one.
+
+    one_se_rule : bool, default=True
+        Whether an epoch that is worse than the best one before it by no more than the standard
+        error of that score is preferred to it [1]_: it has trained longer, at a lower rate, and
+        the validation rows cannot tell the two apart. The loss has no such error here, and the
+        best epoch is that of the lowest.
 
     Attributes
     ----------
     best_epoch_ : int
         The epoch, counted from 0, whose weights the module has after training.
     best_score_ : float
-        Its score.
+        The best score of all epochs.
 
     See Also
     --------
@@ -37,18 +42,25 @@ class EarlyStopping(Callback):
     Only weights that have been trained are kept. A layer that is unfrozen after the best epoch
     is kept as it was before its first step, which is what it was in that epoch.
 
+    References
+    ----------
+    .. [1] Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3.
+
     Examples
     --------
     >>> from rapidfit_sk.callbacks import EarlyStopping
-    >>> EarlyStopping(metric="f1").patience
-    3
+    >>> EarlyStopping(metric="f1", patience=2).patience
+    2
     """
 
-    def __init__(self, metric="accuracy", patience=3, min_delta=0.001, first_epoch=0):
+    def __init__(
+        self, metric="accuracy", patience=None, min_delta=0.001, first_epoch=0, one_se_rule=True
+    ):
         self.metric = metric
         self.patience = patience
         self.min_delta = min_delta
         self.first_epoch = first_epoch
+        self.one_se_rule = one_se_rule
 
     def on_train_begin(self, net, **kwargs):
         """Start with nothing seen."""
@@ -73,15 +85,19 @@ class EarlyStopping(Callback):
     def on_epoch_end(self, net, **kwargs):
         """Compare the epoch with the best one, and with the one that patience counts from."""
         score = net.history[-1, f"valid_{self.metric}"]
-        if self._improves(score, self.best_score_, by=0):
-            self.best_epoch_, self.best_score_ = net.epoch_, score
+        better = self._improves(score, self.best_score_, by=0)
+        if better or self._is_as_good(score):
+            self.best_epoch_ = net.epoch_
             for name, parameter in _trainable(net):
                 self.weights_[name] = parameter.detach().clone()
+        if better:
+            self.best_score_ = score
+            self.error_ = net.history[-1].get(f"valid_{self.metric}_se", 0.0)
         if self._improves(score, self.score_to_beat_, by=self.min_delta):
             self.score_to_beat_, self.misses_ = score, 0
         elif net.epoch_ >= self.first_epoch:
             self.misses_ += 1
-        if self.misses_ >= self.patience:
+        if self.patience is not None and self.misses_ >= self.patience:
             raise StopTraining
 
     def on_train_end(self, net, **kwargs):
@@ -91,6 +107,12 @@ class EarlyStopping(Callback):
             for name, weights in self.weights_.items():
                 parameters[name].data.copy_(weights)
         self.weights_ = {}
+
+    def _is_as_good(self, score):
+        """Say whether a score is that of the best epoch, as far as the validation rows can tell."""
+        if not self.one_se_rule or self.metric == "loss":
+            return False
+        return score >= self.best_score_ - self.error_
 
     def _improves(self, score, other, by):
         if other is None:

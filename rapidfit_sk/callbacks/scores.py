@@ -3,7 +3,7 @@
 import numpy as np
 from skorch.callbacks import Callback
 
-from .._metrics import mean_over_tasks, scores_per_task
+from .._metrics import mean_over_tasks, scores_per_task, standard_error
 
 
 class TaskScores(Callback):
@@ -17,7 +17,8 @@ class TaskScores(Callback):
     Notes
     -----
     The history gets ``valid_accuracy`` and ``valid_f1``, the means over tasks, and
-    ``valid_accuracy/TASK`` and ``valid_f1/TASK`` for each task with validation rows. F1 is
+    ``valid_accuracy/TASK`` and ``valid_f1/TASK`` for each task with validation rows;
+    ``valid_accuracy_se`` and ``valid_f1_se`` are the standard errors of the means. F1 is
     macro-averaged over the classes that occur among the true or the predicted labels.
 
     Examples
@@ -51,6 +52,7 @@ class TaskScores(Callback):
         for metric in ("accuracy", "f1"):
             mean = mean_over_tasks(scores, metric)
             net.record_score(f"valid_{metric}", mean, lower_is_better=False)
+            net.history.record(f"valid_{metric}_se", standard_error(scores, metric))
             for task, score in scores.items():
                 net.history.record(f"valid_{metric}/{self.tasks[task]}", score[metric])
         self.seen_ = []

@@ -16,6 +16,7 @@ from skorch.callbacks import (
     Unfreezer,
 )
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
+from skorch.history import History
 
 from rapidfit_sk import EncoderConfig, EvalConfig
 from rapidfit_sk._encoders import layer_stack
@@ -134,19 +135,18 @@ def test_scores_are_per_task(make_classifier, messages):
         values = [epoch[f"valid_{metric}/{task}"] for task in classifier.tasks_]
         assert epoch[f"valid_{metric}"] == pytest.approx(np.mean(values))
     rows = messages.iloc[classifier.val_indices_]
-    best = classifier.net_.history[-1] if epoch["valid_accuracy_best"] else None
-    if best is None:
-        best = max(classifier.net_.history, key=lambda e: e["valid_accuracy"])
-    assert classifier.score(rows) == pytest.approx(best["valid_accuracy"])
+    kept = dict(classifier.net_.callbacks_)["early_stopping"].best_epoch_
+    assert classifier.score(rows) == pytest.approx(classifier.net_.history[kept, "valid_accuracy"])
 
 
 class Script:
     """A net that plays given scores, to see what early stopping makes of them."""
 
-    def __init__(self, scores, metric):
+    def __init__(self, scores, metric, error=None):
         self.module_ = torch.nn.Linear(1, 1)
         self.history = History()
         self.scores, self.metric = scores, metric
+        self.errors = {} if error is None else {f"valid_{metric}_se": error}
 
     def run(self, callback):
         callback.on_train_begin(self)
@@ -156,7 +156,7 @@ class Script:
             callback.on_batch_begin(self, training=True)
             with torch.no_grad():
                 self.module_.weight.fill_(self.epoch_)
-            self.history.epochs.append({f"valid_{self.metric}": score})
+            self.history.append({f"valid_{self.metric}": score} | self.errors)
             try:
                 callback.on_epoch_end(self)
             except StopTraining:
@@ -164,14 +164,6 @@ class Script:
                 break
         callback.on_train_end(self)
         return stopped_in
-
-
-class History:
-    def __init__(self):
-        self.epochs = []
-
-    def __getitem__(self, key):
-        return self.epochs[key[0]][key[1]]
 
 
 @pytest.mark.parametrize(
@@ -187,9 +179,28 @@ class History:
 )
 def test_early_stopping(metric, scores, options, last, best):
     """Patience counts misses in phase 2; the weights are those of the best epoch of all."""
-    net, callback = Script(scores, metric), EarlyStopping(metric, **options)
+    net, callback = Script(scores, metric), EarlyStopping(metric, one_se_rule=False, **options)
     assert net.run(callback) == last
     assert callback.best_epoch_ == best
+    assert net.module_.weight.item() == best
+
+
+@pytest.mark.parametrize(
+    ("metric", "scores", "error", "best"),
+    [
+        ("accuracy", [0.5, 0.9, 0.85, 0.86], 0.05, 3),
+        ("accuracy", [0.5, 0.9, 0.86, 0.84], 0.05, 2),
+        ("f1", [0.9, 0.7, 0.7, 0.8], 0.05, 0),
+        ("accuracy", [0.5, 0.6, 0.57, 0.9], 0.05, 3),
+        ("loss", [0.5, 0.1, 0.11, 0.12], None, 1),
+    ],
+)
+def test_a_later_epoch_that_is_as_good_is_kept(metric, scores, error, best):
+    """By the rule of one standard error the weights are the latest that are as good as the best."""
+    net, callback = Script(scores, metric, error), EarlyStopping(metric)
+    assert net.run(callback) is None
+    assert callback.best_epoch_ == best
+    assert callback.best_score_ == (min if metric == "loss" else max)(scores)
     assert net.module_.weight.item() == best
 
 
@@ -219,9 +230,10 @@ class Worse(Callback):
 
 
 def test_no_validation_rows_says_so_once(make_classifier, messages):
-    """Without validation rows all epochs are trained, and one warning says so."""
+    """Where patience has no validation rows to count on, one warning says so."""
+    patient = EvalConfig(patience=1)
     with pytest.warns(UserWarning, match="no validation rows: all 4 epochs are trained") as record:
-        classifier = make_classifier(val_size=0, epochs=3).fit(messages)
+        classifier = make_classifier(val_size=0, epochs=3, eval=patient).fit(messages)
     assert len(record) == 1
     assert len(classifier.net_.history) == 4
     assert "early_stopping" not in dict(classifier.net_.callbacks_)

@@ -1,0 +1,102 @@
+"""What the defaults are good for, on the encoder that ships: margins on real messages."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rapidfit_sk import EncoderConfig, LossConfig, MultiheadClassifier, MultiheadConfig
+from rapidfit_sk import TrainingConfig as Training
+
+BUNDLED = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def make(**groups):
+    """Train the heads alone: enough to see, and done in a moment."""
+    training = {"model_name": BUNDLED, "test_size": 0, **groups.pop("training", {})}
+    return MultiheadClassifier(
+        MultiheadConfig(
+            training=Training(**training),
+            encoder=EncoderConfig(freeze_epochs=3, unfreeze_layers=0),
+            **groups,
+        ),
+        random_state=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def rare(messages):
+    """150 messages that are not negative and 15 that are, to train, and the rest, to test."""
+    rows = messages[messages["task"] == "sentiment"].sample(frac=1, random_state=0)
+    is_negative = rows["label"] == "negative"
+    rows = rows.assign(label=np.where(is_negative, "negative", "other"))
+    negative, other = rows[is_negative], rows[~is_negative]
+    train = pd.concat([negative.head(15), other.head(150)])
+    return train, pd.concat([negative.iloc[15:], other.iloc[150:]])
+
+
+def recall(rare, **loss):
+    train, test = rare
+    classifier = make(loss=LossConfig(**loss)).fit(train)
+    negative = test[test["label"] == "negative"]
+    found = classifier.predict(negative["text"], task="sentiment") == "negative"
+    return found.mean()
+
+
+def test_rare_classes_are_found(rare):
+    """Class weights, and focal loss, find more of the rare class; both together most of it."""
+    plain = recall(rare, use_class_weights=False)
+    focal = recall(rare, use_class_weights=False, use_focal_loss=True)
+    weighted = recall(rare)
+    both = recall(rare, use_focal_loss=True)
+    assert focal > plain + 0.04
+    assert weighted > plain + 0.2
+    assert both > plain + 0.25
+
+
+def test_embeddings_alone_are_a_start(messages):
+    """With a probe to start from, a few epochs of heads do what random ones need many for."""
+    texts = messages["text"].unique()
+    train = messages[messages["text"].isin(texts[:200])]
+    test = messages[~messages["text"].isin(texts[:200])]
+    scores = {}
+    for init in ("probe", "random"):
+        classifier = make().set_params(config__head__init=init).fit(train)
+        scores[init] = classifier.score(test)
+    assert scores["probe"] > scores["random"] + 0.03
+
+
+# --------------------------------------------------------------------------------------------
+# Long texts
+
+
+@pytest.fixture(scope="module")
+def hidden(messages):
+    """Texts of several hundred words, in which one message of three says what the label is.
+
+    Around it stand messages on other subjects: at the beginning, in the middle, or at the end.
+    """
+    rows = messages[messages["task"] == "intent"].reset_index(drop=True)
+    filler = "The minutes of the meeting are kept by the secretary and stored in the archive. " * 9
+    places = np.arange(len(rows)) % 3
+    long = [
+        " ".join([filler] * place + [text] * 4 + [filler] * (2 - place))
+        for text, place in zip(rows["text"], places, strict=True)
+    ]
+    return rows.assign(text=long, place=places)
+
+
+def scores_by_place(hidden, long_text):
+    train, test = hidden.iloc[:120], hidden.iloc[120:210]
+    classifier = make(training={"long_text": long_text}).fit(train[["text", "task", "label"]])
+    right = classifier.predict(test["text"], task="intent") == test["label"]
+    return right.groupby(test["place"]).mean()
+
+
+def test_long_texts(hidden):
+    """head_tail reads the end too, and windows read all; truncating reads the beginning only."""
+    truncated, ends, windows = (
+        scores_by_place(hidden, each) for each in ("truncate", "head_tail", "windows")
+    )
+    assert ends[2] > truncated[2] + 0.15
+    assert windows[1] > truncated[1] + 0.15
+    assert windows.mean() > truncated.mean() + 0.1
