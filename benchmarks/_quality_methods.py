@@ -161,7 +161,8 @@ def _linear(features, train, test, seed, **parameters):
 def _best_c(model, x, labels, seed):
     """Choose C by cross-validation, on a part of the rows where there are many."""
     chosen = np.random.default_rng(seed).permutation(len(labels))[:ROWS_FOR_C]
-    folds = StratifiedKFold(3, shuffle=True, random_state=seed)
+    n_folds = max(2, min(3, np.unique(labels[chosen], return_counts=True)[1].min()))
+    folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
     search = GridSearchCV(model, {"C": [1.0, 10.0, 100.0]}, cv=folds)
     with warnings.catch_warnings(action="ignore"):  # of classes that are rarer than folds
         return search.fit(x[chosen], labels[chosen]).best_params_["C"]

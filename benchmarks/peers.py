@@ -25,7 +25,8 @@ def run(options):
     train, test = train_and_test(read(options.data, 2 * n, n_tokens=options.tokens), n)
     # Both hold out a tenth twice, as the package cannot do without, and neither stops early.
     config = recipe(test_size=0.1, val_size=0.1)
-    config.eval = EvalConfig(patience=config.encoder.freeze_epochs + config.training.epochs)
+    n_epochs = config.encoder.freeze_epochs + config.training.epochs
+    config.eval = EvalConfig(patience=n_epochs, one_se_rule=False, calibrate=False)
     peer = _Peer(options.peer, config._filled(), train, test)
     fitted, sides = {}, {"rapidfit": peer.run}
     for precision in ("float32", "bfloat16"):

@@ -21,6 +21,8 @@ CASE = ["data", "rows", "method", "task"]
 def run(options):
     """Fit each method on each data set, size and seed; print and save the scores per task."""
     table = _load(options.json)
+    settings = {"set": options.set, "precision": options.precision}
+    settings = json.dumps(settings | {"pairs": options.setfit_iterations})
     for paths in options.data or [MESSAGES]:
         rows = read_set(paths)
         for size in options.rows_per_class.split(","):
@@ -29,7 +31,7 @@ def run(options):
                 train, test = train_and_test(rows, n, seed, options.on)
                 for method in options.methods.split(","):
                     case = {"data": name_of_set(paths), "rows": size, "method": method}
-                    case |= {"seed": seed, "on": options.on}
+                    case |= {"seed": seed, "on": options.on, "settings": settings}
                     if _is_known(table, case):
                         continue
                     answers = METHODS[method](train, test, seed, options)
@@ -37,7 +39,8 @@ def run(options):
                     table = pd.concat([table, pd.DataFrame(scored)], ignore_index=True)
                     _save(table, options.json)
                     tqdm.write(_line(scored))
-    _show(table)
+    if len(table):
+        _show(table[(table["on"] == options.on) & (table["settings"] == settings)])
     return []
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-# The standard deviation of a prior on the logarithm of the temperature: a handful of rows moves
-# the temperature by little.
+# The standard deviation of a prior on the logarithm of the temperature: a handful of rows that are
+# all right would else make the model certain.
 _PRIOR = 1.0
 
 

@@ -129,7 +129,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         The sorted classes of each task, in the type that the labels came in.
     temperatures_ : dict of {str: float}
         What the logits of each task are divided by, so that on the validation rows the
-        probabilities are as likely as they can be; 1 where there were none.
+        probabilities are as likely as they can be; 1 where there were none. A task without rows
+        in a further training keeps its temperature.
     net_ : MultiheadNet
         The trained skorch net. ``net_.module_.encoder`` is the Hugging Face model,
         ``net_.callbacks_`` the callbacks that ran, and ``net_.history`` has the losses and the
@@ -159,8 +160,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     -----
     Training has two phases. First the heads train alone, for ``encoder.freeze_epochs`` epochs;
     then the top ``encoder.unfreeze_layers`` layers of the encoder train with them, for
-    ``training.epochs`` epochs or until the validation metric stops improving. The weights of
-    the best epoch are kept.
+    ``training.epochs`` epochs. Where there are validation rows, the weights of the best epoch
+    are kept, see :class:`EvalConfig`; else those of the last.
 
     Rows that share a text share a batch and so one pass through the encoder, in training and in
     prediction, however many tasks ask about it.
@@ -519,10 +520,11 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             as_they_are = dict.fromkeys(classes, 1.0)
             fit_tasks.learned = lambda: _learned(net, tokenizer, classes, as_they_are)
         train_net(net, tokenizer, train, validation, self.memory)
-        temperatures = dict.fromkeys(tasks, 1.0)
-        if former is not None:  # a good guess for a task that has no validation rows now
-            temperatures |= former.temperatures_
-        temperatures |= temperatures_of(net, tasks)
+        temperatures = dict.fromkeys(tasks, 1.0) | temperatures_of(net, tasks)
+        if former is not None and config.eval.calibrate:
+            trained = {tasks[code] for code in np.unique(train.tasks)}
+            untouched = {t: v for t, v in former.temperatures_.items() if t not in trained}
+            temperatures |= untouched
         if former is not None:
             net.prepend_history(former.net_)
         return net, tokenizer, temperatures

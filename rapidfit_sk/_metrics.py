@@ -49,9 +49,9 @@ def standard_error(scores: dict, metric: str) -> float:
     scores : dict
         What :func:`scores_per_task` returns.
     metric : {"accuracy", "f1"}
-        The metric. Each row is taken as right with the probability that the score states, which
-        is exact for accuracy and a rough guide for F1. One more row that is right and one that is
-        wrong keep a perfect score on three rows from being taken as certain [1]_.
+        The metric. Each row is taken as right with the probability that the score states, and
+        tasks as independent: a rough guide. One more row that is right and one that is wrong keep
+        a perfect score on three rows from being taken as certain [1]_.
 
     Returns
     -------

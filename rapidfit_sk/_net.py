@@ -51,9 +51,9 @@ class MultiheadNet(NeuralNet):
         The loss, built from the ``criterion__*`` parameters.
     optimizer : type, default=torch.optim.AdamW
         The optimizer.
-    lr : float, default=2e-5
+    lr : float, default=1e-4
         Peak learning rate of the encoder.
-    head_lr : float, default=2e-4
+    head_lr : float, default=5e-4
         Peak learning rate of the heads.
     weight_decay : float, default=0.01
         Weight decay of matrices.
@@ -106,8 +106,8 @@ class MultiheadNet(NeuralNet):
         *,
         criterion=MultiheadLoss,
         optimizer=torch.optim.AdamW,
-        lr=2e-5,
-        head_lr=2e-4,
+        lr=1e-4,
+        head_lr=5e-4,
         weight_decay=0.01,
         batch_size=16,
         accumulate=1,

@@ -78,8 +78,9 @@ class TaskSampler:
         self.texts = texts
         self.batch_size = batch_size
         self.n_accumulated = n_accumulated
-        n_steps = -(-len(np.unique(texts)) // (batch_size * n_accumulated))
-        self.rounds = max(1, -(-min_steps // n_steps))
+        # The last step of an epoch may be cut short, down to a single text.
+        n_least = (min_steps - 1) * batch_size * n_accumulated + 1
+        self.rounds = max(1, -(-n_least // len(np.unique(texts))))
         self.rng = rng
         self.lengths = lengths
         self.strategy = "proportional"

@@ -332,6 +332,8 @@ def one_epoch(config, n_epochs_before):
     heads_alone = n_epochs_before < config.encoder.freeze_epochs
     config.encoder.freeze_epochs, config.training.epochs = (1, 0) if heads_alone else (0, 1)
     config.training.test_size = config.training.val_size = 0
+    # Rows that come a few at a time are each seen once.
+    config.training.min_steps_per_epoch = 1
     return config
 
 

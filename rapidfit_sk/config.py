@@ -124,7 +124,8 @@ class TrainingConfig(ParameterGroup):
     long_text : {"truncate", "head_tail", "windows"}, default="truncate"
         How a text of more tokens is read: its beginning; its beginning and its end, half of
         `max_length` each [1]_; or all of it, cut into windows of even length whose embeddings are
-        averaged. Windows take as many passes through the encoder as the text has.
+        averaged. The windows of a text go through the encoder together: time and memory grow with
+        the longest texts, in training above all.
     batch_size : int, default=16
         Distinct texts in a batch. A text brings along its rows of all tasks.
     epochs : int, default=10
@@ -132,7 +133,8 @@ class TrainingConfig(ParameterGroup):
         `freeze_epochs` of :class:`EncoderConfig`.
     min_steps_per_epoch : int, default=10
         Optimizer steps in an epoch, at the least. An epoch goes over the rows once; where that
-        makes fewer steps, as with a hundred texts, it goes over them several times.
+        makes fewer steps, as with a hundred texts, it goes over them several times. `partial_fit`
+        goes over them once.
     learning_rate : float, default=1e-4
         Peak learning rate of the encoder. The heads train at
         ``learning_rate / lr_multiplier``, see :class:`EncoderConfig`. The rate rises linearly

@@ -105,15 +105,18 @@ def test_temperatures_are_stored(sharp, tmp_path):
 
 
 def test_temperatures_live_on(make_classifier, messages):
-    """A task that is added brings its own; later epochs without validation keep them."""
+    """A task that is added brings its own; one that trains without validation rows has none."""
     classifier = make_classifier(val_size=0.3).fit(messages[messages["task"] == "sentiment"])
     before = dict(classifier.temperatures_)
     classifier.add_task(messages[messages["task"] == "intent"])
     assert classifier.temperatures_["sentiment"] == before["sentiment"]
     assert classifier.temperatures_["intent"] != 1
-    now = dict(classifier.temperatures_)
-    classifier.partial_fit(messages.head(100))
-    assert classifier.temperatures_ == {**dict.fromkeys(classifier.tasks_, 1.0), **now}
+    classifier.partial_fit(messages[messages["task"] == "intent"].head(50))
+    assert classifier.temperatures_ == {"sentiment": before["sentiment"], "intent": 1.0}
+    classifier.set_params(warm_start=True, config__eval__calibrate=False)
+    with pytest.warns(UserWarning, match="An earlier fit may have trained"):
+        classifier.fit(messages)
+    assert set(classifier.temperatures_.values()) == {1.0}
 
 
 def test_nothing_is_calibrated_without_validation_rows(make_classifier, messages):

@@ -53,6 +53,20 @@ def test_proportional_is_every_row_once():
     assert not np.array_equal(orders[0], orders[1])
 
 
+@pytest.mark.parametrize("n_accumulated", [1, 2])
+def test_an_epoch_has_its_steps(n_accumulated):
+    """However few texts there are, an epoch has the least number of steps, and not a round more."""
+    for n in range(1, 60):
+        few = sampler("proportional", (n,), min_steps=10, n_accumulated=n_accumulated)
+        few.draw_epoch()
+        assert len(few) >= 10
+        drawn = np.concatenate([batch for step in few for batch in step])
+        counts = np.bincount(drawn, minlength=n)
+        assert counts.min() == counts.max() == few.rounds
+        shorter = (few.rounds - 1) * n
+        assert few.rounds == 1 or -(-shorter // (8 * n_accumulated)) < 10
+
+
 def test_equal_balances_each_epoch():
     """Each task has half of each epoch."""
     draws = sampler("equal")

@@ -6,7 +6,7 @@ from .._net import StopTraining
 
 
 class EarlyStopping(Callback):
-    """Keep the weights of the best epoch, and stop when no epoch is better any more.
+    """Put the best weights back at the end, and stop when no epoch is better any more.
 
     Parameters
     ----------

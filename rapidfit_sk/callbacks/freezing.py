@@ -10,7 +10,7 @@ class EncoderFreezing(Callback):
 
     Parameters
     ----------
-    freeze_epochs : int, default=3
+    freeze_epochs : int, default=1
         Epochs at the start in which only the heads train.
     unfreeze_layers : int or None, default=4
         Layers at the top of the encoder that train after that; None for the whole encoder,
@@ -27,7 +27,7 @@ class EncoderFreezing(Callback):
     1
     """
 
-    def __init__(self, freeze_epochs=3, unfreeze_layers=4):
+    def __init__(self, freeze_epochs=1, unfreeze_layers=4):
         self.freeze_epochs = freeze_epochs
         self.unfreeze_layers = unfreeze_layers
 
