@@ -23,7 +23,8 @@ def main():
     """Train, and print what a first look would want to see."""
     messages = load_support_messages()
     print(f"{messages['text'].nunique()} messages, {len(messages)} labels:")
-    print(messages.groupby("task")["label"].value_counts().unstack(0, fill_value="").to_string())
+    counts = messages.groupby("task")["label"].value_counts().astype(object)
+    print(counts.unstack(0, fill_value="").to_string())
 
     config = MultiheadConfig(
         training=TrainingConfig(model_name="sentence-transformers/all-MiniLM-L6-v2")
