@@ -520,11 +520,11 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             as_they_are = dict.fromkeys(classes, 1.0)
             fit_tasks.learned = lambda: _learned(net, tokenizer, classes, as_they_are)
         train_net(net, tokenizer, train, validation, self.memory)
-        temperatures = dict.fromkeys(tasks, 1.0) | temperatures_of(net, tasks)
+        temperatures = dict.fromkeys(tasks, 1.0)
         if former is not None and config.eval.calibrate:
             trained = {tasks[code] for code in np.unique(train.tasks)}
-            untouched = {t: v for t, v in former.temperatures_.items() if t not in trained}
-            temperatures |= untouched
+            temperatures |= {t: v for t, v in former.temperatures_.items() if t not in trained}
+        temperatures |= temperatures_of(net, tasks)
         if former is not None:
             net.prepend_history(former.net_)
         return net, tokenizer, temperatures
