@@ -138,15 +138,20 @@ def test_wide_missing_labels_have_no_say(make_classifier, wide):
     assert classifier.test_scores_["sentiment"]["n_rows"] == len(classifier.test_indices_)
 
 
+def ours(record):
+    """The warnings that are meant for users; scikit-learn 1.6 lets scipy add others."""
+    return [warning for warning in record if warning.category is UserWarning]
+
+
 def test_the_smallest_data(make_classifier, minimal_setup):
     """Two tasks of two rows each train and predict; one warning says what could not be."""
     with pytest.warns(UserWarning, match="Too few rows") as record:
         classifier = make_classifier().train(minimal_setup)
-    assert len(record) == 1
-    message = str(record[0].message)
+    (warning,) = ours(record)
+    message = str(warning.message)
     assert "test_size=0.1: no rows of 'sentiment', 'intent' are held out" in message
     assert "no validation rows" in message
-    assert record[0].filename == __file__
+    assert warning.filename == __file__
     assert classifier.predict(["Great product!"], task="sentiment")[0] in ("positive", "negative")
     assert classifier.train_indices_.tolist() == [0, 1, 2, 3]
     assert classifier.test_scores_ == {}
@@ -161,7 +166,7 @@ def test_single_rows_are_named(make_classifier, messages):
         UserWarning, match="single row .*: 'return' of 'intent' and 1 more"
     ) as record:
         classifier = make_classifier().fit(pd.concat([messages, odd]))
-    assert len(record) == 1
+    assert len(ours(record)) == 1
     assert {815, 816} <= set(classifier.train_indices_)
 
 
@@ -207,7 +212,7 @@ def test_validation_is_given_whole(make_classifier, messages):
         make_classifier().fit(
             messages, X_val=messages[messages["text"].isin(messages["text"].unique()[:20])]
         )
-    assert len(record) == 1
+    assert len(ours(record)) == 1
 
 
 def test_splits_part_no_text(fitted, messages):
