@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import functools
+import math
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-# The standard deviation of a prior on the logarithm of the temperature: a handful of rows that are
-# all right would else make the model certain.
-_PRIOR = 1.0
+# Standard deviations of priors on the logarithm: of the temperature that tasks share, around
+# 1, and of that of each task around it. A handful of rows that are all right would else make the
+# model certain.
+_PRIOR_OF_ALL, _PRIOR_OF_ONE = 1.0, 0.5
 
 
-def fit_temperature(logits, labels, weights) -> float:
-    """Find the temperature at which the probabilities of held-out rows are most likely.
+def fit_temperatures(tasks) -> list[float]:
+    """Find the temperatures at which the probabilities of held-out rows are most likely.
 
     Parameters
     ----------
-    logits : ndarray of float32, shape (n_rows, n_classes)
-        Logits of rows that did not train.
-    labels : ndarray of int, shape (n_rows,)
-        Label codes; rows of -1 are left out.
-    weights : ndarray of float, shape (n_rows,)
-        Weights of the rows, of which only the ratios matter.
+    tasks : list of (logits, labels, weights)
+        For each task the logits of rows that did not train, an array of shape
+        (n_rows, n_classes); their label codes, where rows of -1 are left out; and their weights,
+        of which only the ratios matter.
 
     Returns
     -------
-    temperature : float
-        From 0.05 to 20; 1 where there are no rows.
+    temperatures : list of float
+        From 0.05 to 20. Tasks of few rows have much the same; one without rows has the common
+        one, and where there are no rows at all it is 1.
 
     References
     ----------
@@ -36,22 +39,37 @@ def fit_temperature(logits, labels, weights) -> float:
     --------
     >>> logits = np.tile([[4.0, 0.0]], (100, 1))  # sure to 98 %, and right in 3 of 4 rows
     >>> labels = np.repeat([0, 1], [75, 25])
-    >>> round(fit_temperature(logits, labels, np.ones(100)), 1)
-    3.5
+    >>> [round(t, 1) for t in fit_temperatures([(logits, labels, np.ones(100))])]
+    [3.5]
     """
+    costs = [functools.partial(_cost, *_known(*task)) for task in tasks]
+    common = _minimum(lambda log_t: sum(c(log_t) for c in costs), 0.0, _PRIOR_OF_ALL)
+    return [math.exp(_minimum(cost, common, _PRIOR_OF_ONE)) for cost in costs]
+
+
+def _known(logits, labels, weights):
+    """Leave out rows of unknown labels; scale weights to a mean of 1."""
     known = labels >= 0
-    rows = np.arange(known.sum())
-    if not len(rows):
-        return 1.0
-    logits, labels = logits[known].astype(np.float64), labels[known]
-    weights = weights[known] / weights[known].mean()
+    weights = weights[known]
+    return (
+        logits[known].astype(np.float64),
+        labels[known],
+        weights / (weights.sum() or 1) * len(weights),
+    )
 
-    def cost(log_temperature):
-        log_p = log_softmax(logits / np.exp(log_temperature), axis=1)[rows, labels]
-        return -(weights @ log_p) + (log_temperature / _PRIOR) ** 2 / 2
 
-    found = minimize_scalar(cost, bounds=(-3, 3), method="bounded")
-    return float(np.exp(found.x))
+def _cost(logits, labels, weights, log_temperature) -> float:
+    """Return the negative log-likelihood at a temperature."""
+    log_p = log_softmax(logits / np.exp(log_temperature), axis=1)
+    return -float(weights @ log_p[np.arange(len(labels)), labels])
+
+
+def _minimum(cost, center, spread) -> float:
+    """Minimize a cost of the log-temperature under a normal prior."""
+    found = minimize_scalar(
+        lambda x: cost(x) + ((x - center) / spread) ** 2 / 2, bounds=(-3, 3), method="bounded"
+    )
+    return float(found.x)
 
 
 def probabilities(logits, temperature=1.0) -> np.ndarray:

@@ -44,15 +44,18 @@ from ._training import (
     find_device,
     go_on_from,
     heads_on,
+    is_to_rehearse,
     make_callbacks,
     make_net,
     make_tokenizer,
     one_epoch,
+    rehearsed_temperatures,
     settle_val_size,
     split_for_training,
     temperatures_of,
     train_net,
     warn_of_split,
+    without_calibration,
 )
 from ._validation import (
     Constraint,
@@ -128,7 +131,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     classes_ : dict of {str: ndarray}
         The sorted classes of each task, in the type that the labels came in.
     temperatures_ : dict of {str: float}
-        What the logits of each task are divided by, so that on the validation rows the
+        What the logits of each task are divided by, so that on rows that did not train the
         probabilities are as likely as they can be; 1 where there were none. A task without rows
         in a further training keeps its temperature.
     net_ : MultiheadNet
@@ -442,14 +445,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         warn_of_split(config, split, rows, classes, validation)
 
         config.encoder.unfreeze_layers, config.loss.task_weights = 0, None
-        train, machine = rows.take(split.train), self._machine(self.net_.device)
-        net = make_net(config, classes, train, seeds, machine, **heads_on(self.net_))
-        net.callbacks = make_callbacks(
-            config, [name], [name], validation, copied_callbacks(self.callbacks), self.verbose
-        )
-        train_net(net.initialize(), self.tokenizer_, train, validation, self.memory)
+        train = rows.take(split.train)
+        net, temperatures = self._train_head(config, classes, train, validation, seeds)
         scores = self._score_rows(net, self.tokenizer_, [name], rows.take(split.test))
-        temperatures = {name: 1.0} | temperatures_of(net, [name])
         self._store(
             self.net_.with_head_of(net),
             self.tokenizer_,
@@ -525,9 +523,33 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             trained = {tasks[code] for code in np.unique(train.tasks)}
             temperatures |= {t: v for t, v in former.temperatures_.items() if t not in trained}
         temperatures |= temperatures_of(net, tasks)
+        if is_to_rehearse(config, validation):
+            plain, quiet = without_calibration(config), self._copy(callbacks=None, verbose=0)
+
+            def fit(part):
+                return quiet._train(plain, classes, part, None, seeds, former)[:2]
+
+            temperatures |= rehearsed_temperatures(train, classes, seeds[2], fit)
         if former is not None:
             net.prepend_history(former.net_)
         return net, tokenizer, temperatures
+
+    def _train_head(self, config, classes, train, validation, seeds):
+        """Train a net of one new head on the encoder as it is."""
+        machine, tasks = self._machine(self.net_.device), list(classes)
+        net = make_net(config, classes, train, seeds, machine, **heads_on(self.net_))
+        extra = copied_callbacks(self.callbacks)
+        net.callbacks = make_callbacks(config, tasks, tasks, validation, extra, self.verbose)
+        train_net(net.initialize(), self.tokenizer_, train, validation, self.memory)
+        temperatures = dict.fromkeys(tasks, 1.0) | temperatures_of(net, tasks)
+        if is_to_rehearse(config, validation):
+            plain, quiet = without_calibration(config), self._copy(callbacks=None, verbose=0)
+
+            def fit(part):
+                return quiet._train_head(plain, classes, part, None, seeds)[0], self.tokenizer_
+
+            temperatures |= rehearsed_temperatures(train, classes, seeds[2], fit)
+        return net, temperatures
 
     def _machine(self, device) -> dict:
         """Return what says how to compute, but not what."""
@@ -841,8 +863,12 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             Before :meth:`fit`.
         """
         check_is_fitted(self)
+        return self._copy()
+
+    def _copy(self, **attributes):
+        """Return a copy that shares what it holds, but for some attributes."""
         copy = type(self).__new__(type(self))
-        vars(copy).update(vars(self))
+        vars(copy).update(vars(self), **attributes)
         return copy
 
     def _score_rows(self, net, tokenizer, tasks, rows):

@@ -18,14 +18,15 @@ from skorch.callbacks import (
 from skorch.helper import predefined_split
 
 from ._activations import Kept
+from ._calibration import fit_temperatures
 from ._encoders import load_tokenizer, longest_input
 from ._labels import CodedRows, encode_labels
 from ._losses import inverse_frequency
 from ._memory import open_store
 from ._module import build_heads
 from ._net import MultiheadNet
-from ._prediction import recall_from, text_rows
-from ._splits import Split, split_rows, tasks_without
+from ._prediction import predict_logits, recall_from, text_rows
+from ._splits import Split, hold_out, split_rows, tasks_without
 from ._tables import distinct_texts
 from ._tokens import TextTokenizer
 from ._validation import IN_FOLDS, InvalidParameterError, suggestion, warn_user
@@ -46,14 +47,16 @@ from .callbacks import (
 
 # Rows below which none are held out for validation, unless that is asked for.
 FEW_ROWS = 2000
+# Share of such rows that a first training goes without, to calibrate on.
+REHEARSAL_SIZE = 0.25
 
 
 def settle_val_size(config, n_rows):
-    """Put a number in the place of a `val_size` of None."""
+    """Put 0.1 in the place of a `val_size` of None, but where rows are few and all to train."""
     training = config.training
-    if training.val_size is None:
-        is_small = n_rows * (1 - training.test_size) < FEW_ROWS
-        training.val_size = 0.0 if is_small and config.eval.patience is None else 0.1
+    is_small = n_rows * (1 - training.test_size) < FEW_ROWS
+    if training.val_size is None and not (is_small and config.eval.patience is None):
+        training.val_size = 0.1
 
 
 def split_for_training(rows: CodedRows, training, seed, validation) -> Split:
@@ -63,7 +66,7 @@ def split_for_training(rows: CodedRows, training, seed, validation) -> Split:
         rows.tasks,
         rows.labels,
         test_size=training.test_size,
-        val_size=training.val_size if validation is None else 0,
+        val_size=(training.val_size or 0) if validation is None else 0,
         rng=np.random.default_rng(seed),
     )
 
@@ -73,7 +76,7 @@ def warn_of_split(config, split: Split, rows: CodedRows, classes: dict, validati
     sizes = {"test": config.training.test_size}
     given = validation is not None and not len(split.val)
     if not given:
-        sizes["val"] = config.training.val_size
+        sizes["val"] = config.training.val_size or 0
     notes = []
     small = set()
     for part, size in sizes.items():
@@ -286,6 +289,48 @@ def train_net(net, tokenizer, train: CodedRows, validation: CodedRows | None, me
     net.partial_fit(text_rows(tokenizer, train, n_tasks))
     if len(net.module_.thaws) == n_thaws:
         net.store_, net.as_stored_ = store, Kept(None, net.module_)
+
+
+def is_to_rehearse(config, validation) -> bool:
+    """Say whether temperatures are wanted, and no rows are set aside for them."""
+    return config.eval.calibrate and config.training.val_size is None and validation is None
+
+
+def without_calibration(config):
+    """Return a copy of a configuration that fits no temperatures."""
+    return clone(config).set_params(eval__calibrate=False)
+
+
+def rehearsed_temperatures(rows: CodedRows, classes: dict, seed, fit) -> dict[str, float]:
+    """Fit temperatures where all rows train, on a model that is trained for that alone.
+
+    Parameters
+    ----------
+    rows : CodedRows
+        The training rows.
+    classes : dict of {str: ndarray}
+        The classes of each task.
+    seed : int
+        Decides which rows the rehearsal goes without.
+    fit : callable
+        Takes the other rows, and returns a net and a tokenizer.
+
+    Returns
+    -------
+    temperatures : dict of {str: float}
+        Of the tasks that could spare rows.
+    """
+    texts, rng = distinct_texts(rows.texts)[0], np.random.default_rng(seed)
+    held_out = hold_out(texts, rows.tasks, rows.labels, REHEARSAL_SIZE, rng)
+    if not held_out.any():
+        return {}
+    asked, (net, tokenizer) = rows.take(held_out), fit(rows.take(~held_out))
+    n_classes = [len(labels) for labels in classes.values()]
+    logits = predict_logits(net, tokenizer, asked.texts, asked.tasks, n_classes)
+    of_tasks = [asked.take(asked.tasks == task) for task in range(len(classes))]
+    seen = [(z, part.labels, part.weights) for z, part in zip(logits, of_tasks, strict=True)]
+    found = zip(classes, fit_temperatures(seen), of_tasks, strict=True)
+    return {task: temperature for task, temperature, part in found if len(part.labels)}
 
 
 def temperatures_of(net, tasks) -> dict[str, float]:

@@ -3,11 +3,19 @@
 import joblib
 import numpy as np
 import pytest
+import torch
+from sklearn.base import clone
+from skorch.callbacks import Callback
 
 from rapidfit_sk import EvalConfig, MultiheadClassifier
-from rapidfit_sk._calibration import fit_temperature, probabilities
+from rapidfit_sk._calibration import fit_temperatures, probabilities
 
 TEXTS = ["Do you ship to Norway?", "It broke again!", "Two tickets, please."]
+
+
+def fit_temperature(*task):
+    """The temperature of a task that is alone."""
+    return fit_temperatures([task])[0]
 
 
 def drawn(n, temperature, seed=0):
@@ -44,6 +52,21 @@ def test_rows_weigh():
     assert fit_temperature(logits, labels, 8 * weights) == pytest.approx(weighted, rel=1e-6)
 
 
+def test_tasks_of_few_rows_follow_the_others():
+    """Five rows change little of what a thousand rows of another task say; a thousand do."""
+    (many, labels), (few, few_labels) = drawn(1000, 3.0), drawn(5, 1.0, seed=1)
+    large = many, labels, np.ones(1000)
+    first, second = fit_temperatures([large, (few, few_labels, np.ones(5))])
+    assert first == pytest.approx(3, rel=0.15)
+    assert 1.5 < second < 4
+    own, _ = drawn(1000, 0.5, seed=2)
+    labels = drawn(1000, 0.5, seed=2)[1]
+    assert fit_temperatures([large, (own, labels, np.ones(1000))])[1] == pytest.approx(0.5, rel=0.2)
+    assert fit_temperatures([large, (few[:0], few_labels[:0], np.ones(0))])[1] == pytest.approx(
+        first, rel=0.1
+    )
+
+
 @pytest.fixture(scope="module")
 def sharp(encoder_name, messages):
     """A classifier that is far too sure, with and without temperatures."""
@@ -69,13 +92,15 @@ def log_loss(classifier, rows, task):
 
 
 def test_calibration_changes_probabilities_and_no_label(sharp, messages):
-    """The validation rows become likelier; what is predicted stays the same."""
+    """The validation rows become likelier, all together; what is predicted stays the same."""
     calibrated, plain = sharp
     assert set(plain.temperatures_.values()) == {1.0}
     rows = messages.iloc[calibrated.val_indices_]
+    counts = rows["task"].value_counts()
+    losses = [sum(n * log_loss(c, rows, task) for task, n in counts.items()) for c in sharp]
+    assert losses[0] < losses[1]
     for task, temperature in calibrated.temperatures_.items():
         assert temperature != 1
-        assert log_loss(calibrated, rows, task) < log_loss(plain, rows, task)
         first, second = (c.predict_proba(messages["text"], task) for c in sharp)
         assert np.array_equal(first.argmax(axis=1), second.argmax(axis=1))
     assert calibrated.predict_all(TEXTS).equals(plain.predict_all(TEXTS))
@@ -116,6 +141,84 @@ def test_temperatures_live_on(make_classifier, messages):
     classifier.set_params(warm_start=True, config__eval__calibrate=False)
     with pytest.warns(UserWarning, match="An earlier fit may have trained"):
         classifier.fit(messages)
+    assert set(classifier.temperatures_.values()) == {1.0}
+
+
+class Trainings(Callback):
+    """Counts the trainings that it sees."""
+
+    seen = 0
+
+    def on_train_begin(self, net, **kwargs):
+        type(self).seen += 1
+
+
+@pytest.fixture(scope="module")
+def rehearsed(encoder_name, messages):
+    """Classifiers that are far too sure, of all rows of a part: with temperatures and without."""
+    Trainings.seen = 0
+    classifier = MultiheadClassifier(random_state=0, callbacks=[Trainings()]).set_params(
+        config__training__model_name=encoder_name,
+        config__training__learning_rate=5e-3,
+        config__training__test_size=0,
+        config__training__epochs=15,
+        config__head__dropout=0.0,
+    )
+    texts = messages["text"].drop_duplicates().sample(frac=0.5, random_state=0)
+    is_asked = messages["text"].isin(texts)
+    plain = clone(classifier).set_params(config__eval__calibrate=False)
+    classifier.fit(messages[~is_asked])
+    return classifier, plain.fit(messages[~is_asked]), messages[is_asked]
+
+
+def test_few_rows_are_calibrated_and_all_train(rehearsed):
+    """A training that is thrown away finds the temperatures; the other one is as it would be."""
+    classifier, plain, asked = rehearsed
+    assert not len(classifier.val_indices_)
+    assert np.array_equal(classifier.train_indices_, plain.train_indices_)
+    for (name, one), other in zip(
+        classifier.net_.module_.state_dict().items(),
+        plain.net_.module_.state_dict().values(),
+        strict=True,
+    ):
+        assert torch.equal(one, other), name
+    assert classifier.predict_all(asked["text"]).equals(plain.predict_all(asked["text"]))
+    for task, temperature in classifier.temperatures_.items():
+        assert temperature > 1
+        assert log_loss(classifier, asked, task) < 0.8 * log_loss(plain, asked, task)
+    assert set(plain.temperatures_.values()) == {1.0}
+
+
+def test_callbacks_do_not_see_the_rehearsal(rehearsed):
+    """They see one training of each classifier, and the history has one."""
+    assert Trainings.seen == 2
+    assert len(rehearsed[0].net_.history) == 16
+
+
+def test_a_rehearsal_says_nothing(make_config, messages, capsys):
+    """What `verbose` shows is the training that counts."""
+    classifier = MultiheadClassifier(make_config(val_size=None), random_state=0, verbose=1)
+    classifier.fit(messages.head(200))
+    plain = clone(classifier).set_params(config__eval__calibrate=False)
+    shown = capsys.readouterr()
+    plain.fit(messages.head(200))
+    again = capsys.readouterr()
+    assert len(shown.err + shown.out) < 1.2 * len(again.err + again.out)
+
+
+def test_a_task_of_few_rows_that_is_added_is_calibrated(make_classifier, messages):
+    """As it would be in fit; the other tasks keep their temperatures."""
+    classifier = make_classifier(val_size=None).fit(messages[messages["task"] == "sentiment"])
+    before = dict(classifier.temperatures_)
+    assert before["sentiment"] != 1
+    classifier.add_task(messages[messages["task"] == "intent"])
+    assert classifier.temperatures_["sentiment"] == before["sentiment"]
+    assert classifier.temperatures_["intent"] != 1
+
+
+def test_rows_that_cannot_be_spared_are_not_asked(make_classifier, minimal_setup):
+    """Where each class has one row there is nothing to calibrate on."""
+    classifier = make_classifier(val_size=None, test_size=0).fit(minimal_setup)
     assert set(classifier.temperatures_.values()) == {1.0}
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from skorch.callbacks import Callback
 
-from .._calibration import fit_temperature
+from .._calibration import fit_temperatures
 
 
 class Temperatures(Callback):
@@ -52,8 +52,10 @@ class Temperatures(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         """Record the temperatures of the epoch."""
-        for task, seen in zip(self.tasks, self.seen_, strict=True):
-            logits, labels, weights = (np.concatenate(part) for part in zip(*seen, strict=True))
+        rows = [tuple(map(np.concatenate, zip(*seen, strict=True))) for seen in self.seen_]
+        for task, (_, labels, _), found in zip(
+            self.tasks, rows, fit_temperatures(rows), strict=True
+        ):
             if (labels >= 0).any():
-                net.history.record(f"temperature/{task}", fit_temperature(logits, labels, weights))
+                net.history.record(f"temperature/{task}", found)
         self.seen_ = []
