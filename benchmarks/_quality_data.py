@@ -29,13 +29,12 @@ def read_set(paths) -> pd.DataFrame:
     """
     names = paths.split(",")
     rows = pd.concat([_read_file(name, len(names) > 1) for name in names])
-    rows = rows.drop_duplicates(["text", "task"])
     if "split" not in rows:
         rows["split"] = "train"
     # A text that stands on both sides is a test text.
     tested = rows.loc[rows["split"] == "test", "text"]
     rows.loc[rows["text"].isin(tested), "split"] = "test"
-    return rows.reset_index(drop=True)
+    return rows.drop_duplicates(["text", "task"]).reset_index(drop=True)
 
 
 def _read_file(name, named):

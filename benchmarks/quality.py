@@ -135,7 +135,7 @@ def summary(table) -> pd.DataFrame:
     means["seconds"] = groups["seconds"].sum()
     table = pd.concat([table, means.reset_index().assign(task="mean")])
     grouped = table.groupby(CASE, sort=False)
-    result = grouped[FIGURES].mean().join(grouped[FIGURES].std(), rsuffix=" sd")
+    result = grouped[FIGURES].mean().join(grouped[FIGURES].std().add_suffix(" sd"))
     return result.join(grouped["seed"].nunique().rename("seeds")).sort_index(
         level=["data", "rows", "task"], sort_remaining=False
     )
@@ -148,7 +148,14 @@ def _show(table):
     for figure in FIGURES:
         spread = rows.pop(f"{figure} sd")
         rows[figure] = [
-            f"{mean:.1f}" if figure == "seconds" else f"{100 * mean:.1f} ± {100 * sd:.1f}"
+            f"{mean:.1f}" if figure == "seconds" else _percent(mean, sd)
             for mean, sd in zip(rows[figure], spread, strict=True)
         ]
     print(rows.to_string(index=False))
+
+
+def _percent(mean, sd) -> str:
+    """Show a mean and, of several seeds, the standard deviation; nothing where nothing is known."""
+    if np.isnan(mean):
+        return "-"
+    return f"{100 * mean:.1f}" + ("" if np.isnan(sd) else f" ± {100 * sd:.1f}")

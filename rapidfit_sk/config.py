@@ -121,11 +121,11 @@ class TrainingConfig(ParameterGroup):
         :func:`rapidfit_sk.find_encoder` for the places that are searched.
     max_length : int, default=128
         Tokens that the encoder reads at once, special tokens included.
-    long_text : {"truncate", "head_tail", "windows"}, default="truncate"
+    long_text : {"truncate", "head_tail", "windows"}, default="head_tail"
         How a text of more tokens is read: its beginning; its beginning and its end, half of
         `max_length` each [1]_; or all of it, cut into windows of even length whose embeddings are
         averaged. The windows of a text go through the encoder together: time and memory grow with
-        the longest texts, in training above all.
+        the longest texts, in training above all, where `gradient_checkpointing` saves memory.
     batch_size : int, default=16
         Distinct texts in a batch. A text brings along its rows of all tasks.
     epochs : int, default=10
@@ -200,7 +200,7 @@ class TrainingConfig(ParameterGroup):
         *,
         model_name="sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
         max_length=128,
-        long_text="truncate",
+        long_text="head_tail",
         batch_size=16,
         epochs=10,
         min_steps_per_epoch=10,

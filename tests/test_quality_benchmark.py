@@ -1,0 +1,97 @@
+"""The benchmark of quality: what it draws, what it computes, and that it goes on from a file."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks._quality_data import read_set, train_and_test
+from benchmarks.quality import calibration_error, summary
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def long_csv(tmp_path):
+    """Two files: one with an official split and a text on both of its sides, and one without."""
+    a = pd.DataFrame(
+        {
+            "text": [f"text {i}" for i in range(40)] + ["text 0"],
+            "task": "color",
+            "label": ["red", "blue"] * 20 + ["red"],
+            "split": ["train"] * 30 + ["test"] * 11,
+        }
+    )
+    a.to_csv(tmp_path / "a.csv", index=False)
+    a.drop(columns="split").assign(text=lambda t: "b " + t["text"]).to_csv(
+        tmp_path / "b.csv", index=False
+    )
+    return tmp_path
+
+
+def test_official_rows_never_train(long_csv):
+    """Test rows are the official ones; on validation they are not seen."""
+    rows = read_set(str(long_csv / "a.csv"))
+    train, test = train_and_test(rows, None, 0, "test")
+    assert set(test["text"]) == {"text 0"} | {f"text {i}" for i in range(30, 40)}
+    assert not set(train["text"]) & set(test["text"])
+    part, held_out = train_and_test(rows, None, 0, "validation")
+    assert set(part["text"]) | set(held_out["text"]) == set(train["text"])
+    assert not set(part["text"]) & set(held_out["text"])
+    assert not part["text"].equals(train_and_test(rows, None, 1, "validation")[0]["text"])
+
+
+def test_rows_per_class(long_csv):
+    """As many rows of each class as asked for; several files keep their tasks apart."""
+    rows = read_set(f"{long_csv / 'a.csv'},{long_csv / 'b.csv'}")
+    train, _ = train_and_test(rows, 5, 0, "test")
+    counts = train.groupby(["task", "label"]).size()
+    assert counts.to_dict() == {
+        (task, label): 5 for task in ("a color", "b color") for label in ("red", "blue")
+    }
+
+
+def test_calibration_error():
+    """Right as often as it is sure: none. Sure and wrong half the time: a half."""
+    right = np.array([True] * 3 + [False])
+    assert calibration_error(np.full(4, 0.75), right) == pytest.approx(0)
+    assert calibration_error(np.ones(4), np.array([True, False] * 2)) == pytest.approx(0.5)
+
+
+def test_summary_averages_over_tasks_then_seeds():
+    """The mean over tasks is taken for each seed; its seconds are those of all tasks."""
+    table = pd.DataFrame(
+        [
+            {"data": "d", "rows": "8", "method": "m", "seed": seed, "task": task}
+            | {"accuracy": f1, "f1": f1, "ece": 0.1, "seconds": 2.0}
+            for seed, task, f1 in [(0, "a", 0.2), (0, "b", 0.4), (1, "a", 0.6), (1, "b", 0.8)]
+        ]
+    )
+    mean = summary(table).loc[("d", "8", "m", "mean")]
+    assert (mean["f1"], mean["seconds"], mean["seeds"]) == (pytest.approx(0.5), 4, 2)
+    assert mean["f1 sd"] == pytest.approx(np.std([0.3, 0.7], ddof=1))
+
+
+def test_it_runs_and_goes_on(long_csv):
+    """A second run with the same file computes what the first has not, and shows both."""
+    command = [sys.executable, "-m", "benchmarks", "quality", "--rows-per-class", "8"]
+    command += ["--data", str(long_csv / "a.csv"), "--json", str(long_csv / "results.json")]
+
+    def run(methods, seeds):
+        more = ["--methods", methods, "--seeds", seeds]
+        done = subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True)
+        assert not done.returncode, done.stderr
+        return done.stdout
+
+    shown = run("tfidf", "1")
+    assert "nan" not in shown
+    first = json.loads((long_csv / "results.json").read_text())["results"]
+    assert [(row["seed"], row["method"]) for row in first] == [(0, "tfidf")]
+    run("tfidf", "2")
+    both = json.loads((long_csv / "results.json").read_text())["results"]
+    assert both[0] == first[0]
+    assert [row["seed"] for row in both] == [0, 1]
