@@ -19,7 +19,13 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from rapidfit_sk import EncoderConfig, MultiheadClassifier, MultiheadConfig, TrainingConfig
+from rapidfit_sk import (
+    EncoderConfig,
+    EvalConfig,
+    MultiheadClassifier,
+    MultiheadConfig,
+    TrainingConfig,
+)
 from rapidfit_sk.datasets import load_support_messages
 from rapidfit_sk.model_selection import TaskStratifiedKFold, multitask_scoring
 
@@ -49,7 +55,8 @@ def make_search():
         model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=2, test_size=0
     )
     encoder = EncoderConfig(freeze_epochs=1, unfreeze_layers=2)
-    config = MultiheadConfig(training=training, encoder=encoder)
+    # F1 asks for labels. Calibrating the probabilities would train each candidate twice.
+    config = MultiheadConfig(training=training, encoder=encoder, eval=EvalConfig(calibrate=False))
     pipe = make_pipeline(FunctionTransformer(squeeze), MultiheadClassifier(config, random_state=0))
     return GridSearchCV(
         pipe,
