@@ -81,7 +81,8 @@ def recipe(model_name=BUNDLED, *, heads_only=3, fine_tuning=5, **training) -> Mu
     It is not that of the defaults, which change with what is known of accuracy: figures of speed
     are compared over versions.
     """
-    options = {"learning_rate": 2e-5, "test_size": 0.0, "val_size": 0.0, **training}
+    fixed = {"learning_rate": 2e-5, "test_size": 0.0, "val_size": 0.0, "long_text": "truncate"}
+    options = fixed | training
     unfreeze = options.pop("unfreeze_layers", 4)
     return MultiheadConfig(
         training=TrainingConfig(
