@@ -501,6 +501,14 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     def _train(self, config, classes, train, validation, seeds, former, fit_tasks=None):
         """Train a net, from nothing or from what `former` has learned."""
         check_task_weights(config.loss.task_weights, list(classes))
+        rehearsed = self._rehearse(
+            config,
+            classes,
+            train,
+            validation,
+            seeds[2],
+            lambda quiet, plain, part: quiet._train(plain, classes, part, None, seeds, former)[:2],
+        )
         machine = self._machine(find_device(self.device))
         net = make_net(config, classes, train, seeds, machine)
         extra = copied_callbacks(self.callbacks)
@@ -522,34 +530,43 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         if former is not None and config.eval.calibrate:
             trained = {tasks[code] for code in np.unique(train.tasks)}
             temperatures |= {t: v for t, v in former.temperatures_.items() if t not in trained}
-        temperatures |= temperatures_of(net, tasks)
-        if is_to_rehearse(config, validation):
-            plain, quiet = without_calibration(config), self._copy(callbacks=None, verbose=0)
-
-            def fit(part):
-                return quiet._train(plain, classes, part, None, seeds, former)[:2]
-
-            temperatures |= rehearsed_temperatures(train, classes, seeds[2], fit)
+        temperatures |= temperatures_of(net, tasks) | rehearsed
         if former is not None:
             net.prepend_history(former.net_)
         return net, tokenizer, temperatures
 
     def _train_head(self, config, classes, train, validation, seeds):
         """Train a net of one new head on the encoder as it is."""
+        rehearsed = self._rehearse(
+            config,
+            classes,
+            train,
+            validation,
+            seeds[2],
+            lambda quiet, plain, part: (
+                quiet._train_head(plain, classes, part, None, seeds)[0],
+                self.tokenizer_,
+            ),
+        )
         machine, tasks = self._machine(self.net_.device), list(classes)
         net = make_net(config, classes, train, seeds, machine, **heads_on(self.net_))
         extra = copied_callbacks(self.callbacks)
         net.callbacks = make_callbacks(config, tasks, tasks, validation, extra, self.verbose)
         train_net(net.initialize(), self.tokenizer_, train, validation, self.memory)
-        temperatures = dict.fromkeys(tasks, 1.0) | temperatures_of(net, tasks)
-        if is_to_rehearse(config, validation):
-            plain, quiet = without_calibration(config), self._copy(callbacks=None, verbose=0)
+        return net, dict.fromkeys(tasks, 1.0) | temperatures_of(net, tasks) | rehearsed
 
-            def fit(part):
-                return quiet._train_head(plain, classes, part, None, seeds)[0], self.tokenizer_
+    def _rehearse(self, config, classes, train, validation, seed, fit):
+        """Find temperatures by a first training, where no rows are set aside for them.
 
-            temperatures |= rehearsed_temperatures(train, classes, seeds[2], fit)
-        return net, temperatures
+        `fit` takes a classifier whose callbacks and whose user do not see it, a configuration and
+        rows.
+        """
+        if not is_to_rehearse(config, validation):
+            return {}
+        if self.verbose:
+            tqdm.write("A first training, without a quarter of the rows, calibrates probabilities.")
+        quiet, plain = self._copy(callbacks=None, verbose=0), without_calibration(config)
+        return rehearsed_temperatures(train, classes, seed, lambda part: fit(quiet, plain, part))
 
     def _machine(self, device) -> dict:
         """Return what says how to compute, but not what."""
