@@ -28,13 +28,17 @@ def read_set(paths) -> pd.DataFrame:
         Columns text, task, label and split, which is "test" for rows of an official test set.
     """
     names = paths.split(",")
-    rows = pd.concat([_read_file(name, len(names) > 1) for name in names])
+    rows = pd.concat([_read_file(name, len(names) > 1) for name in names], ignore_index=True)
     if "split" not in rows:
         rows["split"] = "train"
-    # A text that stands on both sides is a test text.
+    if rows["split"].isna().any():
+        raise ValueError(f"Some of {paths} have a column split, and some have none.")
+    # A text that stands on both sides is a test text, and has the labels that it has there.
+    is_test = rows["split"] == "test"
+    rows = pd.concat([rows[is_test], rows[~is_test]]).drop_duplicates(["text", "task"])
     tested = rows.loc[rows["split"] == "test", "text"]
     rows.loc[rows["text"].isin(tested), "split"] = "test"
-    return rows.drop_duplicates(["text", "task"]).reset_index(drop=True)
+    return rows.sort_index(kind="stable").reset_index(drop=True)
 
 
 def _read_file(name, named):

@@ -171,7 +171,7 @@ def _best_c(model, x, labels, seed):
 def _embeddings(texts, precision):
     """Encode texts as sentence-transformers would: the mean over tokens, of norm 1."""
     module = MultiheadModule(load_encoder(BUNDLED), [], "mean", precision)
-    tokens = TextTokenizer(load_tokenizer(BUNDLED), 128)(list(texts))
+    tokens = TextTokenizer(load_tokenizer(BUNDLED), 128, "head_tail")(list(texts))
     embeddings = np.empty((len(tokens), module.encoder.config.hidden_size), np.float32)
     with torch.inference_mode():
         for at in by_length(tokens.lengths):

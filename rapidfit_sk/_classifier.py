@@ -22,6 +22,7 @@ from ._persistence import library_versions, load_classifier, save_classifier
 from ._prediction import (
     ProbabilitiesByTask,
     predict_codes,
+    predict_logits,
     predict_probabilities,
     recall_from,
 )
@@ -49,13 +50,13 @@ from ._training import (
     make_net,
     make_tokenizer,
     one_epoch,
+    ran_its_course,
     rehearsed_temperatures,
     settle_val_size,
     split_for_training,
     temperatures_of,
     train_net,
     warn_of_split,
-    without_calibration,
 )
 from ._validation import (
     Constraint,
@@ -94,7 +95,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         Tasks that are not named learn their labels from the data.
     callbacks : list or None, default=None
         Callbacks of skorch, or pairs of a name and a callback, that run beside the built-in
-        ones. Each fit works on copies; they end up in ``net_.callbacks_``.
+        ones. Each fit works on copies; they end up in ``net_.callbacks_``. The first training
+        that calibrates small data (see :class:`EvalConfig`) goes without them; where one of them
+        ends the other training early, its temperatures are not used.
     warm_start : bool, default=False
         Whether :meth:`fit` goes on from what an earlier fit learned. Tasks and classes of it
         stay, new ones are added: a head grows and its old columns keep their weights. Rows are
@@ -131,9 +134,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     classes_ : dict of {str: ndarray}
         The sorted classes of each task, in the type that the labels came in.
     temperatures_ : dict of {str: float}
-        What the logits of each task are divided by, so that on rows that did not train the
-        probabilities are as likely as they can be; 1 where there were none. A task without rows
-        in a further training keeps its temperature.
+        What the logits of each task are divided by, so that the probabilities of rows that a
+        model has not trained on are as likely as they can be; 1 where no rows could be asked. A
+        task without rows in a further training keeps its temperature.
     net_ : MultiheadNet
         The trained skorch net. ``net_.module_.encoder`` is the Hugging Face model,
         ``net_.callbacks_`` the callbacks that ran, and ``net_.history`` has the losses and the
@@ -316,11 +319,22 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
                 "set test_size=0."
             )
 
+        train, rehearsed = rows.take(split.train), {}
+        # Going on from a former fit there is nothing to rehearse: it knows all of the rows.
+        if former is None and is_to_rehearse(config, validation):
+            rehearsed = self._rehearse(
+                classes,
+                train,
+                seeds[2],
+                lambda quiet, rest: quiet._train(config, classes, rest, None, seeds)[:2],
+            )
         n_epochs = config.encoder.freeze_epochs + config.training.epochs
         tasks = begin_fit(self, n_epochs, table, self._columns)
         net, tokenizer, temperatures = self._train(
-            config, classes, rows.take(split.train), validation, seeds, former, tasks
+            config, classes, train, validation, seeds, former, tasks
         )
+        if ran_its_course(net):
+            temperatures |= rehearsed
         # Scored before anything is stored: an interrupted fit leaves no half of itself behind.
         scores = self._score_rows(net, tokenizer, list(classes), rows.take(split.test))
         self._store(net, tokenizer, classes, scores, temperatures)
@@ -394,7 +408,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     def add_task(self, X, y=None, sample_weight=None, *, task=None):
         """Add one task; all that other tasks predict stays the same to the bit.
 
-        A new head trains on the encoder as it is. Each text is encoded once, before the first
+        A new head trains on the encoder as it is. Each text is encoded once (twice where small
+        data is calibrated by a first training, unless `memory` is set), before the first
         epoch, so that this takes a small part of the time of :meth:`fit`.
 
         Parameters
@@ -445,8 +460,20 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         warn_of_split(config, split, rows, classes, validation)
 
         config.encoder.unfreeze_layers, config.loss.task_weights = 0, None
-        train = rows.take(split.train)
+        train, rehearsed = rows.take(split.train), {}
+        if is_to_rehearse(config, validation):
+            rehearsed = self._rehearse(
+                classes,
+                train,
+                seeds[2],
+                lambda quiet, rest: (
+                    quiet._train_head(config, classes, rest, None, seeds)[0],
+                    self.tokenizer_,
+                ),
+            )
         net, temperatures = self._train_head(config, classes, train, validation, seeds)
+        if ran_its_course(net):
+            temperatures |= rehearsed
         scores = self._score_rows(net, self.tokenizer_, [name], rows.take(split.test))
         self._store(
             self.net_.with_head_of(net),
@@ -498,17 +525,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             )
         return table
 
-    def _train(self, config, classes, train, validation, seeds, former, fit_tasks=None):
+    def _train(self, config, classes, train, validation, seeds, former=None, fit_tasks=None):
         """Train a net, from nothing or from what `former` has learned."""
         check_task_weights(config.loss.task_weights, list(classes))
-        rehearsed = self._rehearse(
-            config,
-            classes,
-            train,
-            validation,
-            seeds[2],
-            lambda quiet, plain, part: quiet._train(plain, classes, part, None, seeds, former)[:2],
-        )
         machine = self._machine(find_device(self.device))
         net = make_net(config, classes, train, seeds, machine)
         extra = copied_callbacks(self.callbacks)
@@ -530,43 +549,36 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         if former is not None and config.eval.calibrate:
             trained = {tasks[code] for code in np.unique(train.tasks)}
             temperatures |= {t: v for t, v in former.temperatures_.items() if t not in trained}
-        temperatures |= temperatures_of(net, tasks) | rehearsed
+        temperatures |= temperatures_of(net, tasks)
         if former is not None:
             net.prepend_history(former.net_)
         return net, tokenizer, temperatures
 
     def _train_head(self, config, classes, train, validation, seeds):
         """Train a net of one new head on the encoder as it is."""
-        rehearsed = self._rehearse(
-            config,
-            classes,
-            train,
-            validation,
-            seeds[2],
-            lambda quiet, plain, part: (
-                quiet._train_head(plain, classes, part, None, seeds)[0],
-                self.tokenizer_,
-            ),
-        )
         machine, tasks = self._machine(self.net_.device), list(classes)
         net = make_net(config, classes, train, seeds, machine, **heads_on(self.net_))
         extra = copied_callbacks(self.callbacks)
         net.callbacks = make_callbacks(config, tasks, tasks, validation, extra, self.verbose)
         train_net(net.initialize(), self.tokenizer_, train, validation, self.memory)
-        return net, dict.fromkeys(tasks, 1.0) | temperatures_of(net, tasks) | rehearsed
+        return net, dict.fromkeys(tasks, 1.0) | temperatures_of(net, tasks)
 
-    def _rehearse(self, config, classes, train, validation, seed, fit):
-        """Find temperatures by a first training, where no rows are set aside for them.
+    def _rehearse(self, classes, train, seed, fit):
+        """Find temperatures by a first training, which neither callbacks nor the user see.
 
-        `fit` takes a classifier whose callbacks and whose user do not see it, a configuration and
-        rows.
+        `fit` takes a classifier and rows, and returns a net and a tokenizer.
         """
-        if not is_to_rehearse(config, validation):
-            return {}
         if self.verbose:
             tqdm.write("A first training, without a quarter of the rows, calibrates probabilities.")
-        quiet, plain = self._copy(callbacks=None, verbose=0), without_calibration(config)
-        return rehearsed_temperatures(train, classes, seed, lambda part: fit(quiet, plain, part))
+        quiet = self._copy(callbacks=None, verbose=0)
+        n_classes = [len(labels) for labels in classes.values()]
+
+        def ask(rest, asked):
+            net, tokenizer = fit(quiet, rest)
+            recall = self._recall(net, tokenizer)
+            return predict_logits(net, tokenizer, asked.texts, asked.tasks, n_classes, recall)
+
+        return rehearsed_temperatures(train, classes, seed, ask)
 
     def _machine(self, device) -> dict:
         """Return what says how to compute, but not what."""

@@ -25,7 +25,7 @@ from ._losses import inverse_frequency
 from ._memory import open_store
 from ._module import build_heads
 from ._net import MultiheadNet
-from ._prediction import predict_logits, recall_from, text_rows
+from ._prediction import recall_from, text_rows
 from ._splits import Split, hold_out, split_rows, tasks_without
 from ._tables import distinct_texts
 from ._tokens import TextTokenizer
@@ -292,16 +292,19 @@ def train_net(net, tokenizer, train: CodedRows, validation: CodedRows | None, me
 
 
 def is_to_rehearse(config, validation) -> bool:
-    """Say whether temperatures are wanted, and no rows are set aside for them."""
+    """Say whether temperatures are wanted, and no rows are set aside for them.
+
+    A `val_size` that is still None after :func:`settle_val_size` says that all rows train.
+    """
     return config.eval.calibrate and config.training.val_size is None and validation is None
 
 
-def without_calibration(config):
-    """Return a copy of a configuration that fits no temperatures."""
-    return clone(config).set_params(eval__calibrate=False)
+def ran_its_course(net) -> bool:
+    """Say whether no callback has stopped the training of a net before its last epoch."""
+    return len(net.history) == net.max_epochs
 
 
-def rehearsed_temperatures(rows: CodedRows, classes: dict, seed, fit) -> dict[str, float]:
+def rehearsed_temperatures(rows: CodedRows, classes: dict, seed, ask) -> dict[str, float]:
     """Fit temperatures where all rows train, on a model that is trained for that alone.
 
     Parameters
@@ -312,25 +315,25 @@ def rehearsed_temperatures(rows: CodedRows, classes: dict, seed, fit) -> dict[st
         The classes of each task.
     seed : int
         Decides which rows the rehearsal goes without.
-    fit : callable
-        Takes the other rows, and returns a net and a tokenizer.
+    ask : callable
+        Trains on the other rows, which it takes first, and returns the logits of those that the
+        rehearsal went without, by task.
 
     Returns
     -------
     temperatures : dict of {str: float}
-        Of the tasks that could spare rows.
+        Of the tasks that have rows; one that could spare none has what the others have in common.
     """
     texts, rng = distinct_texts(rows.texts)[0], np.random.default_rng(seed)
     held_out = hold_out(texts, rows.tasks, rows.labels, REHEARSAL_SIZE, rng)
     if not held_out.any():
         return {}
-    asked, (net, tokenizer) = rows.take(held_out), fit(rows.take(~held_out))
-    n_classes = [len(labels) for labels in classes.values()]
-    logits = predict_logits(net, tokenizer, asked.texts, asked.tasks, n_classes)
+    asked = rows.take(held_out)
+    logits = ask(rows.take(~held_out), asked)
     of_tasks = [asked.take(asked.tasks == task) for task in range(len(classes))]
     seen = [(z, part.labels, part.weights) for z, part in zip(logits, of_tasks, strict=True)]
-    found = zip(classes, fit_temperatures(seen), of_tasks, strict=True)
-    return {task: temperature for task, temperature, part in found if len(part.labels)}
+    found = enumerate(zip(classes, fit_temperatures(seen), strict=True))
+    return {task: temperature for code, (task, temperature) in found if code in rows.tasks}
 
 
 def temperatures_of(net, tasks) -> dict[str, float]:

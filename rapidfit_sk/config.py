@@ -424,7 +424,8 @@ class EvalConfig(ParameterGroup):
         epoch, by however little.
     calibrate : bool, default=True
         Whether the logits of each task are divided by a temperature that makes the probabilities
-        of the validation rows most likely [1]_. Labels stay as they are. Small data that keeps no
+        of the validation rows likely [1]_. Tasks of few such rows lean on the temperature that
+        all tasks have in common. Labels stay as they are. Small data that keeps no
         validation rows (see `val_size` of :class:`TrainingConfig`) is trained on once more for
         this, without a quarter of its rows: with False, such a fit takes half the time.
 

@@ -17,19 +17,18 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def long_csv(tmp_path):
-    """Two files: one with an official split and a text on both of its sides, and one without."""
+    """Files with an official split and a text on both of its sides, and one without a split."""
     a = pd.DataFrame(
         {
             "text": [f"text {i}" for i in range(40)] + ["text 0"],
             "task": "color",
-            "label": ["red", "blue"] * 20 + ["red"],
+            "label": ["red", "blue"] * 20 + ["blue"],
             "split": ["train"] * 30 + ["test"] * 11,
         }
     )
     a.to_csv(tmp_path / "a.csv", index=False)
-    a.drop(columns="split").assign(text=lambda t: "b " + t["text"]).to_csv(
-        tmp_path / "b.csv", index=False
-    )
+    a.assign(text="b " + a["text"]).to_csv(tmp_path / "b.csv", index=False)
+    a.drop(columns="split").to_csv(tmp_path / "whole.csv", index=False)
     return tmp_path
 
 
@@ -39,6 +38,8 @@ def test_official_rows_never_train(long_csv):
     train, test = train_and_test(rows, None, 0, "test")
     assert set(test["text"]) == {"text 0"} | {f"text {i}" for i in range(30, 40)}
     assert not set(train["text"]) & set(test["text"])
+    # The label is that of the test row.
+    assert test.set_index("text").loc["text 0", "label"] == "blue"
     part, held_out = train_and_test(rows, None, 0, "validation")
     assert set(part["text"]) | set(held_out["text"]) == set(train["text"])
     assert not set(part["text"]) & set(held_out["text"])
@@ -48,11 +49,20 @@ def test_official_rows_never_train(long_csv):
 def test_rows_per_class(long_csv):
     """As many rows of each class as asked for; several files keep their tasks apart."""
     rows = read_set(f"{long_csv / 'a.csv'},{long_csv / 'b.csv'}")
-    train, _ = train_and_test(rows, 5, 0, "test")
+    train, test = train_and_test(rows, 5, 0, "test")
+    assert set(test["task"]) == {"a color", "b color"}
     counts = train.groupby(["task", "label"]).size()
     assert counts.to_dict() == {
         (task, label): 5 for task in ("a color", "b color") for label in ("red", "blue")
     }
+
+
+def test_files_with_and_without_a_split(long_csv):
+    """A data set has an official split or none; with none, a share of its texts is held out."""
+    with pytest.raises(ValueError, match="have a column split"):
+        read_set(f"{long_csv / 'a.csv'},{long_csv / 'whole.csv'}")
+    train, test = train_and_test(read_set(str(long_csv / "whole.csv")), None, 0, "test")
+    assert (len(train), len(test)) == (28, 12)
 
 
 def test_calibration_error():
