@@ -4,19 +4,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rapidfit_sk import EncoderConfig, LossConfig, MultiheadClassifier, MultiheadConfig
+from rapidfit_sk import (
+    EncoderConfig,
+    EvalConfig,
+    LossConfig,
+    MultiheadClassifier,
+    MultiheadConfig,
+)
 from rapidfit_sk import TrainingConfig as Training
 
 BUNDLED = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def make(**groups):
-    """Train the heads alone: enough to see, and done in a moment."""
+    """Train the heads alone, and once: enough to see, and done in a moment."""
     training = {"model_name": BUNDLED, "test_size": 0, **groups.pop("training", {})}
     return MultiheadClassifier(
         MultiheadConfig(
             training=Training(**training),
             encoder=EncoderConfig(freeze_epochs=3, unfreeze_layers=0),
+            eval=EvalConfig(calibrate=False),
             **groups,
         ),
         random_state=0,
