@@ -44,8 +44,8 @@ def fit_temperatures(tasks) -> list[float]:
     """
     costs = [functools.partial(_cost, *_known(*task)) for task in tasks]
     common = _minimum(lambda log_t: sum(c(log_t) for c in costs), 0.0, _PRIOR_OF_ALL)
-    if len(costs) == 1:  # the rows have had their say
-        return [math.exp(common)]
+    if sum((labels >= 0).any() for _, labels, _ in tasks) < 2:  # the rows have had their say
+        return [math.exp(common)] * len(costs)
     return [math.exp(_minimum(cost, common, _PRIOR_OF_ONE)) for cost in costs]
 
 

@@ -51,9 +51,10 @@ from ._training import (
     make_tokenizer,
     one_epoch,
     ran_its_course,
-    rehearsed_temperatures,
+    rows_to_ask,
     settle_val_size,
     split_for_training,
+    temperatures_from,
     temperatures_of,
     train_net,
     warn_of_split,
@@ -97,7 +98,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         Callbacks of skorch, or pairs of a name and a callback, that run beside the built-in
         ones. Each fit works on copies; they end up in ``net_.callbacks_``. The first training
         that calibrates small data (see :class:`EvalConfig`) goes without them; where one of them
-        ends the other training early, its temperatures are not used.
+        ends the other training early, its temperatures are not used. Where one changes the model
+        in another way, give rows to calibrate on: `val_size` or `X_val`.
     warm_start : bool, default=False
         Whether :meth:`fit` goes on from what an earlier fit learned. Tasks and classes of it
         stay, new ones are added: a head grows and its old columns keep their weights. Rows are
@@ -135,8 +137,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         The sorted classes of each task, in the type that the labels came in.
     temperatures_ : dict of {str: float}
         What the logits of each task are divided by, so that the probabilities of rows that a
-        model has not trained on are as likely as they can be; 1 where no rows could be asked. A
-        task without rows in a further training keeps its temperature.
+        model has not trained on are as likely as they can be; 1 where no rows could be asked, as
+        where `warm_start` goes on without validation rows. A task without rows in a further
+        training keeps its temperature.
     net_ : MultiheadNet
         The trained skorch net. ``net_.module_.encoder`` is the Hugging Face model,
         ``net_.callbacks_`` the callbacks that ran, and ``net_.history`` has the losses and the
@@ -320,7 +323,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             )
 
         train, rehearsed = rows.take(split.train), {}
-        # Going on from a former fit there is nothing to rehearse: it knows all of the rows.
+        # What goes on from a former fit may know the rows that it would be asked.
         if former is None and is_to_rehearse(config, validation):
             rehearsed = self._rehearse(
                 classes,
@@ -568,17 +571,18 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
 
         `fit` takes a classifier and rows, and returns a net and a tokenizer.
         """
+        is_asked = rows_to_ask(train, seed)
+        if not is_asked.any():
+            return {}
         if self.verbose:
             tqdm.write("A first training, without a quarter of the rows, calibrates probabilities.")
-        quiet = self._copy(callbacks=None, verbose=0)
+        quiet, asked = self._copy(callbacks=None, verbose=0), train.take(is_asked)
+        net, tokenizer = fit(quiet, train.take(~is_asked))
         n_classes = [len(labels) for labels in classes.values()]
-
-        def ask(rest, asked):
-            net, tokenizer = fit(quiet, rest)
-            recall = self._recall(net, tokenizer)
-            return predict_logits(net, tokenizer, asked.texts, asked.tasks, n_classes, recall)
-
-        return rehearsed_temperatures(train, classes, seed, ask)
+        recall = self._recall(net, tokenizer)
+        logits = predict_logits(net, tokenizer, asked.texts, asked.tasks, n_classes, recall)
+        found = zip(classes, temperatures_from(logits, asked), strict=True)
+        return {task: t for code, (task, t) in enumerate(found) if code in train.tasks}
 
     def _machine(self, device) -> dict:
         """Return what says how to compute, but not what."""

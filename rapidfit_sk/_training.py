@@ -304,36 +304,20 @@ def ran_its_course(net) -> bool:
     return len(net.history) == net.max_epochs
 
 
-def rehearsed_temperatures(rows: CodedRows, classes: dict, seed, ask) -> dict[str, float]:
-    """Fit temperatures where all rows train, on a model that is trained for that alone.
-
-    Parameters
-    ----------
-    rows : CodedRows
-        The training rows.
-    classes : dict of {str: ndarray}
-        The classes of each task.
-    seed : int
-        Decides which rows the rehearsal goes without.
-    ask : callable
-        Trains on the other rows, which it takes first, and returns the logits of those that the
-        rehearsal went without, by task.
-
-    Returns
-    -------
-    temperatures : dict of {str: float}
-        Of the tasks that have rows; one that could spare none has what the others have in common.
-    """
+def rows_to_ask(rows: CodedRows, seed) -> np.ndarray:
+    """Say which rows a rehearsal goes without, to be asked about them: a quarter, where it can."""
     texts, rng = distinct_texts(rows.texts)[0], np.random.default_rng(seed)
-    held_out = hold_out(texts, rows.tasks, rows.labels, REHEARSAL_SIZE, rng)
-    if not held_out.any():
-        return {}
-    asked = rows.take(held_out)
-    logits = ask(rows.take(~held_out), asked)
-    of_tasks = [asked.take(asked.tasks == task) for task in range(len(classes))]
-    seen = [(z, part.labels, part.weights) for z, part in zip(logits, of_tasks, strict=True)]
-    found = enumerate(zip(classes, fit_temperatures(seen), strict=True))
-    return {task: temperature for code, (task, temperature) in found if code in rows.tasks}
+    return hold_out(texts, rows.tasks, rows.labels, REHEARSAL_SIZE, rng)
+
+
+def temperatures_from(logits, asked: CodedRows) -> list[float]:
+    """Fit the temperature of each task on its logits of rows that did not train.
+
+    A task without such rows has what the others have in common.
+    """
+    of_tasks = [asked.take(asked.tasks == task) for task in range(len(logits))]
+    parts = zip(logits, of_tasks, strict=True)
+    return fit_temperatures([(z, part.labels, part.weights) for z, part in parts])
 
 
 def temperatures_of(net, tasks) -> dict[str, float]:
