@@ -68,14 +68,13 @@ class Activations:
         Returns
         -------
         source : Embeddings, States or PaddedTokens
-            Embeddings where the encoder is frozen; the states that enter the first layer that
-            trains, where they can be kept; otherwise tokens.
+            Embeddings where the encoder is frozen and all heads read them; the states that enter
+            the first layer that trains, where they can be kept; otherwise tokens.
         """
         first = self.module.n_frozen
         if first is None:
-            if self._embeddings is None or self._embeddings.is_stale():
-                self._embeddings = self._compute_embeddings()
-            return Embeddings(self._embeddings.values)
+            alike = self.module.heads_read_alike
+            return Embeddings(self.embeddings()) if alike else PaddedTokens(self.tokens)
         self._embeddings = None
         if first == 0 or self.can_replay is False:
             return PaddedTokens(self.tokens)
@@ -85,6 +84,12 @@ class Activations:
             return PaddedTokens(self.tokens)
         self.module.resume_at(self._states.first)
         return States(self.tokens, self._states.values)
+
+    def embeddings(self) -> torch.Tensor:
+        """Return what :meth:`MultiheadModule.embed` makes of the texts; computed once."""
+        if self._embeddings is None or self._embeddings.is_stale():
+            self._embeddings = self._compute_embeddings()
+        return self._embeddings.values
 
     # ----------------------------------------------------------------------------------------
     # Passes

@@ -1,14 +1,38 @@
-"""One head: text embedding -> the logits of one task."""
+"""One head: what it looks for in a text, and text embedding -> the logits of one task."""
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 _ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
+class Head(nn.Sequential):
+    """The layers of one head.
+
+    Attributes
+    ----------
+    query : Parameter of shape (width,) or None
+        What the task looks for among the tokens of a text, see
+        :func:`rapidfit_sk._pooling.attention_pooling`; None where all tasks read one embedding.
+    """
+
+    def __init__(self, *layers):
+        super().__init__(*layers)
+        self.register_parameter("query", None)
+
+
 def build_head(
-    width, n_classes, *, hidden_layers, hidden_multiplier, activation, dropout, normalize=False
+    width,
+    n_classes,
+    pooling,
+    *,
+    hidden_layers,
+    hidden_multiplier,
+    activation,
+    dropout,
+    normalize=False,
 ):
     """Build the layers of one head.
 
@@ -18,15 +42,18 @@ def build_head(
         Width of the text embedding.
     n_classes : int
         Number of logits.
+    pooling : {"attention", "mean", "cls", "max"}
+        With "attention" the head has a query.
     hidden_layers, hidden_multiplier, activation, dropout, normalize
         See :class:`rapidfit_sk.HeadConfig`.
 
     Returns
     -------
-    head : torch.nn.Sequential
+    head : Head
         Maps (n_rows, width) to (n_rows, n_classes). Each layer but the first hidden one reads
         its input through dropout.
     """
+    query = nn.Parameter(torch.zeros(width)) if pooling == "attention" else None
     hidden_width = max(1, round(width * hidden_multiplier))
     layers = [nn.RMSNorm(width, elementwise_affine=False)] if normalize else []
     for _ in range(hidden_layers):
@@ -34,4 +61,6 @@ def build_head(
         width = hidden_width
     if not hidden_layers:
         layers.append(nn.Dropout(dropout))
-    return nn.Sequential(*layers, nn.Linear(width, n_classes))
+    head = Head(*layers, nn.Linear(width, n_classes))
+    head.query = query
+    return head

@@ -20,7 +20,7 @@ from ._encoders import (
     with_layers,
 )
 from ._heads import build_head
-from ._pooling import POOLING, mean_of_pieces
+from ._pooling import POOLING, attention_pooling, mean_of_pieces
 from ._randomness import DrawsFrom, LeavesZero
 
 
@@ -32,11 +32,12 @@ class MultiheadModule(nn.Module):
     encoder : torch.nn.Module
         A Hugging Face encoder, or anything that is called with `input_ids` and `attention_mask`
         and returns an object with `last_hidden_state`.
-    heads : list of torch.nn.Module
+    heads : list of Head
         One for each task, in the order of the tasks. They have no names: a `ModuleDict` refuses
         tasks called `type`, `keys` or `v1.2`.
-    pooling : {"mean", "cls", "max"}
-        How token embeddings become a text embedding.
+    pooling : {"attention", "mean", "cls", "max"}
+        How token embeddings become a text embedding; with "attention" there is one for each
+        head, by its query.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
         What the encoder multiplies in. Weights, pooling and heads are float32 in each case.
     compile : bool, default=False
@@ -75,7 +76,7 @@ class MultiheadModule(nn.Module):
             For each task the positions of its texts in the batch. The head of a task without
             rows is not run, and gets no gradient.
         embeddings : Tensor of shape (n_texts, width) or None, default=None
-            What :meth:`embed` would return, where it is known.
+            What :meth:`embed` would return, where it is known and all heads read it.
         **inputs : dict of Tensor
             What :meth:`embed` takes, where it is not.
 
@@ -84,15 +85,23 @@ class MultiheadModule(nn.Module):
         logits : list of Tensor, each of shape (n_rows_of_task, n_classes_of_task)
             One for each task.
         """
-        if embeddings is None:
-            embeddings = self.embed(**inputs)
+        read = functools.cache(self._reader(embeddings, **inputs))
         return [
-            head(embeddings[at]) if len(at) else embeddings.new_empty(0, head[-1].out_features)
+            head(read(head.query)[at])
+            if len(at)
+            else head[-1].bias.new_empty(0, len(head[-1].bias))
             for head, at in zip(self.heads, rows, strict=True)
         ]
 
+    def _reader(self, embeddings, attention_mask=None, firsts=None, **inputs):
+        """Return what takes the query of a head and gives the embeddings that the head reads."""
+        if embeddings is not None:
+            return lambda query: embeddings
+        tokens = self._tokens(attention_mask=attention_mask, **inputs)
+        return lambda query: self._pool(tokens, attention_mask, firsts, query)
+
     def embed(self, input_ids, attention_mask, firsts=None, states=None, eager=False):
-        """Run the encoder over a batch.
+        """Run the encoder over a batch, and pool as heads do that have learned no query.
 
         Parameters
         ----------
@@ -111,12 +120,22 @@ class MultiheadModule(nn.Module):
         embeddings : Tensor of float32, shape (n_texts, width)
             Text embeddings.
         """
+        tokens = self._tokens(input_ids, attention_mask, states, eager)
+        return self._pool(tokens, attention_mask, firsts)
+
+    def _tokens(self, input_ids, attention_mask, states=None, eager=False):
         encoder = self._whole(eager) if states is None else self._upper.on(states)
         device = input_ids.device.type
         lower = is_lowered(self.precision, device)
         with torch.autocast(device, torch.bfloat16) if lower else contextlib.nullcontext():
             output = encoder(input_ids=input_ids, attention_mask=attention_mask)
-        pieces = POOLING[self.pooling](output.last_hidden_state.float(), attention_mask)
+        return output.last_hidden_state.float()
+
+    def _pool(self, tokens, mask, firsts, query=None):
+        if query is None:
+            pieces = POOLING[self.pooling](tokens, mask)
+        else:
+            pieces = attention_pooling(tokens, mask, query)
         return pieces if firsts is None else mean_of_pieces(pieces, firsts)
 
     def _whole(self, eager):
@@ -130,6 +149,11 @@ class MultiheadModule(nn.Module):
     def __getstate__(self):
         """Leave out, for copies, what is another way to run the same encoder."""
         return {**super().__getstate__(), "_compiled": None, "_upper": None}
+
+    @property
+    def heads_read_alike(self) -> bool:
+        """Whether no head has learned what to look for, so that all read what `embed` returns."""
+        return not any(head.query is not None and head.query.any() for head in self.heads)
 
     def resume_at(self, layer):
         """Prepare to run the layers from one on alone.
@@ -347,7 +371,7 @@ def build_module(
         Classes of each task.
     head : dict
         The parameters of :class:`rapidfit_sk.HeadConfig`.
-    pooling : {"mean", "cls", "max"}
+    pooling : {"attention", "mean", "cls", "max"}
         How token embeddings become a text embedding.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
         What the encoder multiplies in.
@@ -364,7 +388,7 @@ def build_module(
     with loading():
         encoder = load_encoder(model_name)
         width = encoder.config.hidden_size
-        heads = [build_head(width, n, **head) for n in n_classes]
+        heads = [build_head(width, n, pooling, **head) for n in n_classes]
     return MultiheadModule(encoder, heads, pooling, precision, compile)
 
 
@@ -373,7 +397,7 @@ def build_heads(
 ) -> MultiheadModule:
     """Build new heads on an encoder that is at hand, which is shared; see :func:`build_module`."""
     with loading():
-        heads = [build_head(encoder.config.hidden_size, n, **head) for n in n_classes]
+        heads = [build_head(encoder.config.hidden_size, n, pooling, **head) for n in n_classes]
     heads = [each.to(encoder.device) for each in heads]
     return MultiheadModule(encoder, heads, pooling, precision, compile)
 
@@ -407,7 +431,7 @@ def grown_copy(module, places, *, n_classes, head) -> MultiheadModule:
             old[-1] = _widened(old[-1], place, n)
         width = module.encoder.config.hidden_size
         for n in n_classes[len(places) :]:
-            module.heads.append(build_head(width, n, **head))
+            module.heads.append(build_head(width, n, module.pooling, **head))
     return module
 
 
@@ -467,7 +491,7 @@ def put_together(
     """
     encoder = empty_encoder(parts["encoder"])
     with loading(), LeavesZero():
-        heads = [build_head(encoder.config.hidden_size, n, **head) for n in n_classes]
+        heads = [build_head(encoder.config.hidden_size, n, pooling, **head) for n in n_classes]
     module = MultiheadModule(encoder, heads, pooling, precision, compile)
     first = _first_names(module)
     tensors = {name: _as_tensor(array) for name, array in parts["weights"].items()}

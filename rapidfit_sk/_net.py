@@ -16,7 +16,7 @@ from skorch.callbacks import EpochTimer
 from tqdm.auto import tqdm
 
 from ._activations import Activations, find_room
-from ._batches import Batches, PaddedTokens, TextRows
+from ._batches import Batches, Embeddings, PaddedTokens, TextRows
 from ._losses import MultiheadLoss
 from ._module import (
     MultiheadModule,
@@ -262,7 +262,7 @@ class MultiheadNet(NeuralNet):
         features : ndarray of float32, shape (n_rows, width)
             Without dropout.
         """
-        inputs = self._on_device(self._activations.source().inputs(texts))
+        inputs = self._on_device(Embeddings(self._activations.embeddings()).inputs(texts))
         head = self.module_.heads[task].eval()
         with torch.inference_mode():
             return head[:-1](inputs["embeddings"]).cpu().numpy()

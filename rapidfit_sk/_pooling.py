@@ -36,6 +36,32 @@ def max_pooling(states, mask):
     return states.masked_fill(mask.unsqueeze(-1) == 0, lowest).amax(1)
 
 
+# How much more a step moves a score than a logit. By the rate of the heads alone the queries of
+# small data hardly leave the mean; at 20, those of large data end on single tokens.
+_SHARPNESS = 5.0
+
+
+def attention_pooling(states, mask, query):
+    """Average over the tokens of each text, more of those that a task looks for.
+
+    Parameters
+    ----------
+    states, mask
+        As in :func:`mean_pooling`.
+    query : Tensor of shape (width,)
+        What it looks for; with zeros this is the mean.
+
+    Returns
+    -------
+    embeddings : Tensor of shape (n_texts, width)
+        Text embeddings for this task.
+    """
+    keys = F.rms_norm(states, states.shape[-1:])
+    scores = _SHARPNESS * (keys @ query)  # (n_texts, length)
+    scores = scores.masked_fill(mask == 0, torch.finfo(states.dtype).min)
+    return (scores.softmax(1).unsqueeze(1) @ states).squeeze(1)
+
+
 def mean_of_pieces(pieces, firsts):
     """Average over the pieces of each text.
 
@@ -55,4 +81,5 @@ def mean_of_pieces(pieces, firsts):
     return F.embedding_bag(numbers, pieces, firsts, mode="mean")
 
 
-POOLING = {"mean": mean_pooling, "cls": cls_pooling, "max": max_pooling}
+# Whoever has no query yet sees the mean, where attention starts from.
+POOLING = {"attention": mean_pooling, "mean": mean_pooling, "cls": cls_pooling, "max": max_pooling}

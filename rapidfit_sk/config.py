@@ -485,9 +485,12 @@ class MultiheadConfig(ParameterGroup):
         The loss function.
     eval : EvalConfig or None, default=None
         Model selection and early stopping.
-    pooling : {"mean", "cls", "max"}, default="mean"
+    pooling : {"attention", "mean", "cls", "max"}, default="attention"
         How the token embeddings of a text become one: their mean, the first of them, or the
-        largest value of each dimension. Padding never has a say.
+        largest value of each dimension. With "attention" it is a weighted mean, and each task
+        learns the weights [1]_: what one looks for does not blur what another one reads. It
+        starts as the mean and is learned where the encoder trains; heads that train alone read
+        the mean. Padding never has a say.
     task_sampling : {"proportional", "sqrt", "equal"}, default="proportional"
         How many rows of each task an epoch draws: every row once, in proportion to the square
         root of the task's size, or the same number for each task. An epoch always has as many
@@ -496,6 +499,11 @@ class MultiheadConfig(ParameterGroup):
     See Also
     --------
     rapidfit_sk.MultiheadClassifier : The classifier that reads it.
+
+    References
+    ----------
+    .. [1] Yang et al., "Hierarchical Attention Networks for Document Classification", NAACL
+       2016: a learned vector is compared with each word.
 
     Examples
     --------
@@ -513,7 +521,7 @@ class MultiheadConfig(ParameterGroup):
         "encoder": instance_of(EncoderConfig) | none,
         "loss": instance_of(LossConfig) | none,
         "eval": instance_of(EvalConfig) | none,
-        "pooling": one_of("mean", "cls", "max"),
+        "pooling": one_of("attention", "mean", "cls", "max"),
         "task_sampling": one_of("proportional", "sqrt", "equal"),
     }
     _groups: ClassVar[dict[str, type[ParameterGroup]]] = {
@@ -533,7 +541,7 @@ class MultiheadConfig(ParameterGroup):
         encoder=None,
         loss=None,
         eval=None,
-        pooling="mean",
+        pooling="attention",
         task_sampling="proportional",
     ):
         self.training = training

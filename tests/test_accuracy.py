@@ -1,5 +1,7 @@
 """What the defaults are good for, on the encoder that ships: margins on real messages."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,6 +72,33 @@ def test_embeddings_alone_are_a_start(messages):
         classifier = make().set_params(config__head__init=init).fit(train)
         scores[init] = classifier.score(test)
     assert scores["probe"] > scores["random"] + 0.03
+
+
+def among_other_words(seed):
+    """Texts of 24 words with a key word of either task; each is labeled for one task only."""
+    words = ["".join(pair) for pair in itertools.product("bdgkm", "aeiou")]
+    keys = {"pet": ["cat", "dog"], "color": ["red", "blue"]}
+    rng, rows = np.random.default_rng(seed), []
+    for i in range(300):
+        chosen = {task: rng.choice(labels) for task, labels in keys.items()}
+        text = rng.permutation([*rng.choice(words, 22), *chosen.values()])
+        task = list(keys)[i % 2]
+        rows.append((" ".join(text), task, chosen[task]))
+    return pd.DataFrame(rows, columns=["text", "task", "label"])
+
+
+def test_attention_finds_the_words_of_each_task(encoder_name):
+    """Where tasks look for different words of a text, a mean of all words blurs them."""
+    scores = {}
+    for pooling in ("mean", "attention"):
+        config = MultiheadConfig(
+            training=Training(model_name=encoder_name, test_size=0, epochs=8, learning_rate=1e-3),
+            eval=EvalConfig(calibrate=False),
+            pooling=pooling,
+        )
+        classifier = MultiheadClassifier(config, random_state=0).fit(among_other_words(0))
+        scores[pooling] = classifier.score(among_other_words(1))
+    assert scores["attention"] > scores["mean"] + 0.1
 
 
 # --------------------------------------------------------------------------------------------

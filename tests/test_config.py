@@ -73,7 +73,7 @@ def test_values_are_checked_in_fit(group, name, value, message):
     [
         ({"config": {"training": {}}}, "'config' parameter of MultiheadClassifier"),
         ({"config__head": EvalConfig()}, "an instance of HeadConfig or None"),
-        ({"config__pooling": "sum"}, "a str among {'mean', 'cls', 'max'}"),
+        ({"config__pooling": "sum"}, "a str among {'attention', 'mean', 'cls', 'max'}"),
         ({"device": "nonsense"}, "'auto' or a device that torch knows. Got 'nonsense'"),
         ({"text_column": ""}, "'text_column' parameter of MultiheadClassifier"),
         ({"random_state": 2**32}, r"an int in the range \[0, 4294967295\]"),

@@ -61,6 +61,18 @@ def test_warm_start_goes_on(make_classifier, messages):
     assert len(cold.net_.history) == n
 
 
+def test_warm_start_keeps_what_heads_look_for(make_classifier, messages, tmp_path):
+    """Heads that trained with the encoder do not read plain means once it is frozen again."""
+    train = {"test_size": 0.0, "val_size": 0.0, "eval": EvalConfig(calibrate=False)}
+    classifier = make_classifier(warm_start=True, memory=tmp_path, **train).fit(messages)
+    assert not classifier.net_.module_.heads_read_alike
+    before = classifier.predict_proba(TEXTS)
+    classifier.set_params(config__encoder=NO_ENCODER, config__training__learning_rate=1e-12)
+    after = classifier.fit(messages).predict_proba(TEXTS)
+    for task in before:
+        np.testing.assert_allclose(after[task], before[task], atol=1e-5)
+
+
 def test_warm_start_warns_of_held_out_rows(make_classifier, messages):
     """What a warm fit holds out may have been trained on before, and a warning says so."""
     train, val = messages.iloc[:600], messages.iloc[600:]

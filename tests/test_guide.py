@@ -208,7 +208,8 @@ CHANGES = {
         {
             "config__eval__patience": 1,
             "config__eval__metric": "loss",
-            "config__training__learning_rate": 1e-2,
+            "config__training__learning_rate": 3e-3,
+            "config__training__epochs": 8,
         },
     ),
     "pooling": ("max", {}),

@@ -9,7 +9,7 @@ from rapidfit_sk._batches import PaddedTokens, TextRows
 from rapidfit_sk._encoders import layer_stack, load_encoder, load_tokenizer
 from rapidfit_sk._heads import build_head
 from rapidfit_sk._module import MultiheadModule, build_module
-from rapidfit_sk._pooling import POOLING
+from rapidfit_sk._pooling import POOLING, attention_pooling
 from rapidfit_sk._tokens import TextTokenizer
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
 
@@ -143,12 +143,63 @@ def test_poolings_by_hand():
     assert POOLING["max"](states, mask).tolist() == [[3.0, -2.0]]
 
 
+def test_attention_by_hand():
+    """Without a query it is the mean; with one, a softmax of what normalized tokens have of it."""
+    states = torch.tensor([[[1.0, -1.0], [3.0, 3.0], [100.0, -100.0]]])
+    mask = torch.tensor([[1, 1, 0]])
+    assert attention_pooling(states, mask, torch.zeros(2)).tolist() == [[2.0, 1.0]]
+    # The keys are (1, -1) and (1, 1), the scores 5 * (0, 0.2) and 5 * (0, -0.2).
+    for sign in (1, -1):
+        share = 1 / (1 + np.exp(-sign))
+        found = attention_pooling(states, mask, sign * torch.tensor([0.1, 0.1]))
+        expected = torch.tensor([[1 + 2 * share, -1 + 4 * share]], dtype=torch.float32)
+        torch.testing.assert_close(found, expected)
+
+
+def with_queries(module):
+    """Let each head of a module look for something else."""
+    with torch.no_grad():
+        for i, head in enumerate(module.heads):
+            head.query[i] = 1.0
+    return module
+
+
+def test_heads_have_queries_of_their_own(folder):
+    """Heads without one read what `embed` returns; with one, each reads what is its own."""
+    module = module_of(folder, "attention").eval()
+    inputs = {**batch_of(folder, TEXTS), "rows": 2 * [torch.arange(3)]}
+    with torch.no_grad():
+        given = {"rows": inputs["rows"]}
+        mean = module(**given, embeddings=module.embed(*list(inputs.values())[:2]))
+        for part, other in zip(module(**inputs), mean, strict=True):
+            torch.testing.assert_close(part, other, atol=2e-5, rtol=1e-4)
+        assert module.heads_read_alike
+        logits = with_queries(module)(**inputs)
+        assert not module.heads_read_alike
+        assert all(not torch.equal(a, b) for a, b in zip(logits, mean, strict=True))
+        for i, text in enumerate(TEXTS):  # padding has no say
+            one = {**batch_of(folder, [text]), "rows": 2 * [torch.tensor([0])]}
+            for part, alone in zip(logits, module(**one), strict=True):
+                torch.testing.assert_close(part[i : i + 1], alone, atol=2e-5, rtol=1e-4)
+
+
+def test_windows_are_pooled_by_the_query_and_averaged():
+    """A linear head says of a text of two windows the mean of what it says of each."""
+    folder, head = tiny_encoder(), {**HEAD, "hidden_layers": 0}
+    module = build_module(model_name=folder, n_classes=[3], head=head, pooling="attention")
+    inputs, module = batch_of(folder, TEXTS), with_queries(module).eval()
+    with torch.no_grad():
+        (each,) = module(**{**inputs, "rows": [torch.arange(3)]})
+        firsts = torch.tensor([0, 2])
+        (texts,) = module(**{**inputs, "rows": [torch.arange(2)], "firsts": firsts})
+    torch.testing.assert_close(texts, torch.stack([each[:2].mean(0), each[2]]))
+
+
 @pytest.mark.parametrize("hidden_layers", [0, 1, 3])
 def test_head_shapes(hidden_layers):
     """A head has the hidden layers it is asked for, of the width it is asked for."""
-    head = build_head(
-        10, 4, hidden_layers=hidden_layers, hidden_multiplier=1.5, activation="silu", dropout=0.1
-    )
+    layout = {"hidden_multiplier": 1.5, "activation": "silu", "dropout": 0.1}
+    head = build_head(10, 4, "mean", hidden_layers=hidden_layers, **layout)
     linear = [layer for layer in head if isinstance(layer, nn.Linear)]
     assert [layer.out_features for layer in linear] == [15] * hidden_layers + [4]
     assert sum(isinstance(layer, nn.SiLU) for layer in head) == hidden_layers

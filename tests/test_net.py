@@ -89,7 +89,7 @@ def test_optimizer_groups(fitted):
         mine = [names[id(p)] for p in group["params"]]
         assert all(name.startswith(group["part"]) for name in mine)
         assert group["peak_lr"] == pytest.approx(1e-3 if group["part"] == "encoder" else 5e-3)
-        plain = {name.endswith("bias") or "LayerNorm" in name for name in mine}
+        plain = {name.endswith(("bias", "query")) or "LayerNorm" in name for name in mine}
         assert plain == {group["weight_decay"] == 0}
 
 
