@@ -71,12 +71,10 @@ class Activations:
             Embeddings where the encoder is frozen and all heads read them; the states that enter
             the first layer that trains, where they can be kept; otherwise tokens.
         """
-        first = self.module.n_frozen
-        if first is None:
-            alike = self.module.heads_read_alike
-            return Embeddings(self.embeddings()) if alike else PaddedTokens(self.tokens)
-        self._embeddings = None
-        if first == 0 or self.can_replay is False:
+        if self.module.reads_embeddings:
+            return Embeddings(self.embeddings())
+        first, self._embeddings = self.module.n_frozen, None
+        if not first or self.can_replay is False:
             return PaddedTokens(self.tokens)
         if self._states is None or self._states.first > first or self._states.is_stale():
             self._states = self._compute_states(first)

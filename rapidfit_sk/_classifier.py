@@ -917,6 +917,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         """Return what remembers embeddings, if a fit with `memory` left the encoder as it was."""
         if self.memory is None or net.store_ is None or net.as_stored_.is_stale():
             return None
+        if not net.module_.heads_read_alike:
+            return None
         return recall_from(net.store_, net, tokenizer)
 
     # ----------------------------------------------------------------------------------------

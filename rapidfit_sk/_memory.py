@@ -43,7 +43,8 @@ def open_store(memory, module, tokenizer) -> EmbeddingStore | None:
     parts = {
         "encoder": describe_encoder(module.encoder),
         "weights": weights_digest(module.encoder, source),
-        "pooling": module.pooling,
+        # What is kept of attention is what it starts from.
+        "pooling": "mean" if module.pooling == "attention" else module.pooling,
         "bfloat16": is_lowered(module.precision, next(module.parameters()).device.type),
         "max_length": tokenizer.max_length,
         "long_text": tokenizer.long_text,

@@ -85,6 +85,7 @@ class MultiheadModule(nn.Module):
         logits : list of Tensor, each of shape (n_rows_of_task, n_classes_of_task)
             One for each task.
         """
+        # Heads without a query share one answer.
         read = functools.cache(self._reader(embeddings, **inputs))
         return [
             head(read(head.query)[at])
@@ -154,6 +155,11 @@ class MultiheadModule(nn.Module):
     def heads_read_alike(self) -> bool:
         """Whether no head has learned what to look for, so that all read what `embed` returns."""
         return not any(head.query is not None and head.query.any() for head in self.heads)
+
+    @property
+    def reads_embeddings(self) -> bool:
+        """Whether embeddings are all that a training needs of the encoder as it is."""
+        return self.n_frozen is None and self.heads_read_alike
 
     def resume_at(self, layer):
         """Prepare to run the layers from one on alone.

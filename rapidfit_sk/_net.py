@@ -223,7 +223,7 @@ class MultiheadNet(NeuralNet):
         for part, (module, lr) in parts.items():
             parameters = list(module.parameters())
             matrices = [p for p in parameters if p.ndim > 1]
-            vectors = [p for p in parameters if p.ndim <= 1]  # biases and norms
+            vectors = [p for p in parameters if p.ndim <= 1]  # biases, norms and queries
             for params, decay in ((matrices, self.weight_decay), (vectors, 0.0)):
                 yield {
                     "part": part,
@@ -342,8 +342,8 @@ class MultiheadNet(NeuralNet):
             n_accumulated=self.accumulate,
             min_steps=self.min_steps,
             rng=np.random.default_rng(self.seeds[2]),
-            # Heads alone read embeddings, which have no length.
-            lengths=lambda: None if self.module_.n_frozen is None else X.tokens.lengths,
+            # Embeddings have no length.
+            lengths=lambda: None if self.module_.reads_embeddings else X.tokens.lengths,
         )
 
     def on_epoch_begin(self, net, **kwargs):
@@ -492,7 +492,7 @@ class MultiheadNet(NeuralNet):
         rows : ndarray of int
             The numbers of the rows in this batch.
         embeddings : ndarray of float32, shape (n_rows, width)
-            What the heads would read.
+            What heads read that have learned no query.
         """
         self._set_training(False)
         source = PaddedTokens(dataset.tokens)

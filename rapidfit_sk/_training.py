@@ -287,7 +287,7 @@ def train_net(net, tokenizer, train: CodedRows, validation: CodedRows | None, me
     if validation is not None:
         net.train_split = predefined_split(text_rows(tokenizer, validation, n_tasks))
     net.partial_fit(text_rows(tokenizer, train, n_tasks))
-    if len(net.module_.thaws) == n_thaws and net.module_.heads_read_alike:
+    if len(net.module_.thaws) == n_thaws:
         net.store_, net.as_stored_ = store, Kept(None, net.module_)
 
 

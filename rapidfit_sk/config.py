@@ -489,8 +489,8 @@ class MultiheadConfig(ParameterGroup):
         How the token embeddings of a text become one: their mean, the first of them, or the
         largest value of each dimension. With "attention" it is a weighted mean, and each task
         learns the weights [1]_: what one looks for does not blur what another one reads. It
-        starts as the mean and is learned where the encoder trains; heads that train alone read
-        the mean. Padding never has a say.
+        starts as the mean and is learned from when the encoder trains; heads that train alone on
+        a pretrained encoder read the mean. Padding never has a say.
     task_sampling : {"proportional", "sqrt", "equal"}, default="proportional"
         How many rows of each task an epoch draws: every row once, in proportion to the square
         root of the task's size, or the same number for each task. An epoch always has as many

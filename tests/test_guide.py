@@ -208,6 +208,7 @@ CHANGES = {
         {
             "config__eval__patience": 1,
             "config__eval__metric": "loss",
+            # The loss has to fall more than once for the two to end apart.
             "config__training__learning_rate": 3e-3,
             "config__training__epochs": 8,
         },
