@@ -58,9 +58,10 @@ def attention_pooling(states, mask, query):
         Text embeddings for this task.
     """
     keys = F.rms_norm(states, states.shape[-1:])
-    scores = _SHARPNESS * (keys @ query)  # (n_texts, length)
+    # Sums, as products with a vector may differ in the last bit by where it lies in memory.
+    scores = _SHARPNESS * (keys * query).sum(-1)  # (n_texts, length)
     scores = scores.masked_fill(mask == 0, torch.finfo(states.dtype).min)
-    return (scores.softmax(1).unsqueeze(1) @ states).squeeze(1)
+    return (states * scores.softmax(1).unsqueeze(-1)).sum(1)
 
 
 def mean_of_pieces(pieces, firsts):
