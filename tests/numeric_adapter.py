@@ -13,6 +13,10 @@ from rapidfit_sk import (
     MultiheadConfig,
     TrainingConfig,
 )
+from rapidfit_sk.testing import tiny_encoder
+
+# Not a parameter, so that the names of tests do not have a temporary folder in them.
+MODEL_NAME = tiny_encoder(n_layers=1)
 
 
 class NumericAdapter(ClassifierMixin, BaseEstimator):
@@ -22,14 +26,13 @@ class NumericAdapter(ClassifierMixin, BaseEstimator):
     reach the classifier: fitting, labels, weights, pickling, invariances.
     """
 
-    def __init__(self, model_name=None, epochs=6, random_state=0):
-        self.model_name = model_name
+    def __init__(self, epochs=6, random_state=0):
         self.epochs = epochs
         self.random_state = random_state
 
     def _classifier(self):
         training = TrainingConfig(
-            model_name=self.model_name,
+            model_name=MODEL_NAME,
             epochs=self.epochs,
             learning_rate=3e-3,
             test_size=0,

@@ -29,7 +29,6 @@ from rapidfit_sk import (
 )
 from rapidfit_sk._compat import CallbackSupportMixin
 from rapidfit_sk.model_selection import TaskStratifiedKFold, multitask_scoring, task_scorer
-from rapidfit_sk.testing import tiny_encoder
 
 from .numeric_adapter import NumericAdapter
 
@@ -92,9 +91,7 @@ def expected_failures(estimator):
 
 # The adapter rounds numbers, and the data of some checks is too small to hold rows out.
 @pytest.mark.filterwarnings("ignore:.*rows have the same text", "ignore:.*no validation rows")
-@parametrize_with_checks(
-    [NumericAdapter(tiny_encoder(n_layers=1))], expected_failed_checks=expected_failures
-)
+@parametrize_with_checks([NumericAdapter()], expected_failed_checks=expected_failures)
 def test_checks_of_scikit_learn(estimator, check):
     """All other checks pass on an adapter that writes numeric rows as texts."""
     check(estimator)

@@ -250,8 +250,9 @@ def test_user_callbacks_are_copied(make_classifier, messages):
     assert isinstance(dict(classifier.net_.callbacks_)["Watch"], Watch)
 
 
-def test_progress_shows_epochs(make_classifier, messages, capsys):
+def test_progress_shows_epochs(make_classifier, messages, capsys, monkeypatch):
     """At verbose=1 there is a bar on standard error and the scores on standard output."""
+    monkeypatch.delenv("COLUMNS", raising=False)  # the bar would be cut to that width
     make_classifier(verbose=1).fit(messages)
     out, err = capsys.readouterr()
     assert out.startswith("Held-out scores")
