@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rapidfit_sk._encoders import load_encoder, load_tokenizer
+from rapidfit_sk._model.encoders import load_encoder, load_tokenizer
 
 from ._data import BUNDLED
 

@@ -16,7 +16,7 @@ from rapidfit_sk import (
     MultiheadConfig,
     TrainingConfig,
 )
-from rapidfit_sk._encoders import load_tokenizer
+from rapidfit_sk._model.encoders import load_tokenizer
 from rapidfit_sk.datasets import load_support_messages
 
 BUNDLED = "sentence-transformers/all-MiniLM-L6-v2"

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from rapidfit_sk._encoders import layer_stack, load_encoder, load_tokenizer
-from rapidfit_sk._heads import build_head
-from rapidfit_sk._losses import inverse_frequency
+from rapidfit_sk._model.encoders import layer_stack, load_encoder, load_tokenizer
+from rapidfit_sk._model.heads import build_head
+from rapidfit_sk._training.losses import inverse_frequency
 from rapidfit_sk.callbacks.schedule import warmup_cosine
 
 from ._data import BUNDLED

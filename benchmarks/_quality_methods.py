@@ -28,10 +28,10 @@ from rapidfit_sk import (
     TrainingConfig,
     find_encoder,
 )
-from rapidfit_sk._batches import PaddedTokens, by_length
-from rapidfit_sk._encoders import load_encoder, load_tokenizer
-from rapidfit_sk._module import MultiheadModule
-from rapidfit_sk._tokens import TextTokenizer
+from rapidfit_sk._model.encoders import load_encoder, load_tokenizer
+from rapidfit_sk._model.module import MultiheadModule
+from rapidfit_sk._model.tokens import TextTokenizer
+from rapidfit_sk._training.batches import PaddedTokens, by_length
 
 from ._data import BUNDLED
 from ._peer import ask_peer

@@ -10,10 +10,12 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from rapidfit_sk import _net, _randomness, _training
-from rapidfit_sk._activations import Activations
-from rapidfit_sk._batches import PaddedTokens, TextRows
-from rapidfit_sk._sampling import TaskSampler
+from rapidfit_sk import _fitting
+from rapidfit_sk._model import randomness as _randomness
+from rapidfit_sk._training import net as _net
+from rapidfit_sk._training.activations import Activations
+from rapidfit_sk._training.batches import PaddedTokens, TextRows
+from rapidfit_sk._training.sampling import TaskSampler
 
 from ._data import classifier, read, recipe
 from ._measure import Result, in_turns, ratio
@@ -83,7 +85,7 @@ def _a_pass_for_each_row():
             rows.weights,
         )
 
-    return patch.object(_training, "text_rows", text_rows)
+    return patch.object(_fitting, "text_rows", text_rows)
 
 
 def _unfused_optimizer():

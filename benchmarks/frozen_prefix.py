@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from rapidfit_sk import find_encoder
-from rapidfit_sk._encoders import load_tokenizer
+from rapidfit_sk._model.encoders import load_tokenizer
 
 from ._data import BUNDLED, classifier, read, recipe
 from ._measure import Result, in_turns, ratio

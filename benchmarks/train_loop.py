@@ -9,8 +9,8 @@ import torch
 from skorch.callbacks import Callback, regularization
 from torch.nn import functional as F
 
-from rapidfit_sk._encoders import load_encoder, load_tokenizer
-from rapidfit_sk._net import MultiheadNet
+from rapidfit_sk._model.encoders import load_encoder, load_tokenizer
+from rapidfit_sk._training.net import MultiheadNet
 
 from ._data import BUNDLED, classifier, read, recipe
 from ._measure import Result, in_turns, ratio

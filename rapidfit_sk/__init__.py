@@ -1,7 +1,7 @@
 """Several text classification tasks on one shared encoder, as a scikit-learn estimator."""
 
 from ._classifier import MultiheadClassifier
-from ._encoders import find_encoder
+from ._model import find_encoder
 from ._views import TaskClassifier
 from .config import (
     EncoderConfig,

@@ -6,7 +6,7 @@ import pandas as pd
 from skorch.callbacks import Callback
 
 from ._compat import CallbackSupportMixin
-from ._net import StopTraining
+from ._training import StopTraining
 
 # Under which the net knows the callback.
 NAME = "scikit_learn"

@@ -16,30 +16,14 @@ from tqdm.auto import tqdm
 from ._bridge import NAME as FIT_TASKS
 from ._bridge import begin_fit
 from ._compat import CallbackSupportMixin, VisualBlock, with_callbacks
-from ._labels import encode_table, encode_tasks, learn_classes, warn_of_contradictions
-from ._metrics import scores_per_task
-from ._persistence import library_versions, load_classifier, save_classifier
-from ._prediction import (
+from ._fitted import (
     ProbabilitiesByTask,
     predict_codes,
     predict_logits,
     predict_probabilities,
     recall_from,
 )
-from ._randomness import private_seeds
-from ._tables import (
-    Columns,
-    as_pandas,
-    column_values,
-    columns_read,
-    has_task_names,
-    is_long,
-    named_labels,
-    read_labeled,
-    read_questions,
-    read_texts,
-)
-from ._training import (
+from ._fitting import (
     check_task_weights,
     copied_callbacks,
     find_device,
@@ -58,6 +42,25 @@ from ._training import (
     temperatures_of,
     train_net,
     warn_of_split,
+)
+from ._model import private_seeds
+from ._persistence import library_versions, load_classifier, save_classifier
+from ._rows import (
+    Columns,
+    as_pandas,
+    column_values,
+    columns_read,
+    encode_table,
+    encode_tasks,
+    has_task_names,
+    is_long,
+    learn_classes,
+    named_labels,
+    read_labeled,
+    read_questions,
+    read_texts,
+    scores_per_task,
+    warn_of_contradictions,
 )
 from ._validation import (
     Constraint,

@@ -19,11 +19,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from skorch.history import History
 
-from ._encoders import tokenizer_from_files, tokenizer_to_files
-from ._module import take_apart
-from ._net import MultiheadNet
-from ._tokens import TextTokenizer
-from ._training import find_device
+from ._fitting import find_device
+from ._model import TextTokenizer, take_apart, tokenizer_from_files, tokenizer_to_files
+from ._training import MultiheadNet
 from ._validation import warn_user
 from .config import MultiheadConfig
 

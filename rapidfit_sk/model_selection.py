@@ -19,9 +19,16 @@ from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import check_is_fitted
 
 from ._classifier import MultiheadClassifier
-from ._prediction import predict_probabilities
-from ._splits import deal_out
-from ._tables import Columns, column_values, distinct_texts, is_long, read_labeled, read_texts
+from ._fitted import predict_probabilities
+from ._rows import (
+    Columns,
+    column_values,
+    deal_out,
+    distinct_texts,
+    is_long,
+    read_labeled,
+    read_texts,
+)
 from ._validation import IN_FOLDS, unknown_task, warn_user
 from ._views import TaskClassifier
 

@@ -13,8 +13,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
-from ._encoders import loading
-from ._randomness import DrawsFrom
+from ._model import DrawsFrom, loading
 from .datasets import load_support_messages
 
 __all__ = ["ARCHITECTURES", "tiny_encoder"]

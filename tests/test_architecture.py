@@ -1,4 +1,4 @@
-"""The house: imports point inward, and nothing is done that a library must not do."""
+"""The house: each storey imports from storeys below, and a library leaves alone what is not its."""
 
 import ast
 import re
@@ -12,91 +12,115 @@ import rapidfit_sk
 
 PACKAGE = Path(rapidfit_sk.__file__).parent
 
-# From the inside out: a room imports from rooms before it. CONTRIBUTING.md draws the same list.
-ROOMS = [
-    "_compat",
-    "_validation",
-    "config",
-    "_tables",
-    "_labels",
-    "_splits",
-    "_sampling",
-    "_metrics",
-    "_calibration",
-    "_probes",
-    "_randomness",
-    "_encoders",
-    "_tokens",
-    "_batches",
-    "_pooling",
-    "_heads",
-    "_module",
-    "_activations",
-    "_memory",
-    "_losses",
-    "_net",
-    "_bridge",
-    "callbacks",
-    "_prediction",
-    "_training",
-    "_persistence",
-    "_views",
-    "_classifier",
-    "model_selection",
-    "datasets",
-    "testing",
-    "__init__",
+# From the ground up, as in CONTRIBUTING.md: a file imports from storeys below its own.
+STOREYS = [
+    {"_compat", "_validation"},
+    {"config", "datasets", "_rows"},
+    {"_model"},
+    {"_training", "testing"},
+    {"callbacks", "_bridge"},
+    {"_fitted"},
+    {"_fitting"},
+    {"_persistence", "_views"},
+    {"_classifier"},
+    {"model_selection"},
+    {"__init__"},
 ]
-WITHOUT_TORCH = [
-    "_validation", "config", "_tables", "_labels", "_splits", "_sampling", "_metrics",
-    "_calibration", "_probes", "_tokens",
-    "_views", "datasets",
-]  # fmt: skip
+PRIVATE_FOLDERS = ["_rows", "_model", "_training"]
+WITHOUT_TORCH = ["_compat", "_validation", "config", "datasets", "_rows", "_views"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def room_of(path):
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[0]
+def place_of(path):
+    """Return the folder of a file, or its own name if it lies at the top."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def storey_of(place):
+    return next(number for number, storey in enumerate(STOREYS) if place in storey)
 
 
 def imports_of(path):
-    """Yield (room or outside module, whether it is ours) for each import of a file."""
-    depth = len(path.relative_to(PACKAGE).parts)
+    """Yield (absolute name of the module, imported names) for each import of our own."""
+    above = ("rapidfit_sk", *path.relative_to(PACKAGE).parent.parts)
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            for name in node.names:
-                yield name.name.split(".")[0], False
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module.split(".")[0], False
-        elif isinstance(node, ast.ImportFrom):
-            if node.level < depth:  # within callbacks/
-                continue
-            for name in (
-                [node.module.split(".")[0]] if node.module else [a.name for a in node.names]
-            ):
-                yield name, True
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = above[: len(above) - node.level + 1]
+            names = [alias.name for alias in node.names]
+            if node.module:
+                yield ".".join([*base, node.module]), names
+            else:
+                yield from ((".".join([*base, name]), []) for name in names)
 
 
-def test_every_file_has_its_room():
-    """No file stands outside of the plan, and no room is empty."""
-    assert {room_of(path) for path in FILES} == set(ROOMS)
+def imports_across(path):
+    """Yield (place, path below it, imported names) for imports from other places."""
+    for module, names in imports_of(path):
+        _, place, *rest = module.split(".")
+        if place != place_of(path):
+            yield place, rest, names
+
+
+def test_every_file_has_its_storey():
+    """Each file stands on one storey, and each name in the plan exists."""
+    planned = [place for storey in STOREYS for place in storey]
+    assert sorted(planned) == sorted({place_of(path) for path in FILES})
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_inward(path):
-    """A module imports only from rooms before its own."""
-    here = ROOMS.index(room_of(path))
-    for name, is_ours in imports_of(path):
-        if is_ours:
-            assert ROOMS.index(name) < here, f"{path.name} imports {name}"
+def test_imports_point_down(path):
+    """A file imports only from storeys below its own, and from a folder, not from a file in it."""
+    for place, rest, _ in imports_across(path):
+        assert storey_of(place) < storey_of(place_of(path)), f"{path.name} imports {place}"
+        assert not rest, f"{path.name} looks into {place}"
 
 
-@pytest.mark.parametrize("room", WITHOUT_TORCH)
-def test_rooms_without_torch(room):
-    """Data, configuration and views know nothing of torch."""
-    outside = {name for name, is_ours in imports_of(PACKAGE / f"{room}.py") if not is_ours}
-    assert not outside & {"torch", "skorch", "transformers"}
+@pytest.mark.parametrize("folder", [*PRIVATE_FOLDERS, "callbacks"])
+def test_no_circles_in_a_folder(folder):
+    """The files of a folder can be put in an order in which each imports from those before."""
+    files = [path for path in FILES if place_of(path) == folder and path.stem != "__init__"]
+    needs = {
+        path.stem: {m.split(".")[-1] for m, _ in imports_of(path) if f".{folder}." in m}
+        for path in files
+    }
+    while needs:
+        free = [name for name, needed in needs.items() if not needed & needs.keys()]
+        assert free, f"circle among {sorted(needs)}"
+        for name in free:
+            del needs[name]
+
+
+@pytest.mark.parametrize("folder", PRIVATE_FOLDERS)
+def test_a_folder_exports_what_others_use(folder):
+    """A private folder exports what other places import from it, and nothing else."""
+    used = {
+        name
+        for path in FILES
+        for place, _, names in imports_across(path)
+        if place == folder
+        for name in names
+    }
+    init = ast.parse((PACKAGE / folder / "__init__.py").read_text())
+    (exported,) = (
+        ast.literal_eval(node.value) for node in init.body if isinstance(node, ast.Assign)
+    )
+    assert set(exported) == used
+
+
+def test_rows_and_configuration_work_without_torch():
+    """What these places import, and all that is imported by that, leaves torch out."""
+    code = (
+        "import importlib, sys, types\n"
+        "package = types.ModuleType('rapidfit_sk')\n"
+        f"package.__path__ = [{str(PACKAGE)!r}]\n"
+        "sys.modules['rapidfit_sk'] = package\n"  # its __init__ imports everything
+        f"for place in {WITHOUT_TORCH}:\n"
+        "    importlib.import_module(f'rapidfit_sk.{place}')\n"
+        "    heavy = {'torch', 'skorch', 'transformers'} & set(sys.modules)\n"
+        "    assert not heavy, (place, heavy)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

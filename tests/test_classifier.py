@@ -15,7 +15,7 @@ from rapidfit_sk import (
     LossConfig,
     MultiheadClassifier,
 )
-from rapidfit_sk._training import find_device
+from rapidfit_sk._fitting import find_device
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
 
 TASKS = ["sentiment", "intent", "emotion"]
@@ -286,12 +286,12 @@ def test_one_encoder_pass_per_distinct_text(fitted):
 
 def test_prediction_is_batched(fitted, monkeypatch):
     """Many texts go through in batches and in chunks, and answers keep their places."""
-    from rapidfit_sk import _prediction
-    from rapidfit_sk._batches import TOKENS_PER_PASS
+    from rapidfit_sk import _fitted
+    from rapidfit_sk._training.batches import TOKENS_PER_PASS
 
     texts = [f"{text} {i}" for i in range(150) for text in TEXTS]
     whole = fitted.predict_proba(texts)
-    monkeypatch.setattr(_prediction, "CHUNK", 100)
+    monkeypatch.setattr(_fitted, "CHUNK", 100)
     sizes = []
     hook = fitted.net_.module_.encoder.register_forward_pre_hook(
         lambda module, args, kwargs: sizes.append(kwargs["input_ids"].shape), with_kwargs=True

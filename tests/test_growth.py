@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import balanced_accuracy_score
 
 from rapidfit_sk import EncoderConfig, EvalConfig, HeadConfig, LossConfig, MultiheadClassifier
-from rapidfit_sk._tables import read_texts
+from rapidfit_sk._rows.tables import read_texts
 
 pytestmark = pytest.mark.filterwarnings("ignore:An earlier fit may have trained on rows")
 
@@ -186,7 +186,7 @@ def test_interrupted_partial_fit_leaves_what_was(make_classifier, messages, monk
     """Training goes on from a copy: an interrupt leaves the fitted weights whole."""
     classifier = make_classifier().fit(messages)
     before = classifier.predict_proba(TEXTS, task="intent")
-    monkeypatch.setattr("rapidfit_sk._net.MultiheadNet._release", interrupt)
+    monkeypatch.setattr("rapidfit_sk._training.net.MultiheadNet._release", interrupt)
     with pytest.raises(KeyboardInterrupt):
         classifier.partial_fit(messages)
     assert np.array_equal(classifier.predict_proba(TEXTS, task="intent"), before)

@@ -135,8 +135,8 @@ def test_quick_reference(some, name):
 
 def test_use_case_7_rates():
     """The encoder learns at 1e-5, the heads at 2e-4: slower by lr_multiplier."""
-    from rapidfit_sk._labels import CodedRows
-    from rapidfit_sk._training import make_net
+    from rapidfit_sk._fitting import make_net
+    from rapidfit_sk._rows.labels import CodedRows
 
     config = USE_CASES["7 maximum accuracy"]._filled()
     texts = np.array(["a", "b"], dtype=object)

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from sklearn.model_selection import GridSearchCV
 
-from rapidfit_sk._tables import as_pandas
+from rapidfit_sk._rows.tables import as_pandas
 from rapidfit_sk.model_selection import TaskStratifiedKFold, task_scorer
 
 TEXTS = ["Do you ship to Norway?", "It broke again!"]

@@ -7,7 +7,7 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from rapidfit_sk import LossConfig
-from rapidfit_sk._losses import MultiheadLoss, inverse_frequency
+from rapidfit_sk._training.losses import MultiheadLoss, inverse_frequency
 
 TEXTS = ["Do you ship to Norway?", "It broke again!", "Two tickets, please."]
 

@@ -3,7 +3,7 @@
 They are skorch callbacks and know the net, never the classifier.
 """
 
-from .._net import StopTraining
+from .._training import StopTraining
 from .early_stopping import EarlyStopping
 from .freezing import EncoderFreezing
 from .probe import LinearProbe

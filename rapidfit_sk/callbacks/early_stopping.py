@@ -2,7 +2,7 @@
 
 from skorch.callbacks import Callback
 
-from .._net import StopTraining
+from .._training import StopTraining
 
 
 class EarlyStopping(Callback):

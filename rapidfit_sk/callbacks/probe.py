@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback
 
-from .._probes import fit_probe
+from .._training import fit_probe
 
 
 class LinearProbe(Callback):

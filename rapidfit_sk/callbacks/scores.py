@@ -3,7 +3,7 @@
 import numpy as np
 from skorch.callbacks import Callback
 
-from .._metrics import mean_over_tasks, scores_per_task, standard_error
+from .._rows import mean_over_tasks, scores_per_task, standard_error
 
 
 class TaskScores(Callback):

@@ -3,7 +3,7 @@
 import numpy as np
 from skorch.callbacks import Callback
 
-from .._calibration import fit_temperatures
+from .._rows import fit_temperatures
 
 
 class Temperatures(Callback):

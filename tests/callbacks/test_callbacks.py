@@ -19,7 +19,7 @@ from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 from skorch.history import History
 
 from rapidfit_sk import EncoderConfig, EvalConfig
-from rapidfit_sk._encoders import layer_stack
+from rapidfit_sk._model.encoders import layer_stack
 from rapidfit_sk.callbacks import EarlyStopping, StopTraining
 from rapidfit_sk.callbacks.schedule import warmup_cosine
 

@@ -1,0 +1,67 @@
+"""One head: what it looks for in a text, and text embedding -> the logits of one task."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+_ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
+
+
+class Head(nn.Sequential):
+    """The layers of one head.
+
+    Attributes
+    ----------
+    query : Parameter of shape (width,) or None
+        What the task looks for among the tokens of a text, see
+        :func:`~rapidfit_sk._model.pooling.attention_pooling`; None where all tasks read one
+        embedding.
+    """
+
+    def __init__(self, *layers):
+        super().__init__(*layers)
+        self.register_parameter("query", None)
+
+
+def build_head(
+    width,
+    n_classes,
+    pooling,
+    *,
+    hidden_layers,
+    hidden_multiplier,
+    activation,
+    dropout,
+    normalize=False,
+):
+    """Build the layers of one head.
+
+    Parameters
+    ----------
+    width : int
+        Width of the text embedding.
+    n_classes : int
+        Number of logits.
+    pooling : {"attention", "mean", "cls", "max"}
+        With "attention" the head has a query.
+    hidden_layers, hidden_multiplier, activation, dropout, normalize
+        See :class:`rapidfit_sk.HeadConfig`.
+
+    Returns
+    -------
+    head : Head
+        Maps (n_rows, width) to (n_rows, n_classes). Each layer but the first hidden one reads
+        its input through dropout.
+    """
+    query = nn.Parameter(torch.zeros(width)) if pooling == "attention" else None
+    hidden_width = max(1, round(width * hidden_multiplier))
+    layers = [nn.RMSNorm(width, elementwise_affine=False)] if normalize else []
+    for _ in range(hidden_layers):
+        layers += [nn.Linear(width, hidden_width), _ACTIVATIONS[activation](), nn.Dropout(dropout)]
+        width = hidden_width
+    if not hidden_layers:
+        layers.append(nn.Dropout(dropout))
+    head = Head(*layers, nn.Linear(width, n_classes))
+    head.query = query
+    return head

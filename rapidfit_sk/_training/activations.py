@@ -1,0 +1,276 @@
+"""What the frozen part of an encoder makes of texts: computed once, kept, and replayed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from numbers import Integral
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from .._model import MultiheadModule, is_lowered, layer_stack, states_entering
+from .batches import Embeddings, PaddedTokens, States, by_length
+
+# Texts that run both ways before a replay is trusted.
+N_COMPARED = 8
+
+
+class Activations:
+    """The texts of a training, as far as frozen layers have taken them already.
+
+    Parameters
+    ----------
+    module : MultiheadModule
+        The module that trains.
+    tokens : TokenIds
+        The distinct texts.
+    room : callable
+        Takes a shape; returns an array of float32 of that shape, or None where there is no room.
+        :func:`find_room` is one.
+    first_live : int or None
+        The lowest layer that will train, where that is known: what enters it is kept when the
+        embeddings are computed, so that it takes no second pass.
+    recall : callable or None
+        Takes the texts and returns their embeddings under the encoder as it is now, where these
+        outlive a fit. It is not asked once the encoder may have changed.
+    tell : callable or None
+        Takes a sentence for the user, where something cannot be kept.
+
+    Attributes
+    ----------
+    can_replay : bool or None
+        Whether running the upper layers on kept states gives what the whole encoder gives. None
+        before it was tried.
+    """
+
+    def __init__(
+        self, module: MultiheadModule, tokens, *, room, first_live=None, recall=None, tell=None
+    ):
+        self.module = module
+        self.tokens = tokens
+        self.room = room
+        self.first_live = first_live
+        self.recall = recall
+        self.tell = tell or (lambda sentence: None)
+        self.can_replay = None
+        self._embeddings = self._states = None
+        self._as_recalled = Kept(None, module)
+
+    def source(self):
+        """Return what the module can begin with, given what of it trains now.
+
+        Returns
+        -------
+        source : Embeddings, States or PaddedTokens
+            Embeddings where the encoder is frozen and all heads read them; the states that enter
+            the first layer that trains, where they can be kept; otherwise tokens.
+        """
+        if self.module.reads_embeddings:
+            return Embeddings(self.embeddings())
+        first, self._embeddings = self.module.n_frozen, None
+        if not first or self.can_replay is False:
+            return PaddedTokens(self.tokens)
+        if self._states is None or self._states.first > first or self._states.is_stale():
+            self._states = self._compute_states(first)
+        if self._states is None:
+            return PaddedTokens(self.tokens)
+        self.module.resume_at(self._states.first)
+        return States(self.tokens, self._states.values)
+
+    def embeddings(self) -> torch.Tensor:
+        """Return what :meth:`MultiheadModule.embed` makes of the texts; computed once."""
+        if self._embeddings is None or self._embeddings.is_stale():
+            self._embeddings = self._compute_embeddings()
+        return self._embeddings.values
+
+    # ----------------------------------------------------------------------------------------
+    # Passes
+
+    def _compute_embeddings(self):
+        if self.recall is not None and not self._as_recalled.is_stale():
+            with _evaluating(self.module):
+                embeddings = self.recall(self.tokens.texts)
+            return Kept(torch.from_numpy(embeddings), self.module)
+        width = self.module.encoder.config.hidden_size
+        embeddings = np.empty((len(self.tokens), width), np.float32)
+        self._states = self._new_states(self.first_live)
+        self._run(embeddings, self._states)
+        return Kept(torch.from_numpy(embeddings), self.module)
+
+    def _compute_states(self, first):
+        self._states = None  # what is there goes before there is more
+        states = self._new_states(first)
+        if states is not None:
+            self._run(None, states)
+        return states
+
+    def _new_states(self, first):
+        """Return room for what enters a layer, if a replay from there is right."""
+        if not first or self.can_replay is False or not len(self.tokens):
+            return None
+        name = type(self.module.encoder).__name__
+        self.can_replay = self._replays(first)
+        if not self.can_replay:
+            self.tell(f"All layers of {name} run in each epoch: it cannot be entered in between.")
+            return None
+        shape = (len(self.tokens.ids), self.module.encoder.config.hidden_size)
+        values = self.room(shape)
+        if values is None:
+            self.tell(
+                f"All layers of {name} run in each epoch: {4 * np.prod(shape):,} bytes for what "
+                "the frozen ones give are more than cache_memory and cache_disk allow."
+            )
+            self.can_replay = False
+            return None
+        return Kept(torch.from_numpy(values), self.module, first)
+
+    def _layers(self, first):
+        return layer_stack(self.module.encoder)[first:]
+
+    def _replays(self, first) -> bool:
+        """Compare a replay with a full run on one batch: some architectures cannot be entered."""
+        if not self.module.resume_at(first):
+            return False
+        inputs = self._inputs(_of_all_lengths(self.tokens.lengths, N_COMPARED))
+        try:
+            with _evaluating(self.module), torch.inference_mode():
+                with states_entering(self._layers(first)[0]) as seen:
+                    whole = self.module.embed(**inputs, eager=True)
+                replayed = self.module.embed(**inputs, states=seen[0].float())
+        # What an architecture may say that does not expect this. Were it something else, the
+        # whole encoder, which runs instead, would say it again.
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+            return False
+        # Kept states are float32; an architecture may hand on bfloat16 from layer to layer.
+        lowered = is_lowered(self.module.precision, whole.device.type)
+        return torch.allclose(whole, replayed, **({"atol": 3e-2} if lowered else {"atol": 1e-5}))
+
+    def _run(self, embeddings, states):
+        """Run the encoder once over all texts, and fill in what is asked for."""
+        source = PaddedTokens(self.tokens)
+        layer = self._layers(states.first)[0] if states is not None else None
+        with _evaluating(self.module), torch.inference_mode():
+            for texts in by_length(self.tokens.lengths):
+                inputs = self._inputs(texts)
+                if layer is None:
+                    embeddings[texts] = self.module.embed(**inputs).cpu().numpy()
+                    continue
+                with states_entering(layer, stop=embeddings is None) as seen:
+                    output = self.module.embed(**inputs, eager=True)
+                    embeddings[texts] = output.cpu().numpy()
+                at, mask = source.places(texts)
+                states.values.numpy()[at[mask]] = seen[0].float().cpu().numpy()[mask]
+
+    def _inputs(self, texts):
+        device = next(self.module.parameters()).device
+        inputs = PaddedTokens(self.tokens).inputs(texts)
+        return {name: tensor.to(device) for name, tensor in inputs.items()}
+
+
+def _of_all_lengths(lengths, n) -> np.ndarray:
+    """Pick `n` texts from the shortest to the longest: side by side they need padding."""
+    order = np.argsort(lengths, kind="stable")
+    return np.unique(order[np.linspace(0, len(order) - 1, n).astype(int)])
+
+
+class Kept:
+    """Values that follow from the encoder below a layer, right as long as it stays as it is.
+
+    Parameters
+    ----------
+    values : Tensor or None
+        What is kept.
+    module : MultiheadModule
+        Has the encoder.
+    first : int or None
+        The layer that the values enter; None for what follows from the whole encoder.
+    """
+
+    def __init__(self, values, module, first=None):
+        self.values = values
+        self.module = module
+        self.first = first
+        self._n_thaws = len(module.thaws)
+        above = [] if first is None else layer_stack(module.encoder)[first:]
+        upper = {id(p) for layer in above for p in layer.parameters()}
+        self._lower = [p for p in module.encoder.parameters() if id(p) not in upper]
+        self._versions = [p._version for p in self._lower]
+
+    def is_stale(self):
+        """Say whether what it follows from was written to, or let train, since.
+
+        torch counts what is written to a parameter, but neither what a fused optimizer writes nor
+        what is written to its `data`.
+        """
+        thaws = self.module.thaws[self._n_thaws :]
+        may_have_trained = any(self.first is None or layer < self.first for layer in thaws)
+        return may_have_trained or self._versions != [p._version for p in self._lower]
+
+
+@contextlib.contextmanager
+def _evaluating(module):
+    """Hold a module in evaluation mode for a while."""
+    mode = module.training
+    module.train(False)
+    try:
+        yield
+    finally:
+        module.train(mode)
+
+
+def find_room(shape, *, memory, disk):
+    """Make an array in memory, else in a temporary file.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Its shape.
+    memory, disk : int or float
+        The most that it may take: bytes, or as a float a share of what is free to this process
+        and to all others.
+
+    Returns
+    -------
+    array : ndarray of float32 or None
+        None where neither has room. The file has no name in its folder where the system can do
+        so, and is closed with the array elsewhere: it is gone however the process ends.
+    """
+    n_bytes = 4 * int(np.prod(shape))
+    if n_bytes <= _budget(memory, _free_memory()):
+        return np.empty(shape, np.float32)
+    if n_bytes > _budget(disk, shutil.disk_usage(tempfile.gettempdir()).free):
+        return None
+    with tempfile.TemporaryFile(prefix="rapidfit-sk-") as file:
+        try:
+            # Writing to a page of a mapped file for which the disk has no room kills the process.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, n_bytes)
+            return np.memmap(file, np.float32, "r+", shape=shape)
+        except OSError:
+            return None
+
+
+def _free_memory():
+    """Return the bytes that are free on the machine or, if that is less, in the container."""
+    free = psutil.virtual_memory().available
+    for limit, used in _CONTAINER:
+        with contextlib.suppress(OSError, ValueError):  # there is no such file, or no limit in it
+            free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return max(free, 0)
+
+
+# Where Linux keeps the limit and the use of memory of a container, in either of two versions.
+_CGROUP = Path("/sys/fs/cgroup")
+_CONTAINER = [
+    (_CGROUP / "memory.max", _CGROUP / "memory.current"),
+    (_CGROUP / "memory/memory.limit_in_bytes", _CGROUP / "memory/memory.usage_in_bytes"),
+]
+
+
+def _budget(limit, free):
+    return limit if isinstance(limit, Integral) else limit * free

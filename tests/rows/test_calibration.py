@@ -1,0 +1,286 @@
+"""Temperatures: probabilities mean what they say, and labels stay as they are."""
+
+import re
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from skorch.callbacks import Callback
+
+from rapidfit_sk import EncoderConfig, EvalConfig, MultiheadClassifier
+from rapidfit_sk._rows.calibration import fit_temperatures, probabilities
+from rapidfit_sk._training.net import StopTraining
+
+TEXTS = ["Do you ship to Norway?", "It broke again!", "Two tickets, please."]
+
+
+def fit_temperature(*task):
+    """The temperature of a task that is alone."""
+    return fit_temperatures([task])[0]
+
+
+def drawn(n, temperature, seed=0):
+    """Logits, and labels drawn from what they say at a temperature."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=3, size=(n, 4)).astype(np.float32)
+    p = probabilities(logits, temperature)
+    return logits, (p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+def test_the_temperature_is_found(temperature):
+    """Labels drawn at a temperature give it back."""
+    logits, labels = drawn(20_000, temperature)
+    assert fit_temperature(logits, labels, np.ones(20_000)) == pytest.approx(temperature, rel=0.05)
+
+
+def test_few_rows_say_little():
+    """Three rows that are all right do not make the model certain; no rows change nothing."""
+    logits = np.array([[1.0, 0.0]] * 3, np.float32)
+    assert 0.3 < fit_temperature(logits, np.zeros(3, int), np.ones(3)) < 1
+    assert fit_temperature(logits[:0], np.zeros(0, int), np.ones(0)) == 1
+    assert fit_temperature(logits, np.full(3, -1), np.ones(3)) == 1
+
+
+def test_rows_weigh():
+    """A row of weight 2 counts as two; only ratios matter."""
+    logits, labels = drawn(200, 2.0)
+    weights = np.tile([1.0, 2.0], 100)
+    twice = np.repeat(np.arange(200), np.tile([1, 2], 100))
+    weighted = fit_temperature(logits, labels, weights)
+    repeated = fit_temperature(logits[twice], labels[twice], np.ones(300))
+    assert weighted == pytest.approx(repeated, rel=0.02)
+    assert fit_temperature(logits, labels, 8 * weights) == pytest.approx(weighted, rel=1e-6)
+
+
+def test_tasks_of_few_rows_follow_the_others():
+    """Five rows change little of what a thousand rows of another task say; a thousand do."""
+    (many, labels), (few, few_labels) = drawn(1000, 3.0), drawn(5, 1.0, seed=1)
+    large = many, labels, np.ones(1000)
+    first, second = fit_temperatures([large, (few, few_labels, np.ones(5))])
+    assert first == pytest.approx(3, rel=0.15)
+    assert 1.5 < second < 4
+    own, _ = drawn(1000, 0.5, seed=2)
+    labels = drawn(1000, 0.5, seed=2)[1]
+    # Beside a task without rows it is as if it were alone.
+    empty = few[:0], few_labels[:0], np.ones(0)
+    alone = fit_temperature(few, few_labels, np.ones(5))
+    assert fit_temperatures([(few, few_labels, np.ones(5)), empty]) == [alone] * 2
+    assert fit_temperatures([large, (own, labels, np.ones(1000))])[1] == pytest.approx(0.5, rel=0.2)
+    assert fit_temperatures([large, (few[:0], few_labels[:0], np.ones(0))])[1] == pytest.approx(
+        first, rel=0.1
+    )
+
+
+@pytest.fixture(scope="module")
+def sharp(encoder_name, messages):
+    """A classifier that is far too sure, with and without temperatures."""
+    classifier = MultiheadClassifier(random_state=0).set_params(
+        config__training__model_name=encoder_name,
+        config__training__learning_rate=3e-2,
+        config__training__val_size=0.3,
+        config__training__epochs=5,
+        config__encoder__unfreeze_layers=0,
+        config__eval__metric="loss",
+        config__eval__one_se_rule=False,
+    )
+    plain = MultiheadClassifier(**classifier.get_params(deep=False))
+    plain.config = MultiheadClassifier().set_params(**classifier.get_params()).config
+    return classifier.fit(messages), plain.set_params(config__eval__calibrate=False).fit(messages)
+
+
+def log_loss(classifier, rows, task):
+    part = rows[rows["task"] == task]
+    p = classifier.predict_proba(part["text"], task)
+    codes = np.searchsorted(classifier.classes_[task], part["label"])
+    return -np.log(p[np.arange(len(part)), codes]).mean()
+
+
+def test_calibration_changes_probabilities_and_no_label(sharp, messages):
+    """The validation rows become likelier, all together; what is predicted stays the same."""
+    calibrated, plain = sharp
+    assert set(plain.temperatures_.values()) == {1.0}
+    rows = messages.iloc[calibrated.val_indices_]
+    counts = rows["task"].value_counts()
+    losses = [sum(n * log_loss(c, rows, task) for task, n in counts.items()) for c in sharp]
+    assert losses[0] < losses[1]
+    for task, temperature in calibrated.temperatures_.items():
+        assert temperature != 1
+        first, second = (c.predict_proba(messages["text"], task) for c in sharp)
+        assert np.array_equal(first.argmax(axis=1), second.argmax(axis=1))
+    assert calibrated.predict_all(TEXTS).equals(plain.predict_all(TEXTS))
+
+
+def test_temperatures_are_those_of_the_weights_that_were_kept(sharp):
+    """They come from the validation pass of the epoch whose weights the model has."""
+    net = sharp[0].net_
+    kept = dict(net.callbacks_)["early_stopping"].best_epoch_
+    for task, temperature in sharp[0].temperatures_.items():
+        assert net.history[kept, f"temperature/{task}"] == temperature
+
+
+def test_temperatures_are_stored(sharp, tmp_path):
+    """A dump and a folder bring them back."""
+    classifier, _ = sharp
+    joblib.dump(classifier, tmp_path / "classifier.joblib")
+    classifier.save(tmp_path / "folder")
+    loaded = [
+        joblib.load(tmp_path / "classifier.joblib"),
+        MultiheadClassifier.load(tmp_path / "folder"),
+    ]
+    for other in loaded:
+        assert other.temperatures_ == classifier.temperatures_
+        for task, p in classifier.predict_proba(TEXTS).items():
+            assert np.array_equal(p, other.predict_proba(TEXTS)[task])
+
+
+def test_temperatures_live_on(make_classifier, messages):
+    """A task that is added brings its own; one that trains without validation rows has none."""
+    classifier = make_classifier(val_size=0.3).fit(messages[messages["task"] == "sentiment"])
+    before = dict(classifier.temperatures_)
+    classifier.add_task(messages[messages["task"] == "intent"])
+    assert classifier.temperatures_["sentiment"] == before["sentiment"]
+    assert classifier.temperatures_["intent"] != 1
+    classifier.partial_fit(messages[messages["task"] == "intent"].head(50))
+    assert classifier.temperatures_ == {"sentiment": before["sentiment"], "intent": 1.0}
+    classifier.set_params(warm_start=True, config__eval__calibrate=False)
+    with pytest.warns(UserWarning, match="An earlier fit may have trained"):
+        classifier.fit(messages)
+    assert set(classifier.temperatures_.values()) == {1.0}
+
+
+class Trainings(Callback):
+    """Counts the trainings that it sees."""
+
+    seen = 0
+
+    def on_train_begin(self, net, **kwargs):
+        type(self).seen += 1
+
+
+@pytest.fixture(scope="module")
+def rehearsed(encoder_name, messages):
+    """Classifiers that are far too sure, of all rows of a part: with temperatures and without."""
+    Trainings.seen = 0
+    classifier = MultiheadClassifier(random_state=0, callbacks=[Trainings()]).set_params(
+        config__training__model_name=encoder_name,
+        config__training__learning_rate=5e-3,
+        config__training__test_size=0,
+        config__training__epochs=20,
+        config__head__dropout=0.0,
+    )
+    texts = messages["text"].drop_duplicates().sample(frac=0.5, random_state=0)
+    is_asked = messages["text"].isin(texts)
+    plain = clone(classifier).set_params(config__eval__calibrate=False)
+    classifier.fit(messages[~is_asked])
+    return classifier, plain.fit(messages[~is_asked]), messages[is_asked]
+
+
+def test_few_rows_are_calibrated_and_all_train(rehearsed):
+    """A training that is thrown away finds the temperatures; the other one is as it would be."""
+    classifier, plain, asked = rehearsed
+    assert not len(classifier.val_indices_)
+    assert np.array_equal(classifier.train_indices_, plain.train_indices_)
+    for (name, one), other in zip(
+        classifier.net_.module_.state_dict().items(),
+        plain.net_.module_.state_dict().values(),
+        strict=True,
+    ):
+        assert torch.equal(one, other), name
+    assert classifier.predict_all(asked["text"]).equals(plain.predict_all(asked["text"]))
+    assert min(classifier.temperatures_.values()) > 1
+    losses = [sum(log_loss(c, asked, task) for task in c.tasks_) for c in rehearsed[:2]]
+    assert losses[0] < 0.8 * losses[1]
+    assert set(plain.temperatures_.values()) == {1.0}
+
+
+def test_callbacks_do_not_see_the_rehearsal(rehearsed):
+    """They see one training of each classifier, and the history has one."""
+    assert Trainings.seen == 2
+    assert len(rehearsed[0].net_.history) == 21
+
+
+def test_a_rehearsal_is_told_and_not_shown(make_config, messages, capsys):
+    """With `verbose` one sentence says that there is one; the progress is that of the other."""
+    classifier = MultiheadClassifier(make_config(val_size=None), random_state=0, verbose=1)
+    classifier.fit(messages.head(200))
+    shown = capsys.readouterr()
+    assert shown.out.count("A first training") == 1
+    assert len(set(re.findall(r"train_loss=[0-9.e-]+", shown.err))) == 2
+    classifier.set_params(config__eval__calibrate=False).fit(messages.head(200))
+    assert "A first training" not in capsys.readouterr().out
+
+
+class EndsEarly(Callback):
+    """Stops after the first epoch."""
+
+    def on_epoch_end(self, net, **kwargs):
+        raise StopTraining
+
+
+def test_an_early_end_has_no_temperatures_of_a_longer_training(make_classifier, messages):
+    """Those of the rehearsal, which callbacks do not see, are of another model."""
+    whole = make_classifier(val_size=None).fit(messages)
+    short = make_classifier(val_size=None, callbacks=[EndsEarly()]).fit(messages)
+    assert 1.0 not in whole.temperatures_.values()
+    assert set(short.temperatures_.values()) == {1.0}
+
+
+def test_nothing_is_rehearsed_on_known_rows(make_classifier, messages):
+    """A fit that goes on from another would ask the model for rows that it has learned."""
+    classifier = make_classifier(val_size=None, warm_start=True, test_size=0).fit(messages)
+    assert 1.0 not in classifier.temperatures_.values()
+    classifier.fit(messages)
+    assert set(classifier.temperatures_.values()) == {1.0}
+
+
+def test_a_task_that_spares_no_row_has_the_common_temperature(make_classifier, messages):
+    """It trains like the others, and is about as sure."""
+    few = pd.DataFrame({"text": ["a b", "c d"], "task": "tiny", "label": ["x", "y"]})
+    rows = pd.concat([messages, few], ignore_index=True)
+    found = make_classifier(val_size=None, test_size=0).fit(rows).temperatures_
+    others = [found[task] for task in found if task != "tiny"]
+    assert found["tiny"] != 1
+    assert min(others) <= found["tiny"] <= max(others)
+
+
+def test_a_rehearsal_encodes_nothing_that_memory_has(make_classifier, messages, tmp_path, encoded):
+    """Where the encoder stays as it is, a second fit reads no text, in neither of its trainings."""
+    frozen = EncoderConfig(freeze_epochs=1, unfreeze_layers=0)
+    options = {"val_size": None, "test_size": 0, "encoder": frozen, "memory": str(tmp_path)}
+    first = make_classifier(**options).fit(messages)
+    assert sum(encoded) >= messages["text"].nunique()
+    encoded.clear()
+    second = make_classifier(**options).fit(messages)
+    assert not encoded
+    assert second.temperatures_ == first.temperatures_
+
+
+def test_a_task_of_few_rows_that_is_added_is_calibrated(make_classifier, messages):
+    """As it would be in fit; the other tasks keep their temperatures."""
+    classifier = make_classifier(val_size=None).fit(messages[messages["task"] == "sentiment"])
+    before = dict(classifier.temperatures_)
+    assert before["sentiment"] != 1
+    classifier.add_task(messages[messages["task"] == "intent"])
+    assert classifier.temperatures_["sentiment"] == before["sentiment"]
+    assert classifier.temperatures_["intent"] != 1
+
+
+def test_rows_that_cannot_be_spared_are_not_asked(make_classifier, minimal_setup, capsys, encoded):
+    """Where each class has one row there is nothing to calibrate on, and one training."""
+    classifier = make_classifier(val_size=None, test_size=0, verbose=1).fit(minimal_setup)
+    n_passes = len(encoded)
+    assert "A first training" not in capsys.readouterr().out
+    assert set(classifier.temperatures_.values()) == {1.0}
+    encoded.clear()
+    classifier.set_params(config__eval__calibrate=False).fit(minimal_setup)
+    assert len(encoded) == n_passes
+
+
+def test_nothing_is_calibrated_without_validation_rows(make_classifier, messages):
+    """The temperature is 1 where no rows were held out."""
+    classifier = make_classifier(val_size=0, eval=EvalConfig(calibrate=True)).fit(messages)
+    assert set(classifier.temperatures_.values()) == {1.0}

@@ -1,0 +1,105 @@
+"""Labels become codes and come back as what they were."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rapidfit_sk._rows.labels import (
+    encode_labels,
+    encode_table,
+    learn_classes,
+    warn_of_contradictions,
+)
+from rapidfit_sk._rows.tables import Columns, read_labeled
+
+COLUMNS = Columns("text", "task", "label")
+
+
+def table_of(**labels):
+    frame = pd.DataFrame(
+        [(f"{task} {i}", task, v) for task, values in labels.items() for i, v in enumerate(values)],
+        columns=["text", "task", "label"],
+    ).astype(object)
+    frame["label"] = pd.Series(
+        [value for values in labels.values() for value in values], dtype=object
+    )
+    return read_labeled(frame, None, COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("labels", "dtype"),
+    [
+        (["b", "a", "b"], object),
+        ([3, 1, 3], np.int64),
+        ([True, False, True], bool),
+        ([2.5, 1.0, 2.5], float),
+        ([np.int8(3), np.int8(1)], np.int8),
+        ([np.str_("b"), np.str_("a")], np.dtype("<U1")),
+    ],
+)
+def test_classes_are_sorted_and_typed(labels, dtype):
+    """Classes are the distinct labels, sorted, in their own type."""
+    classes = learn_classes(table_of(t=labels))["t"]
+    assert classes.dtype == dtype
+    assert classes.tolist() == sorted(set(labels))
+
+
+def test_tasks_may_differ_in_type():
+    """Each task of a long frame has the type of its own labels."""
+    classes = learn_classes(table_of(a=["x", "y"], b=[1, 2], c=[True, False]))
+    assert [classes[task].dtype.kind for task in "abc"] == ["O", "i", "b"]
+
+
+def test_round_trip():
+    """Codes point back at the labels."""
+    labels = np.array(["b", "a", "c", "b"], dtype=object)
+    classes = np.array(["a", "b", "c"], dtype=object)
+    codes = encode_labels(labels, classes)
+    assert classes[codes].tolist() == labels.tolist()
+
+
+def test_unknown_label_and_task():
+    """A label that is not known gets the code -1; a task that is not known is refused."""
+    classes = {"t": np.array(["a", "b"], dtype=object)}
+    assert encode_table(table_of(t=["a", "z"]), ["t"], classes).labels.tolist() == [0, -1]
+    with pytest.raises(ValueError, match=r"Row 0: Task 'u' was not seen in fit.*are: 't'"):
+        encode_table(table_of(u=["a", "b"]), ["t"], classes)
+
+
+def test_one_class_only():
+    """A task with one class is refused by name."""
+    with pytest.raises(ValueError, match=r"Task 'mood' has one class only \('good'\)"):
+        learn_classes(table_of(mood=["good", "good"]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["good", 1], "mixes strings and numbers as labels \\('good' and 1\\)"),
+        ([2, True, 2], "mixes numbers and bools as labels \\(2 and True\\)"),
+    ],
+)
+def test_mixed_types_are_refused(labels, message):
+    """Strings, numbers and bools do not mix in one task."""
+    with pytest.raises(TypeError, match=f"Task 'mood' {message}"):
+        learn_classes(table_of(mood=labels))
+
+
+def test_single_precision_is_compared_as_such():
+    """0.1 finds the class that was 0.1 in single precision; a string is just unknown."""
+    classes = np.array([0.1, 0.2], dtype=np.float32)
+    labels = np.array([0.1, np.float32(0.2), "0.1"], dtype=object)
+    assert encode_labels(labels, classes).tolist() == [0, 1, -1]
+
+
+def contradicting(labels):
+    frame = pd.DataFrame({"text": ["a", "a", "b", "b", "c"], "task": "t"})
+    table = read_labeled(frame, np.array(labels, dtype=object), COLUMNS)
+    return table, encode_table(table, ["t"], learn_classes(table))
+
+
+def test_contradictions_are_counted():
+    """Rows with the same text and task but another label are counted; repeats are not."""
+    with pytest.warns(UserWarning, match=r"^2 rows .* the first is row 0 \(task 't'\)"):
+        warn_of_contradictions(*contradicting(["x", "y", "x", "x", "y"]))
+    warn_of_contradictions(*contradicting([1, 1.0, 2, 2, 1]))

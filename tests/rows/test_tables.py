@@ -1,0 +1,215 @@
+"""Every accepted form becomes the same table; what is wrong is said with its place."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rapidfit_sk._rows.tables import (
+    Columns,
+    distinct_texts,
+    read_labeled,
+    read_questions,
+    read_texts,
+)
+
+COLUMNS = Columns("text", "task", "label")
+LONG = pd.DataFrame(
+    {
+        "text": ["fine", "bad", "fine", "why"],
+        "task": ["mood", "mood", "intent", "intent"],
+        "label": ["good", "poor", "tell", "ask"],
+    },
+    index=[7, 7, 3, 1],
+)
+ROWS = {
+    ("fine", "mood", "good"),
+    ("bad", "mood", "poor"),
+    ("fine", "intent", "tell"),
+    ("why", "intent", "ask"),
+}
+GUIDE = {
+    task: [{"text": text, "label": label} for text, name, label in sorted(ROWS) if name == task]
+    for task in ("mood", "intent")
+}
+WIDE = pd.DataFrame({"mood": ["good", "poor", None], "intent": ["tell", np.nan, "ask"]})
+
+
+def rows_of(table):
+    return set(zip(table.texts, table.tasks, table.labels, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("X", "y"),
+    [
+        (LONG, None),
+        (LONG.drop(columns="label"), LONG["label"].tolist()),
+        (LONG.drop(columns="label"), LONG["label"].to_numpy()),
+        (LONG.drop(columns="label"), LONG["label"].reset_index(drop=True)),
+        (LONG.drop(columns="label"), LONG[["label"]].reset_index(drop=True)),
+        (GUIDE, None),
+        (["fine", "bad", "why"], WIDE),
+        (np.array(["fine", "bad", "why"]), WIDE),
+        (np.array([["fine"], ["bad"], ["why"]], dtype=object), WIDE),
+        (pd.Series(["fine", "bad", "why"], index=[5, 5, 5]), WIDE),
+        (pd.DataFrame({"anything": ["fine", "bad", "why"]}), WIDE),
+        (pd.DataFrame({"text": ["fine", "bad", "why"], "more": [1, 2, 3]}), WIDE),
+    ],
+)
+def test_forms_agree(X, y):
+    """Each form gives the same rows, by position and whatever the index."""
+    assert rows_of(read_labeled(X, y, COLUMNS)) == ROWS
+
+
+def test_explicit_y_wins():
+    """Labels given as y are used, not those of the label column."""
+    table = read_labeled(LONG, ["a", "b", "c", "d"], COLUMNS)
+    assert table.labels.tolist() == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("name", [None, "mood", ""])
+def test_one_task(name):
+    """Texts with a one-dimensional y are one task, named after y or the label column."""
+    table = read_labeled(["a", "b"], pd.Series([1, 2], name=name), COLUMNS)
+    assert table.task_names == [name or "label"]
+
+
+def test_positions_point_into_the_data():
+    """Rows of a wide frame know the position of their text; those of a dict count through."""
+    wide = read_labeled(["fine", "bad", "why"], WIDE, COLUMNS)
+    assert wide.positions.tolist() == [0, 1, 0, 2]
+    guide = read_labeled(GUIDE, None, COLUMNS)
+    assert guide.positions.tolist() == [0, 1, 2, 3]
+    assert guide.rows.tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([1, 2], dtype=np.int32),
+        np.array([1.5, 2.5], dtype=np.float32),
+        np.array([True, False]),
+        np.array(["a", "b"]),
+        pd.Series([1, 2], dtype="int16"),
+        pd.Series(["a", "b"], dtype="category"),
+        pd.Series([1, 2], dtype="Int64"),
+        pd.Series([True, False], dtype="boolean"),
+        [np.int8(3), np.int8(4)],
+    ],
+)
+def test_labels_keep_their_type(values):
+    """A label is the scalar that came in."""
+    table = read_labeled(["a", "b"], values, COLUMNS)
+    expected = values.tolist() if isinstance(values, pd.Series) else list(values)
+    assert table.labels.tolist() == expected
+    if isinstance(values, np.ndarray):
+        assert all(isinstance(label, values.dtype.type) for label in table.labels)
+
+
+def changed(column, row, value):
+    frame = LONG.astype(object)
+    frame.iloc[row, frame.columns.get_loc(column)] = value
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "error", "message"),
+    [
+        (LONG.drop(columns="task"), None, ValueError, r"no column 'task' \(it has 'text', 'label"),
+        (LONG.drop(columns="text"), None, ValueError, "no column 'text'"),
+        (LONG.drop(columns="label"), None, ValueError, "no column 'label'.*or pass the labels as"),
+        (LONG.rename(columns={"task": "tasks"}), None, ValueError, "Did you mean 'tasks'"),
+        (LONG.iloc[:0], None, ValueError, "no rows"),
+        ({}, None, ValueError, "no rows"),
+        (changed("text", 2, None), None, ValueError, r"'text', row 2 \(task 'intent'\).*missing"),
+        (changed("text", 2, np.nan), None, ValueError, r"'text', row 2 \(task 'intent'\).*missing"),
+        (changed("text", 1, 3.5), None, TypeError, r"'text', row 1 \(task 'mood'\).*3.5 \(float\)"),
+        (changed("task", 3, np.nan), None, ValueError, "'task', row 3.*non-empty string, got nan"),
+        (changed("task", 3, ""), None, ValueError, "'task', row 3.*non-empty string, got ''"),
+        (changed("task", 3, 5), None, TypeError, "'task', row 3.*non-empty string, got 5"),
+        (changed("label", 3, None), None, ValueError, r"'label', row 3 \(task 'intent'\).*missing"),
+        (changed("label", 0, pd.NA), None, ValueError, r"'label', row 0 \(task 'mood'\).*missing"),
+        (changed("label", 0, (1, 2)), None, TypeError, r"'label', row 0.*got \(1, 2\) \(tuple\)"),
+        (LONG, ["a", "b"], ValueError, "X has 4 rows and y has 2"),
+        (["a", "b"], WIDE, ValueError, "X has 2 rows and y has 3"),
+        (["a", "b"], None, ValueError, "y is missing"),
+        ("one text", ["a"], TypeError, r"one string, 'one text'. Give a list of texts: \['one"),
+        (["a", None], [1, 2], ValueError, "'text', row 1: the text is missing"),
+        (["a", 2], [1, 2], TypeError, "'text', row 1: a text must be a string, got 2"),
+        (["a", "b"], "ab", TypeError, "y must be a list, an array or a Series, got 'ab'"),
+        (["a", "b"], [1, np.nan], ValueError, r"'label', row 1 \(task 'label'\).*missing"),
+        (np.ones((2, 3)), [1, 2], ValueError, r"one dimension, got an array of shape \(2, 3\)"),
+        (LONG, WIDE, ValueError, "frame with 2 columns"),
+        (["a", "b", "c"], WIDE.assign(mood=None), ValueError, "Task 'mood' has no label at all"),
+        (["a"], pd.DataFrame(index=[0]), ValueError, "no columns"),
+        (["a", "b", "c"], WIDE.set_axis(["t", "t"], axis=1), ValueError, "two columns named 't'"),
+        (pd.concat([LONG, LONG["text"]], axis=1), None, ValueError, "X has two columns named 'tex"),
+        (["a", "\ud800"], [1, 2], ValueError, "'text', row 1: the text is not valid Unicode"),
+        (
+            ["a", "b"],
+            pd.Series([1, None], dtype="category"),
+            ValueError,
+            r"'label', row 1 \(task 'label'\): the label is missing",
+        ),
+        (["a"], np.array(["2020-01-01"], "M8[ns]"), TypeError, r"'label', row 0.*\(datetime64\)"),
+        (["a", "b", "c"], WIDE.rename(columns={"mood": 3}), TypeError, "non-empty string, got 3"),
+        (GUIDE, ["a"], ValueError, "leave y out"),
+        ({"mood": "text"}, None, TypeError, "Task 'mood' must hold a list of dicts, got 'text'"),
+        ({**GUIDE, "more": []}, None, ValueError, "Task 'more' has no label at all"),
+        ({"mood": [{"text": "a"}]}, None, ValueError, "Row 0 of task 'mood'.*the key 'label'"),
+        ({"mood": ["a"]}, None, ValueError, "Row 0 of task 'mood' must be a dict.*got 'a'"),
+        ({"": [{"text": "a", "label": "b"}]}, None, ValueError, "non-empty string, got ''"),
+    ],
+)
+def test_bad_input_is_named(X, y, error, message):
+    """The message names task, column and first bad row, or what is missing."""
+    with pytest.raises(error, match=message):
+        read_labeled(X, y, COLUMNS)
+
+
+def test_a_task_without_labels_has_no_say_in_a_score():
+    """In a fold that has no label of a task, the others are scored."""
+    table = read_labeled(["a", "b", "c"], WIDE.assign(mood=None), COLUMNS, tasks=["mood", "intent"])
+    assert table.task_names == ["intent"]
+
+
+def test_texts_are_told_apart():
+    """Equal texts share a number; texts that agree up to a NUL do not."""
+    codes, distinct = distinct_texts(np.array(["b", "a\0b", "a\0c", "a", "b"], dtype=object))
+    assert codes.tolist() == [0, 1, 2, 3, 0]
+    assert distinct == ["b", "a\0b", "a\0c", "a"]
+
+
+@pytest.mark.parametrize(("name", "task"), [("mood", "mood"), ("other", None), (None, None)])
+def test_known_tasks_place_a_plain_y(name, task):
+    """With tasks at hand, a one-dimensional y is that of the only one, or of the one it names."""
+    y = pd.Series(["x", "y"], name=name)
+    assert read_labeled(["a", "b"], y, COLUMNS, tasks=["only"]).task_names == ["only"]
+    if task:
+        assert read_labeled(["a", "b"], y, COLUMNS, tasks=["mood", "z"]).task_names == [task]
+    else:
+        with pytest.raises(ValueError, match="one column per task, name the Series"):
+            read_labeled(["a", "b"], y, COLUMNS, tasks=["mood", "z"])
+
+
+def test_questions_need_no_label():
+    """A frame or a dict of questions is read without labels."""
+    assert read_questions(LONG.drop(columns="label"), COLUMNS).labels is None
+    questions = read_questions({"mood": [{"text": "fine"}]}, COLUMNS)
+    assert (questions.texts.tolist(), questions.tasks.tolist()) == (["fine"], ["mood"])
+
+
+def test_texts_of_a_frame():
+    """The text column is read; in a frame of one column that is it, whatever its name."""
+    assert read_texts(LONG, COLUMNS).tolist() == LONG["text"].tolist()
+    assert read_texts(pd.DataFrame({"q": ["a"]}), COLUMNS).tolist() == ["a"]
+    with pytest.raises(ValueError, match="no column 'text'"):
+        read_texts(pd.DataFrame({"q": ["a"], "r": ["b"]}), COLUMNS)
+
+
+def test_input_is_left_alone():
+    """Reading changes neither the frame nor y."""
+    before, labels = LONG.copy(), WIDE.copy()
+    read_labeled(LONG, None, COLUMNS)
+    read_labeled(["a", "b", "c"], WIDE, COLUMNS)
+    pd.testing.assert_frame_equal(LONG, before)
+    pd.testing.assert_frame_equal(WIDE, labels)
