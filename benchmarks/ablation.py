@@ -10,7 +10,6 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from rapidfit_sk import _fitting
 from rapidfit_sk._model import randomness as _randomness
 from rapidfit_sk._training import net as _net
 from rapidfit_sk._training.activations import Activations
@@ -75,17 +74,17 @@ def _padding_to_128():
 
 
 def _a_pass_for_each_row():
-    def text_rows(tokenizer, rows, n_tasks):
+    def each_alone(rows, tokenizer):
         return TextRows(
-            tokenizer(list(rows.texts)),
-            np.arange(len(rows.texts)),
+            tokenizer(list(rows.texts.strings())),
+            np.arange(len(rows)),
             rows.tasks,
-            n_tasks,
+            len(rows.classes),
             rows.labels,
             rows.weights,
         )
 
-    return patch.object(_fitting, "text_rows", text_rows)
+    return patch.object(TextRows, "of", each_alone)
 
 
 def _unfused_optimizer():

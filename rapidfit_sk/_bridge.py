@@ -8,9 +8,6 @@ from skorch.callbacks import Callback
 from ._compat import CallbackSupportMixin
 from ._training import StopTraining
 
-# Under which the net knows the callback.
-NAME = "scikit_learn"
-
 
 def begin_fit(estimator, n_epochs, table, columns):
     """Open the task of a fit and return the callback that opens one for each epoch.
@@ -55,18 +52,23 @@ class FitTasks(Callback):
         The task of the fit.
     data : dict
         ``X``, ``y`` and ``metadata`` for the hooks.
-
-    Attributes
-    ----------
-    learned : callable or None
-        Returns the attributes with which a copy of the estimator predicts.
     """
 
     def __init__(self, estimator, context, data):
         self.estimator = estimator
         self.context = context
         self.data = data
-        self.learned = None
+        self._model = None
+
+    def follow(self, model):
+        """Pass on a model while it trains: a copy of the estimator predicts with it.
+
+        Parameters
+        ----------
+        model : FittedModel
+            The model whose net is about to train.
+        """
+        self._model = model
 
     def on_epoch_begin(self, net, **kwargs):
         """Open the task of an epoch."""
@@ -80,8 +82,8 @@ class FitTasks(Callback):
 
     def on_train_end(self, net, **kwargs):
         """Leave the net, which outlives the fit."""
-        net.callbacks = [each for each in net.callbacks if each != (NAME, self)]
-        net.callbacks_ = [each for each in net.callbacks_ if each != (NAME, self)]
+        net.drop_callback(self)
+        self._model = None
 
     def __reduce__(self):
         """Have a net that is pickled during the fit hold a callback that does nothing."""
@@ -94,4 +96,7 @@ class FitTasks(Callback):
         )
 
     def _state(self):
-        return {**self.data, "reconstruction_attributes": self.learned}
+        return {**self.data, "reconstruction_attributes": self._attributes}
+
+    def _attributes(self):
+        return {"model_": self._model}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from os import PathLike
 from typing import ClassVar
 
@@ -13,53 +14,38 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from ._bridge import NAME as FIT_TASKS
 from ._bridge import begin_fit
-from ._compat import CallbackSupportMixin, VisualBlock, with_callbacks
-from ._fitted import (
-    ProbabilitiesByTask,
-    predict_codes,
-    predict_logits,
-    predict_probabilities,
-    recall_from,
-)
+from ._compat import CallbackSupportMixin, with_callbacks
+from ._fitted import FittedModel, ProbabilitiesByTask
 from ._fitting import (
-    check_task_weights,
+    Hardware,
+    Recipe,
     copied_callbacks,
     find_device,
-    go_on_from,
-    heads_on,
-    is_to_rehearse,
-    make_callbacks,
-    make_net,
-    make_tokenizer,
-    one_epoch,
-    ran_its_course,
-    rows_to_ask,
-    settle_val_size,
-    split_for_training,
-    temperatures_from,
-    temperatures_of,
-    train_net,
-    warn_of_split,
+    fit_calibrated,
+    fit_head,
+    fit_model,
+    for_one_epoch,
+    with_parameters,
 )
+from ._held_out import hold_out_rows
 from ._model import private_seeds
-from ._persistence import library_versions, load_classifier, save_classifier
+from ._persistence import INDICES, library_versions, load_classifier, save_classifier
 from ._rows import (
     Columns,
-    as_pandas,
-    column_values,
     columns_read,
+    common_dtype,
     encode_table,
     encode_tasks,
-    has_task_names,
+    encode_training_table,
     is_long,
     learn_classes,
     named_labels,
     read_labeled,
+    read_new_task,
     read_questions,
     read_texts,
-    scores_per_task,
+    score_table,
     warn_of_contradictions,
 )
 from ._validation import (
@@ -75,10 +61,9 @@ from ._validation import (
     real,
     suggests_names,
     text,
-    unknown_task,
-    warn_user,
 )
 from ._views import TaskClassifier
+from ._visual_block import visual_block
 from .config import MultiheadConfig, ParameterGroup
 
 
@@ -306,45 +291,24 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             If rows contradict each other, or some tasks are too small to hold rows out.
         """
         config = self._checked_config()
-        former = self if self.warm_start and self.__sklearn_is_fitted__() else None
-        table, classes = self._read_training(X, y, sample_weight, former)
-        rows = encode_table(table, list(classes), classes)
+        start = self.model_ if self.warm_start and self.__sklearn_is_fitted__() else None
+        table, rows = self._read_training(X, y, sample_weight, start)
         warn_of_contradictions(table, rows)
-        validation = self._read_validation(X_val, y_val, sample_weight_val, classes)
+        validation = self._read_validation(X_val, y_val, sample_weight_val, rows.classes)
 
         split_seed, *seeds = private_seeds(self.random_state, 4)
-        settle_val_size(config, len(rows.texts))
-        split = split_for_training(rows, config.training, split_seed, validation)
-        if validation is None and len(split.val):
-            validation = rows.take(split.val)
-        warn_of_split(config, split, rows, classes, validation)
-        if former is not None and (len(split.test) or len(split.val)):
-            warn_user(
-                "An earlier fit may have trained on rows that are held out now, so that scores on "
-                "them are better than they should be. Give rows of your own as X_val, and "
-                "set test_size=0."
-            )
+        parts = hold_out_rows(
+            config, rows, split_seed, validation=validation, goes_on=start is not None
+        )
 
-        train, rehearsed = rows.take(split.train), {}
-        # What goes on from a former fit may know the rows that it would be asked.
-        if former is None and is_to_rehearse(config, validation):
-            rehearsed = self._rehearse(
-                classes,
-                train,
-                seeds[2],
-                lambda quiet, rest: quiet._train(config, classes, rest, None, seeds)[:2],
-            )
         n_epochs = config.encoder.freeze_epochs + config.training.epochs
         tasks = begin_fit(self, n_epochs, table, self._columns)
-        net, tokenizer, temperatures = self._train(
-            config, classes, train, validation, seeds, former, tasks
-        )
-        if ran_its_course(net):
-            temperatures |= rehearsed
-        # Scored before anything is stored: an interrupted fit leaves no half of itself behind.
-        scores = self._score_rows(net, tokenizer, list(classes), rows.take(split.test))
-        self._store(net, tokenizer, classes, scores, temperatures)
-        self._store_rows(X, *(np.unique(table.positions[part]) for part in split))
+        recipe = self._recipe(config, seeds, fit_tasks=tasks)
+        model = fit_calibrated(functools.partial(fit_model, start=start), recipe, parts)
+        scores = model.score(parts.test)
+
+        indices = [np.unique(table.positions[part]) for part in parts.split]
+        self._keep(model, scores, indices, columns_read(X, self._columns))
         if tasks is not None:
             tasks.end_fit()
         return self
@@ -399,16 +363,16 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         learning rate rises and falls within each call. Tasks without rows in X keep their
         heads; what they predict still drifts where the encoder trains.
         """
-        former = self if self.__sklearn_is_fitted__() else None
-        n_before = len(self.net_.history) if former else 0
-        config = one_epoch(self._checked_config(), n_before)
-        table, classes = self._read_training(X, y, sample_weight, former, in_part=True)
-        rows = encode_table(table, list(classes), classes)
+        start = self.model_ if self.__sklearn_is_fitted__() else None
+        n_before = len(start.net.history) if start else 0
+        config = for_one_epoch(self._checked_config(), n_before)
+        table, rows = self._read_training(X, y, sample_weight, start, in_part=True)
         # Drawn further on with each epoch, so that no two have the same order and dropout.
         seeds = private_seeds(self.random_state, 3 * (n_before + 1))[-3:]
-        net, tokenizer, temperatures = self._train(config, classes, rows, None, seeds, former)
-        self._store(net, tokenizer, classes, {}, temperatures)
-        self._store_rows(X, np.unique(table.positions), *2 * [np.empty(0, dtype=int)])
+        model = fit_model(self._recipe(config, seeds), rows, start=start)
+        none = np.empty(0, dtype=int)
+        indices = [np.unique(table.positions), none, none]
+        self._keep(model, {}, indices, columns_read(X, self._columns))
         return self
 
     def add_task(self, X, y=None, sample_weight=None, *, task=None):
@@ -452,42 +416,18 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         ``encoder.unfreeze_layers=0``.
         """
         check_is_fitted(self)
-        config = self._checked_config()
-        table = self._read_new_task(X, y, sample_weight, task)
-        known, (name,) = self.classes_, table.task_names
-        fixed = {key: labels for key, labels in (self.task_labels or {}).items() if key == name}
-        classes = learn_classes(table, fixed)
-        rows = encode_table(table.without_zeros(), [name], classes)
+        before = self.model_
+        config = with_parameters(
+            self._checked_config(), encoder__unfreeze_layers=0, loss__task_weights=None
+        )
+        rows = self._read_new_task(X, y, sample_weight, task)
 
         split_seed, *seeds = private_seeds(self.random_state, 4)
-        settle_val_size(config, len(rows.texts))
-        split = split_for_training(rows, config.training, split_seed, None)
-        validation = rows.take(split.val) if len(split.val) else None
-        warn_of_split(config, split, rows, classes, validation)
-
-        config.encoder.unfreeze_layers, config.loss.task_weights = 0, None
-        train, rehearsed = rows.take(split.train), {}
-        if is_to_rehearse(config, validation):
-            rehearsed = self._rehearse(
-                classes,
-                train,
-                seeds[2],
-                lambda quiet, rest: (
-                    quiet._train_head(config, classes, rest, None, seeds)[0],
-                    self.tokenizer_,
-                ),
-            )
-        net, temperatures = self._train_head(config, classes, train, validation, seeds)
-        if ran_its_course(net):
-            temperatures |= rehearsed
-        scores = self._score_rows(net, self.tokenizer_, [name], rows.take(split.test))
-        self._store(
-            self.net_.with_head_of(net),
-            self.tokenizer_,
-            known | classes,
-            self.test_scores_ | scores,
-            self.temperatures_ | temperatures,
-        )
+        parts = hold_out_rows(config, rows, split_seed)
+        recipe = self._recipe(config, seeds, device=before.net.device)
+        head = fit_calibrated(functools.partial(fit_head, before), recipe, parts)
+        scores = self.test_scores_ | head.score(parts.test)
+        self._keep(before.with_task(head), scores)
         return self
 
     def _checked_config(self):
@@ -497,121 +437,115 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         find_device(self.device)
         return (self.config or MultiheadConfig())._filled()
 
-    def _read_training(self, X, y, sample_weight, former, in_part=False):
-        """Read rows to train on, and the classes that there are with them."""
-        if former is not None and y is not None and not is_long(X, self._columns):
-            y = named_labels(y, former.tasks_)
+    def _recipe(self, config, seeds, *, fit_tasks=None, device=None) -> Recipe:
+        """Return what a training depends on besides its rows."""
+        hardware = Hardware(
+            device or find_device(self.device),
+            self.precision,
+            self.compile,
+            self.cache_memory,
+            self.cache_disk,
+        )
+        return Recipe(
+            config,
+            tuple(seeds),
+            hardware,
+            callbacks=self.callbacks,
+            fit_tasks=fit_tasks,
+            memory=self.memory,
+            verbose=int(self.verbose),
+        )
+
+    def _read_training(self, X, y, sample_weight, start, in_part=False):
+        """Read rows to train on, as a table and with codes."""
+        if start is not None and y is not None and not is_long(X, self._columns):
+            y = named_labels(y, start.tasks)
         table = read_labeled(X, y, self._columns, sample_weight=sample_weight)
         task_labels = self.task_labels
         if in_part and task_labels:  # other tasks may come with later rows
-            there = {*table.task_names, *(former.tasks_ if former else ())}
+            there = {*table.task_names, *(start.tasks if start else ())}
             task_labels = {task: task_labels[task] for task in task_labels if task in there}
-        classes = learn_classes(table, task_labels, former and former.classes_)
-        return table.without_zeros(), classes
+        classes = learn_classes(table, task_labels, start and start.classes)
+        table = table.without_zeros()
+        return table, encode_training_table(table, classes)
 
     def _read_new_task(self, X, y, sample_weight, task):
-        """Read the rows of one task that is not known yet."""
-        if task is not None:
-            if not isinstance(task, str) or not task:
-                raise TypeError(f"A task is named by a non-empty string, got {task!r}.")
-            if y is not None and not is_long(X, self._columns):
-                y = pd.Series(column_values(as_pandas(y)), name=task, dtype=object)
-        elif y is not None and not is_long(X, self._columns) and not has_task_names(y):
-            raise ValueError("The new task has no name. Give one: add_task(X, y, task='topic').")
-        table = read_labeled(X, y, self._columns, sample_weight=sample_weight)
-        if len(table.task_names) > 1 or task not in (None, *table.task_names):
-            raise ValueError(
-                f"add_task adds one task at a time, here {task or 'that of X'!r}, and X has rows "
-                f"of {', '.join(map(repr, table.task_names))}. Give the rows of one new task."
-            )
-        if table.task_names[0] in self.tasks_:
-            raise ValueError(
-                f"Task {table.task_names[0]!r} is known already. To train it further use "
-                "partial_fit; for a task of its own choose another name."
-            )
-        return table
+        """Read the rows of one task that is not known yet, with codes."""
+        table = read_new_task(X, y, self._columns, task, self.tasks_, sample_weight=sample_weight)
+        (name,) = table.task_names
+        given = {key: labels for key, labels in (self.task_labels or {}).items() if key == name}
+        return encode_training_table(table.without_zeros(), learn_classes(table, given))
 
-    def _train(self, config, classes, train, validation, seeds, former=None, fit_tasks=None):
-        """Train a net, from nothing or from what `former` has learned."""
-        check_task_weights(config.loss.task_weights, list(classes))
-        machine = self._machine(find_device(self.device))
-        net = make_net(config, classes, train, seeds, machine)
-        extra = copied_callbacks(self.callbacks)
-        if fit_tasks is not None:
-            extra.append((FIT_TASKS, fit_tasks))
-        tasks = list(classes)
-        new_tasks = [task for task in tasks if former is None or task not in former.tasks_]
-        net.callbacks = make_callbacks(config, tasks, new_tasks, validation, extra, self.verbose)
-        if former is not None:
-            go_on_from(net, former.net_, former.classes_, classes)
-        net.initialize()
-        before = former and former.tokenizer_.tokenizer
-        tokenizer = make_tokenizer(config.training, net.module_.encoder, before)
-        if fit_tasks is not None:
-            as_they_are = dict.fromkeys(classes, 1.0)
-            fit_tasks.learned = lambda: _learned(net, tokenizer, classes, as_they_are)
-        train_net(net, tokenizer, train, validation, self.memory)
-        temperatures = dict.fromkeys(tasks, 1.0)
-        if former is not None and config.eval.calibrate:
-            trained = {tasks[code] for code in np.unique(train.tasks)}
-            temperatures |= {t: v for t, v in former.temperatures_.items() if t not in trained}
-        temperatures |= temperatures_of(net, tasks)
-        if former is not None:
-            net.prepend_history(former.net_)
-        return net, tokenizer, temperatures
+    def _keep(self, model, test_scores, indices=None, features=None):
+        """Put what was fitted in the place of what an earlier call has fitted, at once.
 
-    def _train_head(self, config, classes, train, validation, seeds):
-        """Train a net of one new head on the encoder as it is."""
-        machine, tasks = self._machine(self.net_.device), list(classes)
-        net = make_net(config, classes, train, seeds, machine, **heads_on(self.net_))
-        extra = copied_callbacks(self.callbacks)
-        net.callbacks = make_callbacks(config, tasks, tasks, validation, extra, self.verbose)
-        train_net(net.initialize(), self.tokenizer_, train, validation, self.memory)
-        return net, dict.fromkeys(tasks, 1.0) | temperatures_of(net, tasks)
-
-    def _rehearse(self, classes, train, seed, fit):
-        """Find temperatures by a first training, which neither callbacks nor the user see.
-
-        `fit` takes a classifier and rows, and returns a net and a tokenizer.
+        An interruption leaves the old state or the new one, and never parts of both.
         """
-        is_asked = rows_to_ask(train, seed)
-        if not is_asked.any():
-            return {}
-        if self.verbose:
-            tqdm.write("A first training, without a quarter of the rows, calibrates probabilities.")
-        quiet, asked = self._copy(callbacks=None, verbose=0), train.take(is_asked)
-        net, tokenizer = fit(quiet, train.take(~is_asked))
-        n_classes = [len(labels) for labels in classes.values()]
-        recall = self._recall(net, tokenizer)
-        logits = predict_logits(net, tokenizer, asked.texts, asked.tasks, n_classes, recall)
-        found = zip(classes, temperatures_from(logits, asked), strict=True)
-        return {task: t for code, (task, t) in enumerate(found) if code in train.tasks}
-
-    def _machine(self, device) -> dict:
-        """Return what says how to compute, but not what."""
-        names = ("precision", "compile", "cache_memory", "cache_disk")
-        return {name: getattr(self, name) for name in names} | {
-            "device": device,
-            "verbose": int(self.verbose),
-        }
-
-    def _store(self, net, tokenizer, classes, test_scores, temperatures):
-        """Keep what was learned."""
-        vars(self).update(_learned(net, tokenizer, classes, temperatures), test_scores_=test_scores)
-        vars(self).pop("saved_with_", None)
-        if self.verbose:
-            tqdm.write(_score_table(self.test_scores_))
-
-    def _store_rows(self, X, train, val, test):
-        """Keep what is known about X: its columns, and which of its rows did what."""
-        self.train_indices_, self.val_indices_, self.test_indices_ = train, val, test
-        for name in ("feature_names_in_", "n_features_in_"):
-            vars(self).pop(name, None)
-        features = columns_read(X, self._columns)
+        fitted = {"model_": model, "test_scores_": test_scores}
+        kept = {name: value for name, value in vars(self).items() if name != "saved_with_"}
+        if indices is not None:
+            kept = {name: value for name, value in kept.items() if not name.endswith("_")}
+            fitted |= dict(zip(INDICES, indices, strict=True))
         if features is not None:
-            self.n_features_in_ = len(features)
+            fitted["n_features_in_"] = len(features)
             if all(isinstance(name, str) for name in features):
-                self.feature_names_in_ = np.array(features, dtype=object)
+                fitted["feature_names_in_"] = np.array(features, dtype=object)
+        self.__dict__ = kept | fitted
+        if self.verbose:
+            tqdm.write(score_table(test_scores))
+
+    # ----------------------------------------------------------------------------------------
+    # What was fitted
+
+    @property
+    def net_(self):
+        """The trained skorch net."""
+        return self._fitted("net_").net
+
+    @property
+    def tokenizer_(self):
+        """The tokenizer of the encoder, together with the length it cuts at."""
+        return self._fitted("tokenizer_").tokenizer
+
+    @property
+    def classes_(self):
+        """The sorted classes of each task."""
+        return self._fitted("classes_").classes
+
+    @property
+    def tasks_(self):
+        """The tasks in order of first appearance."""
+        return self._fitted("tasks_").tasks
+
+    @property
+    def temperatures_(self):
+        """The temperature that divides the logits of each task."""
+        return self._fitted("temperatures_").temperatures
+
+    @property
+    def named_estimators_(self):
+        """The views of all tasks, by name."""
+        views = Bunch()
+        # Not as keywords: a task may be called `self`.
+        views.update({task: TaskClassifier(self, task) for task in self.tasks_})
+        return views
+
+    def _fitted(self, name) -> FittedModel:
+        """Return the fitted model, on behalf of an attribute that exists after `fit` only."""
+        if not self.__sklearn_is_fitted__():
+            raise AttributeError(f"{name} exists after fit only.")
+        return self.model_
+
+    def _snapshot(self) -> FittedModel:
+        """Return the fitted model, which stays as it is while another thread fits.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        """
+        check_is_fitted(self)
+        return self.model_
 
     # ----------------------------------------------------------------------------------------
     # Prediction
@@ -642,14 +576,14 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         ValueError
             If a task was not seen in :meth:`fit`.
         """
-        fitted = self._as_it_is()
-        if task is None and is_long(X, fitted._columns):
-            return fitted._predict_rows(X)
-        columns = fitted._predict_columns(X, task)
+        model = self._snapshot()
+        if task is None and is_long(X, self._columns):
+            return model.labels(*self._questions(model, X, None))
+        columns = list(model.labels_by_task(read_texts(X, self._columns), task).values())
         if len(columns) == 1:
-            return next(iter(columns.values()))
-        result = np.empty((len(next(iter(columns.values()))), len(columns)), fitted._dtype(columns))
-        for i, labels in enumerate(columns.values()):
+            return columns[0]
+        result = np.empty((len(columns[0]), len(columns)), common_dtype(columns))
+        for i, labels in enumerate(columns):
             result[:, i] = labels
         return result
 
@@ -667,9 +601,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             One column per task, each in the type of its labels. It has the index of X, where X
             has one.
         """
-        fitted = self._as_it_is()
         index = X.index if isinstance(X, pd.DataFrame | pd.Series) else None
-        return pd.DataFrame(fitted._predict_columns(X, None), index=index)
+        model = self._snapshot()
+        return pd.DataFrame(model.labels_by_task(read_texts(X, self._columns)), index=index)
 
     def predict_proba(self, X, task=None):
         """Predict the probability of each class.
@@ -688,15 +622,11 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             the order of ``classes_[task]`` and rows that sum to 1. Where several are, a dict of
             such arrays, each for the rows of its task in their order.
         """
-        fitted = self._as_it_is()
-        texts, tasks = fitted._questions(X, task)
-        net, tokenizer = fitted.net_, fitted.tokenizer_
-        recall = fitted._recall(net, tokenizer)
-        every = predict_probabilities(
-            net, tokenizer, texts, tasks, *fitted._columns_and_temperatures(), recall
-        )
-        asked = dict.fromkeys(tasks) if len(tasks) else fitted._task_codes(task)
-        result = ProbabilitiesByTask({fitted.tasks_[code]: every[code] for code in sorted(asked)})
+        model = self._snapshot()
+        texts, tasks = self._questions(model, X, task)
+        every = model.probabilities(texts, tasks)
+        asked = dict.fromkeys(tasks) if len(tasks) else model.task_codes(task)
+        result = ProbabilitiesByTask({model.tasks[code]: every[code] for code in sorted(asked)})
         return next(iter(result.values())) if len(result) == 1 else result
 
     def score(self, X, y=None, sample_weight=None):
@@ -717,9 +647,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             Each task counts the same, however many rows it has. A label that :meth:`fit` never
             saw makes its row count as wrong.
         """
-        fitted = self._as_it_is()
-        rows = fitted._read_rows(X, y, sample_weight, fitted.classes_)
-        scores = fitted._score_rows(fitted.net_, fitted.tokenizer_, fitted.tasks_, rows)
+        model = self._snapshot()
+        scores = model.score(self._read_rows(X, y, sample_weight, model.classes))
         return float(np.mean([score["accuracy"] for score in scores.values()]))
 
     # ----------------------------------------------------------------------------------------
@@ -739,54 +668,23 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     def _sk_visual_block_(self):
         """Show the groups of the configuration and, once fitted, the tasks and their classes."""
         config = self.config if isinstance(self.config, MultiheadConfig) else MultiheadConfig()
-        groups = {name: getattr(config, name) or kind() for name, kind in config._groups.items()}
-        blocks = [
-            VisualBlock(
-                "parallel",
-                list(groups.values()),
-                names=list(groups),
-                name_details=[str(group) for group in groups.values()],
-            )
-        ]
-        if self.__sklearn_is_fitted__():
-            labels = [list(map(str, self.classes_[task])) for task in self.tasks_]
-            blocks.append(
-                VisualBlock(
-                    "parallel",
-                    [", ".join(each[:6] + ["..."] * (len(each) > 6)) for each in labels],
-                    names=self.tasks_,
-                    name_details=[", ".join(each) for each in labels],
-                )
-            )
-        return VisualBlock("serial", blocks, dash_wrapped=False)
+        return visual_block(config, self.classes_ if self.__sklearn_is_fitted__() else None)
 
     # ----------------------------------------------------------------------------------------
     # Views
 
     def __getitem__(self, task):
         """Return the view of one task."""
-        check_is_fitted(self)
-        self._check_task(task)
+        self._snapshot().check_task(task)
         return TaskClassifier(self, task)
-
-    @property
-    def named_estimators_(self):
-        """The views of all tasks, by name."""
-        if not self.__sklearn_is_fitted__():
-            raise AttributeError("named_estimators_ exists after fit only.")
-        views = Bunch()
-        # Not as keywords: a task may be called `self`.
-        views.update({task: TaskClassifier(self, task) for task in self.tasks_})
-        return views
 
     def __contains__(self, task):
         """Say whether there is such a task."""
-        check_is_fitted(self)
-        return task in self.tasks_
+        return task in self._snapshot().classes
 
     def __sklearn_is_fitted__(self):
         """Say whether `fit` has come to its end."""
-        return hasattr(self, "net_")
+        return hasattr(self, "model_")
 
     # ----------------------------------------------------------------------------------------
     # Persistence
@@ -858,16 +756,10 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         """
         return load_classifier(cls, folder)
 
-    def __setstate__(self, state):
-        """Restore; an older version knew no temperatures."""
-        super().__setstate__(state)
-        if "net_" in state:
-            self.temperatures_ = state.get("temperatures_", dict.fromkeys(self.tasks_, 1.0))
-
     def __getstate__(self):
         """Add the versions of the libraries to what is pickled of a fitted classifier."""
         state = super().__getstate__()
-        return state | {"saved_with_": library_versions()} if "net_" in state else state
+        return state | {"saved_with_": library_versions()} if "model_" in state else state
 
     # ----------------------------------------------------------------------------------------
     # Reading and scoring rows
@@ -878,9 +770,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
 
     def _read_rows(self, X, y, sample_weight, classes):
         """Read labeled rows of known tasks."""
-        tasks = list(classes)
-        table = read_labeled(X, y, self._columns, tasks=tasks, sample_weight=sample_weight)
-        return encode_table(table.without_zeros(), tasks, classes)
+        columns, tasks = self._columns, list(classes)
+        table = read_labeled(X, y, columns, tasks=tasks, sample_weight=sample_weight)
+        return encode_table(table.without_zeros(), classes)
 
     def _read_validation(self, X_val, y_val, sample_weight_val, classes):
         if X_val is not None:
@@ -890,119 +782,14 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
                 raise ValueError(f"{name} was given without X_val. Give both, or neither.")
         return None
 
-    def _as_it_is(self):
-        """Return a copy to answer from: another thread may add a task in the meantime.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            Before :meth:`fit`.
-        """
-        check_is_fitted(self)
-        return self._copy()
-
-    def _copy(self, **attributes):
-        """Return a copy that shares what it holds, but for some attributes."""
-        copy = type(self).__new__(type(self))
-        vars(copy).update(vars(self), **attributes)
-        return copy
-
-    def _score_rows(self, net, tokenizer, tasks, rows):
-        """Score coded rows, by task name."""
-        if not len(rows.texts):
-            return {}
-        recall = self._recall(net, tokenizer)
-        predicted = predict_codes(net, tokenizer, rows.texts, rows.tasks, len(tasks), recall)
-        scores = scores_per_task(rows.tasks, rows.labels, predicted, rows.weights)
-        return {tasks[code]: score for code, score in scores.items()}
-
-    def _recall(self, net, tokenizer):
-        """Return what remembers embeddings, if a fit with `memory` left the encoder as it was."""
-        if self.memory is None or net.store_ is None or net.as_stored_.is_stale():
-            return None
-        if not net.module_.heads_read_alike:
-            return None
-        return recall_from(net.store_, net, tokenizer)
-
     # ----------------------------------------------------------------------------------------
     # Parts of predict
 
-    def _questions(self, X, task):
+    def _questions(self, model, X, task):
         """Return a text and a task code for each answer that is asked for."""
         if task is None and is_long(X, self._columns):
             table = read_questions(X, self._columns)
-            return table.texts, encode_tasks(table, self.tasks_)
-        return self._questions_on_texts(X, task)
-
-    def _questions_on_texts(self, X, task):
-        """Return a text and a task code for each pair of a text and a task."""
-        codes = self._task_codes(task)
+            return table.texts, encode_tasks(table, model.tasks)
+        codes = model.task_codes(task)
         texts = read_texts(X, self._columns)
-        return np.repeat(texts, len(codes)), np.tile(codes, len(texts))
-
-    def _task_codes(self, task):
-        if task is None:
-            return np.arange(len(self.tasks_))
-        self._check_task(task)
-        return np.array([self.tasks_.index(task)])
-
-    def _check_task(self, task):
-        if not isinstance(task, str):
-            raise TypeError(f"A task is named by a string, got {task!r}.")
-        if task not in self.tasks_:
-            raise ValueError(unknown_task(task, self.tasks_))
-
-    def _predict_codes(self, texts, tasks):
-        recall = self._recall(self.net_, self.tokenizer_)
-        n_tasks = len(self.tasks_)
-        return predict_codes(self.net_, self.tokenizer_, texts, tasks, n_tasks, recall)
-
-    def _columns_and_temperatures(self):
-        """Return the number of classes and the temperature of each task."""
-        n_classes = [len(self.classes_[task]) for task in self.tasks_]
-        return n_classes, [self.temperatures_[task] for task in self.tasks_]
-
-    def _predict_columns(self, X, task):
-        """Return the labels of all texts for each task that is asked for."""
-        texts, tasks = self._questions_on_texts(X, task)
-        labels = self._predict_codes(texts, tasks)
-        names = {code: self.tasks_[code] for code in self._task_codes(task)}
-        return {name: self.classes_[name][labels[tasks == code]] for code, name in names.items()}
-
-    def _predict_rows(self, X):
-        """Return one label for each row of a frame with a task column."""
-        texts, tasks = self._questions(X, None)
-        labels = self._predict_codes(texts, tasks)
-        asked = [self.tasks_[code] for code in np.unique(tasks)]
-        result = np.empty(len(texts), dtype=self._dtype(asked))
-        for name in asked:
-            rows = tasks == self.tasks_.index(name)
-            result[rows] = self.classes_[name][labels[rows]]
-        return result
-
-    def _dtype(self, tasks):
-        """Return the common type of the labels of some tasks, or object."""
-        dtypes = {self.classes_[task].dtype for task in tasks}
-        if len({dtype.kind for dtype in dtypes}) != 1:
-            return object
-        return np.result_type(*dtypes)
-
-
-def _learned(net, tokenizer, classes, temperatures) -> dict:
-    """Return the attributes that prediction needs."""
-    return {
-        "net_": net,
-        "tokenizer_": tokenizer,
-        "tasks_": list(classes),
-        "classes_": dict(classes),
-        "temperatures_": temperatures,
-    }
-
-
-def _score_table(scores):
-    """Return the scores on the held-out rows as text."""
-    if not scores:
-        return "No rows were held out, so there are no scores."
-    frame = pd.DataFrame.from_dict(scores, orient="index")
-    formats = {"accuracy": "{:.3f}".format, "f1": "{:.3f}".format}
-    return "Held-out scores\n" + frame.to_string(formatters=formats)
+        return texts.repeat(len(codes)), np.tile(codes, len(texts))

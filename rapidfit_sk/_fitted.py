@@ -1,19 +1,217 @@
-"""Rows of (text, task) -> label codes or probabilities, a chunk of texts at a time."""
+"""`FittedModel`: what a fit returns, an immutable value that answers for texts."""
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from ._model import TokensOnDemand
-from ._rows import CodedRows, distinct_texts, probabilities
-from ._training import Embeddings, PaddedTokens, TextRows
+from ._model import TextTokenizer, TokensOnDemand
+from ._rows import CodedRows, Texts, common_dtype, fit_temperatures, probabilities, scores_per_task
+from ._training import EmbeddingMemory, Embeddings, MultiheadNet, PaddedTokens, TextRows
+from ._validation import unknown_task
 
 # Distinct texts that are tokenized at once. What is held beyond the outputs does not grow with
 # the number of texts.
 CHUNK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModel:
+    """A trained net with all that is needed to answer for texts.
+
+    Nothing of it changes after training: whoever holds one may predict while another thread fits
+    or adds a task, which makes a new value.
+
+    Attributes
+    ----------
+    net : MultiheadNet
+        The trained net, with a head for each task.
+    tokenizer : TextTokenizer
+        The tokenizer of its encoder.
+    classes : dict of {str: ndarray}
+        The tasks in their order, each with its sorted classes.
+    temperatures : dict of {str: float}
+        The temperature that divides the logits of each task.
+    memory : EmbeddingMemory or None, default=None
+        Has the embeddings of the encoder, if they outlive the fit. It is not pickled, because
+        its folder is that of this machine.
+    """
+
+    net: MultiheadNet
+    tokenizer: TextTokenizer
+    classes: dict[str, np.ndarray]
+    temperatures: dict[str, float]
+    memory: EmbeddingMemory | None = field(default=None, repr=False)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks in their order."""
+        return list(self.classes)
+
+    # ----------------------------------------------------------------------------------------
+    # Answers
+
+    def codes(self, texts: Texts, tasks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Predict the label code of each row.
+
+        Parameters
+        ----------
+        texts : Texts
+            The text of each row. Each distinct one is encoded once.
+        tasks : ndarray of int64, shape (n_rows,)
+            The task of each row.
+
+        Returns
+        -------
+        codes : ndarray of int64, shape (n_rows,)
+            Label codes.
+        """
+        codes = np.empty(len(texts), dtype=np.int64)
+        for rows, logits in self._iter_logits(texts, tasks):
+            for at, part in zip(rows, logits, strict=True):
+                codes[at] = part.argmax(axis=1)
+        return codes
+
+    def labels(self, texts: Texts, tasks: NDArray[np.int64]) -> np.ndarray:
+        """Predict the label of each row, in a type that all labels have; as :meth:`codes`."""
+        codes = self.codes(texts, tasks)
+        asked = {code: self.classes[self.tasks[code]] for code in np.unique(tasks)}
+        labels = np.empty(len(texts), dtype=common_dtype(asked.values()))
+        for code, classes in asked.items():
+            rows = tasks == code
+            labels[rows] = classes[codes[rows]]
+        return labels
+
+    def labels_by_task(self, texts: Texts, task: str | None = None) -> dict[str, np.ndarray]:
+        """Predict the labels of all texts for one task, or for each."""
+        asked = self.task_codes(task)
+        tasks = np.tile(asked, len(texts))
+        codes = self.codes(texts.repeat(len(asked)), tasks)
+        names = [self.tasks[code] for code in asked]
+        return {
+            name: self.classes[name][codes[tasks == code]]
+            for name, code in zip(names, asked, strict=True)
+        }
+
+    def task_codes(self, task: str | None) -> NDArray[np.int64]:
+        """Return the code of a task, or of all tasks for None.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the name of the task is no string, or there is no such task.
+        """
+        if task is None:
+            return np.arange(len(self.classes))
+        self.check_task(task)
+        return np.array([self.tasks.index(task)])
+
+    def check_task(self, task):
+        """Refuse what is no name of a task of this model."""
+        if not isinstance(task, str):
+            raise TypeError(f"A task is named by a string, got {task!r}.")
+        if task not in self.classes:
+            raise ValueError(unknown_task(task, self.tasks))
+
+    def logits(self, texts: Texts, tasks: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+        """Compute the logits of each row.
+
+        Parameters
+        ----------
+        texts, tasks
+            As in :meth:`codes`.
+
+        Returns
+        -------
+        logits : list of ndarray of float32, each of shape (n_rows_of_task, n_classes_of_task)
+            For each task the logits of its rows, in their order.
+        """
+        n_classes = [len(classes) for classes in self.classes.values()]
+        counts = np.bincount(tasks, minlength=len(n_classes))
+        result = [np.empty(shape, np.float32) for shape in zip(counts, n_classes, strict=True)]
+        place = np.empty(len(texts), dtype=np.int64)  # of a row among the rows of its task
+        for task, count in enumerate(counts):
+            place[tasks == task] = np.arange(count)
+        for rows, logits in self._iter_logits(texts, tasks):
+            for of_task, at, part in zip(result, rows, logits, strict=True):
+                of_task[place[at]] = part
+        return result
+
+    def probabilities(self, texts: Texts, tasks: NDArray[np.int64]) -> list[NDArray[np.float64]]:
+        """Predict the class probabilities of each row, as :meth:`logits` computes logits."""
+        logits = zip(self.classes, self.logits(texts, tasks), strict=True)
+        return [probabilities(part, self.temperatures[task]) for task, part in logits]
+
+    def score(self, rows: CodedRows) -> dict[str, dict[str, float]]:
+        """Score coded rows of the tasks of this model, by the name of the task."""
+        if not len(rows):
+            return {}
+        predicted = self.codes(rows.texts, rows.tasks)
+        scores = scores_per_task(rows.tasks, rows.labels, predicted, rows.weights)
+        return {self.tasks[code]: score for code, score in scores.items()}
+
+    def _iter_logits(
+        self, texts: Texts, tasks: NDArray[np.int64]
+    ) -> Iterator[tuple[list[NDArray[np.int64]], list[NDArray[np.float32]]]]:
+        """Yield row numbers and logits by task, encoding each distinct text once."""
+        order = np.argsort(texts.codes, kind="stable")
+        starts = range(0, len(texts.distinct), CHUNK)
+        bounds = np.searchsorted(texts.codes[order], [*starts, len(texts.distinct)])
+        for start, first, last in zip(starts, bounds, bounds[1:], strict=False):
+            rows, chunk = order[first:last], texts.distinct[start : start + CHUNK]
+            tokens = TokensOnDemand(chunk, self.tokenizer)
+            dataset = TextRows(tokens, texts.codes[rows] - start, tasks[rows], len(self.classes))
+            for at, logits in self.net.iter_logits(dataset, self._source(chunk, tokens)):
+                yield [rows[part] for part in at], logits
+
+    def _source(self, texts: list[str], tokens: TokensOnDemand) -> Embeddings | PaddedTokens:
+        """Return embeddings that outlive the fit, if they are what all heads read."""
+        memory = self.memory
+        if memory is None or memory.is_stale() or not self.net.module_.heads_read_alike:
+            return PaddedTokens(tokens)
+        return Embeddings(torch.from_numpy(memory.embed(texts)))
+
+    # ----------------------------------------------------------------------------------------
+    # New values
+
+    def with_task(self, other: FittedModel) -> FittedModel:
+        """Return this model with the only task of another one, trained on the same encoder."""
+        return replace(
+            self,
+            net=self.net.with_head_of(other.net),
+            classes=self.classes | other.classes,
+            temperatures=self.temperatures | other.temperatures,
+        )
+
+    def fit_temperatures(self, rows: CodedRows) -> FittedModel:
+        """Return this model with the temperatures that suit rows which did not train.
+
+        A task without such rows gets the temperature that the others have in common.
+        """
+        logits = self.logits(rows.texts, rows.tasks)
+        of_tasks = [rows.take(rows.tasks == task) for task in range(len(logits))]
+        parts = zip(logits, of_tasks, strict=True)
+        found = fit_temperatures([(z, part.labels, part.weights) for z, part in parts])
+        return self.with_temperatures(dict(zip(self.classes, found, strict=True)))
+
+    def with_temperatures(self, temperatures: dict[str, float]) -> FittedModel:
+        """Return this model with other temperatures for some tasks."""
+        return replace(self, temperatures=self.temperatures | temperatures)
+
+    # ----------------------------------------------------------------------------------------
+    # Pickling
+
+    def __getstate__(self):
+        """Leave out the memory."""
+        return {**vars(self), "memory": None}
+
+    def __setstate__(self, state):
+        """Restore; a frozen dataclass has no other way to set its fields."""
+        vars(self).update(state)
 
 
 class ProbabilitiesByTask(dict):
@@ -30,138 +228,3 @@ class ProbabilitiesByTask(dict):
             "nothing. Score one task: rapidfit_sk.model_selection.task_scorer(task, metric), or "
             "the view classifier[task]."
         )
-
-
-def text_rows(tokenizer, rows: CodedRows, n_tasks) -> TextRows:
-    """Point some rows to their distinct texts, each of which is tokenized once at most."""
-    codes, distinct = distinct_texts(rows.texts)
-    tokens = TokensOnDemand(distinct, tokenizer)
-    return TextRows(tokens, codes, rows.tasks, n_tasks, rows.labels, rows.weights)
-
-
-def recall_from(store, net, tokenizer):
-    """Return a function that gives the embeddings of texts, each encoded once by whoever asks.
-
-    Parameters
-    ----------
-    store : EmbeddingStore or None
-        Where they are kept.
-    net, tokenizer
-        As in :func:`predict_codes`.
-
-    Returns
-    -------
-    recall : callable or None
-        Takes texts; None where there is no store.
-    """
-    if store is None:
-        return None
-    encode = functools.partial(_embed_texts, net, tokenizer)
-    return lambda texts: store.embed(texts, encode)
-
-
-def _embed_texts(net, tokenizer, texts) -> np.ndarray:
-    tokens = tokenizer(texts)
-    n = len(tokens)
-    dataset = TextRows(tokens, np.arange(n), np.zeros(n, dtype=int), 1)
-    embeddings = np.empty((n, net.module_.encoder.config.hidden_size), np.float32)
-    for rows, part in net.iter_embeddings(dataset):
-        embeddings[rows] = part
-    return embeddings
-
-
-def predict_codes(net, tokenizer, texts, tasks, n_tasks, recall=None) -> np.ndarray:
-    """Predict the label code of each row.
-
-    Parameters
-    ----------
-    net : MultiheadNet
-        A trained net.
-    tokenizer : TextTokenizer
-        The tokenizer of its encoder.
-    texts : ndarray of object, shape (n_rows,)
-        Strings. Each distinct one is encoded once.
-    tasks : ndarray of int, shape (n_rows,)
-        The task of each row.
-    n_tasks : int
-        Number of tasks of the net.
-    recall : callable or None, default=None
-        Takes texts and returns their embeddings; None to run the encoder.
-
-    Returns
-    -------
-    codes : ndarray of int64, shape (n_rows,)
-        Label codes.
-    """
-    codes = np.empty(len(texts), dtype=np.int64)
-    for rows, logits in _iter_logits(net, tokenizer, texts, tasks, n_tasks, recall):
-        for at, part in zip(rows, logits, strict=True):
-            codes[at] = part.argmax(axis=1)
-    return codes
-
-
-def predict_logits(net, tokenizer, texts, tasks, n_classes, recall=None) -> list[np.ndarray]:
-    """Compute the logits of each row.
-
-    Parameters
-    ----------
-    net, tokenizer, texts, tasks
-        As in :func:`predict_codes`.
-    n_classes : list of int
-        Classes of each task of the net.
-    recall : callable or None, default=None
-        As in :func:`predict_codes`.
-
-    Returns
-    -------
-    logits : list of ndarray of float32, each of shape (n_rows_of_task, n_classes_of_task)
-        For each task the logits of its rows, in their order.
-    """
-    n_tasks = len(n_classes)
-    counts = np.bincount(tasks, minlength=n_tasks)
-    result = [np.empty(shape, np.float32) for shape in zip(counts, n_classes, strict=True)]
-    place = np.empty(len(texts), dtype=np.int64)  # of a row among the rows of its task
-    for task in range(n_tasks):
-        place[tasks == task] = np.arange(counts[task])
-    for rows, logits in _iter_logits(net, tokenizer, texts, tasks, n_tasks, recall):
-        for of_task, at, part in zip(result, rows, logits, strict=True):
-            of_task[place[at]] = part
-    return result
-
-
-def predict_probabilities(
-    net, tokenizer, texts, tasks, n_classes, temperatures, recall=None
-) -> list[np.ndarray]:
-    """Predict the class probabilities of each row.
-
-    Parameters
-    ----------
-    net, tokenizer, texts, tasks, n_classes, recall
-        As in :func:`predict_logits`.
-    temperatures : list of float
-        What the logits of each task are divided by.
-
-    Returns
-    -------
-    probabilities : list of ndarray of float64, each of shape (n_rows_of_task, n_classes_of_task)
-        For each task the probabilities of its rows, in their order.
-    """
-    every = predict_logits(net, tokenizer, texts, tasks, n_classes, recall)
-    return [probabilities(part, t) for part, t in zip(every, temperatures, strict=True)]
-
-
-def _iter_logits(net, tokenizer, texts, tasks, n_tasks, recall):
-    """Yield row numbers and logits by task, encoding each distinct text once."""
-    codes, distinct = distinct_texts(texts)
-    order = np.argsort(codes, kind="stable")
-    starts = range(0, len(distinct), CHUNK)
-    bounds = np.searchsorted(codes[order], [*starts, len(distinct)])
-    for start, first, last in zip(starts, bounds, bounds[1:], strict=False):
-        rows, chunk = order[first:last], distinct[start : start + CHUNK]
-        tokens = TokensOnDemand(chunk, tokenizer)
-        dataset = TextRows(tokens, codes[rows] - start, tasks[rows], n_tasks)
-        source = (
-            PaddedTokens(tokens) if recall is None else Embeddings(torch.from_numpy(recall(chunk)))
-        )
-        for at, logits in net.iter_logits(dataset, source):
-            yield [rows[part] for part in at], logits

@@ -1,8 +1,12 @@
-"""The steps of `fit` between coded rows and a trained net."""
+"""Recipes that train: coded rows in, a fitted model out."""
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,22 +19,15 @@ from skorch.callbacks import (
     LRScheduler,
     PassthroughScoring,
 )
-from skorch.helper import predefined_split
+from tqdm.auto import tqdm
 
-from ._fitted import recall_from, text_rows
+from ._bridge import FitTasks
+from ._fitted import FittedModel
+from ._held_out import Parts
 from ._model import TextTokenizer, build_heads, load_tokenizer, longest_input
-from ._rows import (
-    CodedRows,
-    Split,
-    distinct_texts,
-    encode_labels,
-    fit_temperatures,
-    hold_out,
-    split_rows,
-    tasks_without,
-)
-from ._training import Kept, MultiheadNet, inverse_frequency, open_store
-from ._validation import IN_FOLDS, InvalidParameterError, suggestion, warn_user
+from ._rows import CodedRows, encode_labels, hold_out
+from ._training import MultiheadNet, TextRows, inverse_frequency, open_memory
+from ._validation import IN_FOLDS, InvalidParameterError, suggestion
 from .callbacks import (
     EarlyStopping,
     EncoderFreezing,
@@ -41,98 +38,238 @@ from .callbacks import (
     TrainingProgress,
     WarmupCosine,
 )
+from .config import MultiheadConfig
 
-# --------------------------------------------------------------------------------------------
-# Rows
-
-
-# Rows below which none are held out for validation, unless that is asked for.
-FEW_ROWS = 2000
-# Share of such rows that a first training goes without, to calibrate on.
-REHEARSAL_SIZE = 0.25
+# Share of the rows that a first training goes without, to calibrate on.
+CALIBRATION_SIZE = 0.25
 
 
-def settle_val_size(config, n_rows):
-    """Put 0.1 in the place of a `val_size` of None, but where rows are few and all to train."""
-    training = config.training
-    is_small = n_rows * (1 - training.test_size) < FEW_ROWS
-    if training.val_size is None and not (is_small and config.eval.patience is None):
-        training.val_size = 0.1
+@dataclass(frozen=True)
+class Hardware:
+    """How to compute, which changes nothing of what is computed but its last bits.
+
+    Attributes
+    ----------
+    device : str
+        Where to compute.
+    precision : {"float32", "bfloat16", "auto"}
+        What the encoder multiplies in.
+    compile : bool
+        Whether the encoder is compiled where it runs without gradients.
+    cache_memory, cache_disk : int or float
+        The most that hidden states may take: bytes, or as a float a share of what is free.
+    """
+
+    device: str
+    precision: str
+    compile: bool
+    cache_memory: float
+    cache_disk: float
 
 
-def split_for_training(rows: CodedRows, training, seed, validation) -> Split:
-    """Split rows as `training` says; with `validation` rows at hand, hold none out for that."""
-    return split_rows(
-        distinct_texts(rows.texts)[0],
-        rows.tasks,
-        rows.labels,
-        test_size=training.test_size,
-        val_size=(training.val_size or 0) if validation is None else 0,
-        rng=np.random.default_rng(seed),
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """All that a training depends on besides its rows. Nobody writes to it.
+
+    Attributes
+    ----------
+    config : MultiheadConfig
+        A full configuration.
+    seeds : tuple of int
+        Seeds for initialization, dropout and batch order.
+    hardware : Hardware
+        Where and how to compute.
+    callbacks : list or None, default=None
+        The user's callbacks; each training works on copies.
+    fit_tasks : FitTasks or None, default=None
+        Passes epochs on to the callbacks of scikit-learn.
+    memory : str, path-like, joblib.Memory or None, default=None
+        Where embeddings outlive the fit.
+    verbose : int, default=0
+        From 1 on, progress is shown.
+    """
+
+    config: MultiheadConfig
+    seeds: tuple[int, ...]
+    hardware: Hardware
+    callbacks: list | None = None
+    fit_tasks: FitTasks | None = None
+    memory: Any = None
+    verbose: int = 0
+
+    def silent(self) -> Recipe:
+        """Return the same recipe for a training that neither callbacks nor the user see."""
+        return replace(self, callbacks=None, fit_tasks=None, verbose=0)
+
+
+def with_parameters(config: MultiheadConfig, **parameters) -> MultiheadConfig:
+    """Return a copy of a configuration with other values of some parameters."""
+    return clone(config).set_params(**parameters)
+
+
+def for_one_epoch(config, n_epochs_before):
+    """Return a configuration of one epoch on all rows.
+
+    The epochs in which only the heads train are counted over all trainings.
+    """
+    heads_alone = n_epochs_before < config.encoder.freeze_epochs
+    return with_parameters(
+        config,
+        encoder__freeze_epochs=int(heads_alone),
+        training__epochs=int(not heads_alone),
+        training__test_size=0,
+        training__val_size=0,
+        # Rows that come a few at a time are each seen once.
+        training__min_steps_per_epoch=1,
     )
 
 
-def warn_of_split(config, split: Split, rows: CodedRows, classes: dict, validation):
-    """Say in one warning what could not be held out, and what follows from it."""
-    sizes = {"test": config.training.test_size}
-    given = validation is not None and not len(split.val)
-    if not given:
-        sizes["val"] = config.training.val_size or 0
-    notes = []
-    small = set()
-    for part, size in sizes.items():
-        held_out = getattr(split, part)
-        without = tasks_without(held_out, rows.tasks, len(classes)) if size else []
-        # Tasks of an earlier training may have no rows now.
-        without = np.intersect1d(without, rows.tasks).astype(int)
-        small.update(without.tolist())
-        if len(without):
-            names = ", ".join(repr(list(classes)[code]) for code in without)
-            notes.append(f"Too few rows for {part}_size={size}: no rows of {names} are held out.")
-    shared = set(rows.texts) & set(validation.texts) if given else ()
-    if shared:
-        notes.append(
-            f"{len(shared)} validation texts stand in X too, so that validation scores are better "
-            "than they should be."
-        )
-    if any(sizes.values()):
-        notes += _notes_on_single_rows(rows, classes, small)
-    if validation is None and (sizes["val"] or config.eval.patience is not None):
-        epochs = config.encoder.freeze_epochs + config.training.epochs
-        notes.append(
-            f"There are no validation rows: all {epochs} epochs are trained and the last weights "
-            "are kept."
-        )
-    if notes:
-        warn_user(" ".join(notes))
+# --------------------------------------------------------------------------------------------
+# Trainings
 
 
-def _notes_on_single_rows(rows: CodedRows, classes, small):
-    """Name the classes that have one row only, leaving out tasks that are small altogether."""
-    names = [
-        f"{classes[task][label]!r} of {task!r}"
-        for code, task in enumerate(classes)
-        if code not in small
-        for label in np.flatnonzero(np.bincount(rows.labels[rows.tasks == code]) == 1)
-    ]
-    if not names:
-        return []
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return [
-        "A class with a single row cannot be split, and stays in the training data: "
-        f"{names[0]}{more}."
-    ]
+def fit_model(
+    recipe: Recipe,
+    rows: CodedRows,
+    validation: CodedRows | None = None,
+    start: FittedModel | None = None,
+) -> FittedModel:
+    """Train an encoder with a head for each task.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        How to train.
+    rows : CodedRows
+        The training rows.
+    validation : CodedRows or None, default=None
+        The validation rows.
+    start : FittedModel or None, default=None
+        An earlier model to go on from. Its tasks come first in those of the rows.
+
+    Returns
+    -------
+    model : FittedModel
+        A new model; `start` stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If the configuration names a task that the rows do not have, or shapes the module
+        otherwise than `start`.
+    """
+    _check_task_weights(recipe.config.loss.task_weights, list(rows.classes))
+    net = _new_net(recipe, rows, validation, start)
+    if start is not None:
+        _go_on_from(net, start, rows.classes)
+    net.initialize()
+    tokenizer = _make_tokenizer(recipe.config.training, net.module_.encoder, start)
+    model = FittedModel(net, tokenizer, rows.classes, dict.fromkeys(rows.classes, 1.0))
+    if recipe.fit_tasks is not None:
+        recipe.fit_tasks.follow(model)
+    model = _trained(model, recipe, rows, validation, start)
+    if start is not None:
+        net.prepend_history(start.net)
+    return model
 
 
-def check_task_weights(task_weights, tasks):
-    """Refuse a weight for a task that the data does not have."""
-    for task in task_weights or {}:
-        if task not in tasks:
-            known = ", ".join(repr(name) for name in tasks)
-            raise ValueError(
-                f"The 'task_weights' parameter of LossConfig names {task!r}, which the data does "
-                f"not have.{suggestion(task, tasks)} The tasks are: {known}. {IN_FOLDS}"
-            )
+def fit_head(
+    model: FittedModel, recipe: Recipe, rows: CodedRows, validation: CodedRows | None = None
+) -> FittedModel:
+    """Train one new head on the encoder of a model, which is frozen and shared.
+
+    Parameters
+    ----------
+    model : FittedModel
+        Has the encoder; it stays as it is.
+    recipe, rows, validation
+        As in :func:`fit_model`; rows of one task.
+
+    Returns
+    -------
+    model : FittedModel
+        A model of the new task alone, for :meth:`FittedModel.with_task`.
+    """
+    net = _new_net(recipe, rows, validation, None, **_heads_on(model.net)).initialize()
+    head = FittedModel(net, model.tokenizer, rows.classes, dict.fromkeys(rows.classes, 1.0))
+    return _trained(head, recipe, rows, validation, None)
+
+
+def fit_calibrated(
+    fit: Callable[[Recipe, CodedRows, CodedRows | None], FittedModel], recipe: Recipe, parts: Parts
+) -> FittedModel:
+    """Train on the training rows, with calibrated probabilities.
+
+    Validation rows calibrate during the training. If there are none, a first training goes
+    without a quarter of the rows, whose logits then calibrate the model that trains on all.
+
+    Parameters
+    ----------
+    fit : callable
+        Takes a recipe, training rows and validation rows, and returns a model, as
+        :func:`fit_model`.
+    recipe : Recipe
+        How to train.
+    parts : Parts
+        The rows.
+
+    Returns
+    -------
+    model : FittedModel
+        The model. If a callback ended its training early, it keeps its own temperatures.
+    """
+    temperatures = _temperatures_from_first_training(fit, recipe, parts)
+    model = fit(recipe, parts.train, parts.validation)
+    ran_its_course = len(model.net.history) == model.net.max_epochs
+    return model.with_temperatures(temperatures) if ran_its_course else model
+
+
+def _temperatures_from_first_training(fit, recipe, parts) -> dict[str, float]:
+    rows = parts.train
+    if not parts.to_calibrate:
+        return {}
+    rng = np.random.default_rng(recipe.seeds[2])
+    held_out = hold_out(rows.texts.codes, rows.tasks, rows.labels, CALIBRATION_SIZE, rng)
+    if not held_out.any():
+        return {}
+    if recipe.verbose:
+        tqdm.write("A first training, without a quarter of the rows, calibrates probabilities.")
+    first = fit(recipe.silent(), rows.take(~held_out), None)
+    calibrated = first.fit_temperatures(rows.take(held_out))
+    trained = {calibrated.tasks[code] for code in np.unique(rows.tasks)}
+    return {task: t for task, t in calibrated.temperatures.items() if task in trained}
+
+
+def _trained(model: FittedModel, recipe: Recipe, rows, validation, start) -> FittedModel:
+    """Train the net of a model on rows whose distinct texts are tokenized once, if at all.
+
+    With a memory, the encoder reads only what it has not read before in the state that it is in.
+    """
+    net, tokenizer = model.net, model.tokenizer
+    encode = functools.partial(net.embed_texts, tokenizer)
+    memory = open_memory(recipe.memory, net.module_, tokenizer, encode)
+    held_out = None if validation is None else TextRows.of(validation, tokenizer)
+    net.partial_fit(TextRows.of(rows, tokenizer), validation=held_out, memory=memory)
+    temperatures = _temperatures_of_earlier_fit(start, recipe, rows) | _temperatures_of(net, rows)
+    return replace(model.with_temperatures(temperatures), memory=memory)
+
+
+def _temperatures_of_earlier_fit(start, recipe, rows) -> dict[str, float]:
+    """Return the temperatures of the tasks that have no rows now."""
+    if start is None or not recipe.config.eval.calibrate:
+        return {}
+    trained = {list(rows.classes)[code] for code in np.unique(rows.tasks)}
+    return {task: t for task, t in start.temperatures.items() if task not in trained}
+
+
+def _temperatures_of(net: MultiheadNet, rows: CodedRows) -> dict[str, float]:
+    """Return the temperatures in the epoch whose weights were kept, if they were fitted."""
+    stopping = dict(net.callbacks_).get("early_stopping")
+    if stopping is None or stopping.best_epoch_ is None:
+        return {}
+    kept = net.history[stopping.best_epoch_]
+    names = {task: f"temperature/{task}" for task in rows.classes}
+    return {task: kept[name] for task, name in names.items() if name in kept}
 
 
 # --------------------------------------------------------------------------------------------
@@ -152,45 +289,27 @@ def find_device(device) -> str:
         ) from error
 
 
-def make_net(config, classes: dict, train: CodedRows, seeds, machine, **module):
-    """Translate a configuration into the parameters of the net.
+def _new_net(recipe: Recipe, rows: CodedRows, validation, start, **module) -> MultiheadNet:
+    """Translate a recipe into the parameters of a net.
 
     Parameters
     ----------
-    config : MultiheadConfig
-        A full configuration.
-    classes : dict of {str: ndarray}
-        The classes of each task.
-    train : CodedRows
-        The training rows, for the class weights.
-    seeds : list of int
-        See :class:`MultiheadNet`.
-    machine : dict
-        The parameters of the classifier that say how to compute, but not what.
+    recipe, rows, validation, start
+        As in :func:`fit_model`.
     **module : dict
         Parameters of the net that replace those of a module built from nothing.
     """
-    training, loss = config.training, config.loss
-    tasks = list(classes)
-    n_classes = [len(classes[task]) for task in tasks]
-    module = module or {
-        "module__model_name": os.fspath(training.model_name),
-        "module__pooling": config.pooling,
-        "module__head": config.head._layout(),
-        "module__precision": machine["precision"],
-        "module__compile": machine["compile"],
-    }
+    config, hardware = recipe.config, recipe.hardware
+    training, n_classes = config.training, [len(labels) for labels in rows.classes.values()]
     return MultiheadNet(
-        **module,
-        device=machine["device"],
-        cache_memory=machine["cache_memory"],
-        cache_disk=machine["cache_disk"],
-        verbose=machine["verbose"],
+        **(module or _module_parameters(config, hardware)),
+        **_loss_parameters(config.loss, rows),
         module__n_classes=n_classes,
-        criterion__class_weights=_class_weights(loss, train, n_classes),
-        criterion__task_weights=[(loss.task_weights or {}).get(task, 1.0) for task in tasks],
-        criterion__label_smoothing=loss.label_smoothing,
-        criterion__focal_gamma=loss.focal_gamma if loss.use_focal_loss else 0.0,
+        device=hardware.device,
+        cache_memory=hardware.cache_memory,
+        cache_disk=hardware.cache_disk,
+        verbose=recipe.verbose,
+        callbacks=_make_callbacks(recipe, list(rows.classes), validation, start),
         lr=training.learning_rate,
         head_lr=training.learning_rate / config.encoder.lr_multiplier,
         weight_decay=training.weight_decay,
@@ -199,18 +318,70 @@ def make_net(config, classes: dict, train: CodedRows, seeds, machine, **module):
         min_steps=training.min_steps_per_epoch,
         max_epochs=config.encoder.freeze_epochs + training.epochs,
         gradient_checkpointing=training.gradient_checkpointing,
-        seeds=tuple(seeds),
+        seeds=recipe.seeds,
     )
 
 
-def _class_weights(loss, train, n_classes):
+def _module_parameters(config: MultiheadConfig, hardware: Hardware) -> dict[str, Any]:
+    return {
+        "module__model_name": os.fspath(config.training.model_name),
+        "module__pooling": config.pooling,
+        "module__head": config.head._layout(),
+        "module__precision": hardware.precision,
+        "module__compile": hardware.compile,
+    }
+
+
+def _heads_on(net: MultiheadNet) -> dict[str, Any]:
+    """Return the parameters of a net that trains new heads on the encoder of another one."""
+    own = net.get_params_for("module")
+    return {
+        "module": build_heads,
+        "module__encoder": net.module_.encoder,
+        "module__pooling": own["pooling"],
+        "module__head": own["head"],
+        "module__precision": net.module_.precision,
+    }
+
+
+def _loss_parameters(loss, rows: CodedRows) -> dict[str, Any]:
+    weights = loss.task_weights or {}
+    return {
+        "criterion__class_weights": _class_weights(loss, rows),
+        "criterion__task_weights": [weights.get(task, 1.0) for task in rows.classes],
+        "criterion__label_smoothing": loss.label_smoothing,
+        "criterion__focal_gamma": loss.focal_gamma if loss.use_focal_loss else 0.0,
+    }
+
+
+def _class_weights(loss, rows: CodedRows) -> list[np.ndarray]:
+    sizes = [len(classes) for classes in rows.classes.values()]
     if not loss.use_class_weights:
-        return [np.ones(n) for n in n_classes]
-    rows = [train.take(train.tasks == task) for task in range(len(n_classes))]
+        return [np.ones(n) for n in sizes]
+    of_tasks = [rows.tasks == task for task in range(len(sizes))]
     return [
-        inverse_frequency(part.labels, part.weights, n)
-        for part, n in zip(rows, n_classes, strict=True)
+        inverse_frequency(rows.labels[of_task], rows.weights[of_task], n)
+        for of_task, n in zip(of_tasks, sizes, strict=True)
     ]
+
+
+def _go_on_from(net: MultiheadNet, start: FittedModel, classes: dict[str, np.ndarray]):
+    """Have a net start from the weights of an earlier model, whose tasks and classes it keeps.
+
+    Raises
+    ------
+    ValueError
+        If a parameter that shapes the module is not what it was.
+    """
+    before, now = start.net.get_params_for("module"), net.get_params_for("module")
+    for name in ("model_name", "pooling", "head"):
+        if before[name] != now[name]:
+            raise ValueError(
+                f"Training cannot go on from the fitted weights: {name!r} was {before[name]!r} in "
+                f"fit and is {now[name]!r} now. Set it back, or fit with warm_start=False."
+            )
+    places = [encode_labels(old, classes[task]) for task, old in start.classes.items()]
+    net.go_on_from(start.net.module_, places)
 
 
 # Callbacks of skorch that cannot work here, and what to do instead.
@@ -247,13 +418,15 @@ def copied_callbacks(callbacks) -> list:
     return copies
 
 
-def make_callbacks(config, tasks, new_tasks, validation, extra, verbose) -> list:
+def _make_callbacks(recipe: Recipe, tasks: list[str], validation, start) -> list:
     """List the callbacks of a fit, in the order in which they act."""
+    config = recipe.config
     encoder, training = config.encoder, config.training
-    callbacks = []
+    callbacks: list = []
     if config.head.init == "probe":
-        # Before the freezing ends: where the encoder is frozen, embeddings are at hand.
-        heads = [code for code, task in enumerate(tasks) if task in new_tasks]
+        # Before the freezing ends: while the encoder is frozen, embeddings are at hand.
+        known = () if start is None else start.classes
+        heads = [code for code, task in enumerate(tasks) if task not in known]
         callbacks.append(("linear_probe", LinearProbe(heads)))
     callbacks += [
         # Before the sampling: batches are of a length where the encoder reads them.
@@ -264,75 +437,27 @@ def make_callbacks(config, tasks, new_tasks, validation, extra, verbose) -> list
     if training.max_grad_norm is not None:
         callbacks.append(("gradient_clipping", GradientNormClipping(training.max_grad_norm)))
     if validation is not None:
-        choice = {k: v for k, v in config.eval.get_params().items() if k != "calibrate"}
-        stopping = EarlyStopping(**choice, first_epoch=encoder.freeze_epochs)
-        callbacks += [("task_scores", TaskScores(tasks)), ("early_stopping", stopping)]
-        if config.eval.calibrate:
-            callbacks.append(("temperatures", Temperatures(tasks)))
+        callbacks += _validation_callbacks(config, tasks)
     # After the built-in ones: at the end of training they find the best weights in place.
-    callbacks += extra
-    if verbose:
+    callbacks += copied_callbacks(recipe.callbacks)
+    if recipe.fit_tasks is not None:
+        callbacks.append(("scikit_learn", recipe.fit_tasks))
+    if recipe.verbose:
         callbacks.append(("progress", TrainingProgress()))
     return callbacks
 
 
-def train_net(net, tokenizer, train: CodedRows, validation: CodedRows | None, memory=None):
-    """Train an initialized net on rows whose distinct texts are tokenized once, if at all.
-
-    With a memory, the encoder reads only what it has not read before in the state that it is in.
-    """
-    n_thaws = len(net.module_.thaws)
-    store = open_store(memory, net.module_, tokenizer)
-    net.recall_ = recall_from(store, net, tokenizer)
-    n_tasks = len(net.module_.heads)
-    if validation is not None:
-        net.train_split = predefined_split(text_rows(tokenizer, validation, n_tasks))
-    net.partial_fit(text_rows(tokenizer, train, n_tasks))
-    if len(net.module_.thaws) == n_thaws:
-        net.store_, net.as_stored_ = store, Kept(None, net.module_)
+def _validation_callbacks(config: MultiheadConfig, tasks: list[str]) -> list:
+    choice = {k: v for k, v in config.eval.get_params().items() if k != "calibrate"}
+    stopping = EarlyStopping(**choice, first_epoch=config.encoder.freeze_epochs)
+    callbacks: list = [("task_scores", TaskScores(tasks)), ("early_stopping", stopping)]
+    if config.eval.calibrate:
+        callbacks.append(("temperatures", Temperatures(tasks)))
+    return callbacks
 
 
-def is_to_rehearse(config, validation) -> bool:
-    """Say whether temperatures are wanted, and no rows are set aside for them.
-
-    A `val_size` that is still None after :func:`settle_val_size` says that all rows train.
-    """
-    return config.eval.calibrate and config.training.val_size is None and validation is None
-
-
-def ran_its_course(net) -> bool:
-    """Say whether no callback has stopped the training of a net before its last epoch."""
-    return len(net.history) == net.max_epochs
-
-
-def rows_to_ask(rows: CodedRows, seed) -> np.ndarray:
-    """Say which rows a rehearsal goes without, to be asked about them: a quarter, where it can."""
-    texts, rng = distinct_texts(rows.texts)[0], np.random.default_rng(seed)
-    return hold_out(texts, rows.tasks, rows.labels, REHEARSAL_SIZE, rng)
-
-
-def temperatures_from(logits, asked: CodedRows) -> list[float]:
-    """Fit the temperature of each task on its logits of rows that did not train.
-
-    A task without such rows has what the others have in common.
-    """
-    of_tasks = [asked.take(asked.tasks == task) for task in range(len(logits))]
-    parts = zip(logits, of_tasks, strict=True)
-    return fit_temperatures([(z, part.labels, part.weights) for z, part in parts])
-
-
-def temperatures_of(net, tasks) -> dict[str, float]:
-    """Return the temperatures in the epoch whose weights were kept, where they were fitted."""
-    stopping = dict(net.callbacks_).get("early_stopping")
-    if stopping is None or stopping.best_epoch_ is None:
-        return {}
-    kept = net.history[stopping.best_epoch_]
-    names = {task: f"temperature/{task}" for task in tasks}
-    return {task: kept[name] for task, name in names.items() if name in kept}
-
-
-def make_tokenizer(training, encoder, tokenizer=None) -> TextTokenizer:
-    """Say how texts become the token ids that the encoder reads.
+def _make_tokenizer(training, encoder, start: FittedModel | None) -> TextTokenizer:
+    """Return the tokenizer of an encoder, together with the length it cuts at.
 
     Parameters
     ----------
@@ -340,10 +465,11 @@ def make_tokenizer(training, encoder, tokenizer=None) -> TextTokenizer:
         Has the name of the encoder and the length.
     encoder : torch.nn.Module
         The encoder.
-    tokenizer : transformers.PreTrainedTokenizerBase or None
-        Its tokenizer; None to load it by name.
+    start : FittedModel or None
+        Has the tokenizer; None to load it by name.
     """
-    tokenizer = tokenizer or load_tokenizer(os.fspath(training.model_name))
+    name = os.fspath(training.model_name)
+    tokenizer = load_tokenizer(name) if start is None else start.tokenizer.tokenizer
     longest = longest_input(encoder, tokenizer)
     if training.max_length > longest:
         raise InvalidParameterError(
@@ -353,49 +479,12 @@ def make_tokenizer(training, encoder, tokenizer=None) -> TextTokenizer:
     return TextTokenizer(tokenizer, training.max_length, training.long_text)
 
 
-# --------------------------------------------------------------------------------------------
-# Going on from an earlier training
-
-
-def one_epoch(config, n_epochs_before):
-    """Return a configuration of one epoch on all rows.
-
-    The epochs in which only the heads train are counted over all trainings.
-    """
-    heads_alone = n_epochs_before < config.encoder.freeze_epochs
-    config.encoder.freeze_epochs, config.training.epochs = (1, 0) if heads_alone else (0, 1)
-    config.training.test_size = config.training.val_size = 0
-    # Rows that come a few at a time are each seen once.
-    config.training.min_steps_per_epoch = 1
-    return config
-
-
-def go_on_from(net, former, former_classes, classes):
-    """Have a net start from the weights of an earlier one, whose tasks and classes it keeps.
-
-    Raises
-    ------
-    ValueError
-        If a parameter that shapes the module is not what it was.
-    """
-    before, now = former.get_params_for("module"), net.get_params_for("module")
-    for name in ("model_name", "pooling", "head"):
-        if before[name] != now[name]:
+def _check_task_weights(task_weights, tasks):
+    """Refuse a weight for a task that the data does not have."""
+    for task in task_weights or {}:
+        if task not in tasks:
+            known = ", ".join(repr(name) for name in tasks)
             raise ValueError(
-                f"Training cannot go on from the fitted weights: {name!r} was {before[name]!r} in "
-                f"fit and is {now[name]!r} now. Set it back, or fit with warm_start=False."
+                f"The 'task_weights' parameter of LossConfig names {task!r}, which the data does "
+                f"not have.{suggestion(task, tasks)} The tasks are: {known}. {IN_FOLDS}"
             )
-    places = [encode_labels(old, classes[task]) for task, old in former_classes.items()]
-    net.go_on_from(former.module_, places)
-
-
-def heads_on(net) -> dict:
-    """Return the parameters of a net that trains new heads on the encoder of another one."""
-    own = net.get_params_for("module")
-    return {
-        "module": build_heads,
-        "module__encoder": net.module_.encoder,
-        "module__pooling": own["pooling"],
-        "module__head": own["head"],
-        "module__precision": net.module_.precision,
-    }

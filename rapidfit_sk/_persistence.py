@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from skorch.history import History
 
+from ._fitted import FittedModel
 from ._fitting import find_device
 from ._model import TextTokenizer, take_apart, tokenizer_from_files, tokenizer_to_files
 from ._training import MultiheadNet
@@ -34,7 +35,7 @@ WEIGHTS, DESCRIPTION, CHECKSUMS, TOKENIZER = (
     "tokenizer",
 )
 _FEATURES = {"feature_names_in_", "n_features_in_"}
-_INDICES = ("train_indices_", "val_indices_", "test_indices_")
+INDICES = ("train_indices_", "val_indices_", "test_indices_")
 
 
 def library_versions() -> dict[str, str]:
@@ -50,9 +51,10 @@ def library_versions() -> dict[str, str]:
 
 def save_classifier(classifier, folder):
     """Write a fitted classifier to a folder; see :meth:`MultiheadClassifier.save`."""
-    parts = take_apart(classifier.net_.module_)
-    description = _describe(classifier) | {"encoder": parts["encoder"]}
-    files = tokenizer_to_files(classifier.tokenizer_.tokenizer)
+    model = classifier.model_
+    parts = take_apart(model.net.module_)
+    description = _describe(classifier, model) | {"encoder": parts["encoder"]}
+    files = tokenizer_to_files(model.tokenizer.tokenizer)
 
     def write(into):
         save_file(parts["weights"], into / WEIGHTS)
@@ -77,27 +79,22 @@ def load_classifier(kind, folder):
         return _restore(kind, description, parts, files)
 
 
-def _describe(classifier) -> dict:
-    net = classifier.net_
+def _describe(classifier, model: FittedModel) -> dict:
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "versions": library_versions(),
         "parameters": _parameters(classifier),
         "tasks": [
-            {
-                "name": task,
-                "temperature": classifier.temperatures_[task],
-                **_labels_to_plain(classifier.classes_[task]),
-            }
-            for task in classifier.tasks_
+            {"name": task, "temperature": model.temperatures[task], **_labels_to_plain(classes)}
+            for task, classes in model.classes.items()
         ],
-        "module": net.get_params_for("module"),
-        "max_length": classifier.tokenizer_.max_length,
-        "long_text": classifier.tokenizer_.long_text,
+        "module": model.net.get_params_for("module"),
+        "max_length": model.tokenizer.max_length,
+        "long_text": model.tokenizer.long_text,
         "test_scores": classifier.test_scores_,
-        "history": list(net.history),
-        "indices": {name: getattr(classifier, name).tolist() for name in _INDICES},
+        "history": list(model.net.history),
+        "indices": {name: getattr(classifier, name).tolist() for name in INDICES},
         "features": {name: vars(classifier)[name] for name in _FEATURES & vars(classifier).keys()},
     }
 
@@ -110,34 +107,26 @@ def _restore(kind, description, parts, files):
     classes = {task["name"]: _labels_from_plain(task) for task in description["tasks"]}
     if [len(each) for each in classes.values()] != description["module"]["n_classes"]:
         raise ValueError("its tasks and classes are not those of its heads")
-    net = MultiheadNet(
+    net = MultiheadNet.rebuilt(
+        parts,
+        History(description["history"]),
         **{f"module__{key}": value for key, value in description["module"].items()},
         device=find_device(classifier.device),
     )
-    net.initialize_virtual_params()
-    net.callbacks_ = []
-    net.history_ = History(description["history"])
-    net.restore(parts)
-    learned = {
-        "net_": net,
-        "tokenizer_": TextTokenizer(
-            tokenizer_from_files(files),
-            int(description["max_length"]),
-            description.get("long_text", "truncate"),
-        ),
-        "tasks_": list(classes),
-        "classes_": classes,
-        "temperatures_": {
-            task["name"]: float(task.get("temperature", 1.0)) for task in description["tasks"]
-        },
-        "test_scores_": description["test_scores"],
-        "saved_with_": description["versions"],
-        **{name: np.array(description["indices"][name], dtype=int) for name in _INDICES},
-    }
-    features = description.get("features", {})
+    tokenizer = TextTokenizer(
+        tokenizer_from_files(files), int(description["max_length"]), description["long_text"]
+    )
+    temperatures = {task["name"]: float(task["temperature"]) for task in description["tasks"]}
+    features = description["features"]
     if "feature_names_in_" in features:
         features["feature_names_in_"] = np.array(features["feature_names_in_"], dtype=object)
-    vars(classifier).update(learned, **{name: features[name] for name in _FEATURES & set(features)})
+    vars(classifier).update(
+        model_=FittedModel(net, tokenizer, classes, temperatures),
+        test_scores_=description["test_scores"],
+        saved_with_=description["versions"],
+        **{name: np.array(description["indices"][name], dtype=int) for name in INDICES},
+        **{name: features[name] for name in _FEATURES & set(features)},
+    )
     return classifier
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Mapping
 from os import PathLike, fspath
 from typing import ClassVar
@@ -46,13 +45,6 @@ class ParameterGroup(BaseEstimator):
 
     _constraints: ClassVar[dict[str, Constraint]] = {}
     _groups: ClassVar[dict[str, type[ParameterGroup]]] = {}
-
-    def __setstate__(self, state):
-        """Restore; a parameter that the pickling version did not know has its default."""
-        super().__setstate__(state)
-        for name, parameter in inspect.signature(type(self)).parameters.items():
-            if name not in vars(self):
-                setattr(self, name, parameter.default)
 
     def get_params(self, deep=True):
         """Get the parameters of this group.

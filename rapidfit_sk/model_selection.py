@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer
@@ -19,12 +20,10 @@ from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import check_is_fitted
 
 from ._classifier import MultiheadClassifier
-from ._fitted import predict_probabilities
 from ._rows import (
     Columns,
     column_values,
     deal_out,
-    distinct_texts,
     is_long,
     read_labeled,
     read_texts,
@@ -140,15 +139,14 @@ class TaskStratifiedKFold(BaseCrossValidator):
             )
         columns = Columns(self.text_column, self.task_column, self.label_column)
         table = read_labeled(X, y, columns)
-        whole = table.texts if is_long(X, columns) else read_texts(X, columns)
-        codes, _ = distinct_texts(whole)
+        codes = (table.texts if is_long(X, columns) else read_texts(X, columns)).codes
         texts = codes[table.positions]
         names = list(zip(table.tasks, table.labels, strict=True))
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
         classes = np.array([numbers[name] for name in names])
         self._check_sizes(texts, classes, list(numbers))
         # Each row counts for its class and for its task; texts without any label for their own.
-        tasks = len(numbers) + distinct_texts(table.tasks)[0]
+        tasks = len(numbers) + pd.factorize(table.tasks)[0]
         unlabeled = np.setdiff1d(codes, texts)
         strata = [classes, tasks, np.full(len(unlabeled), tasks.max() + 1)]
         return codes, (np.concatenate([texts, texts, unlabeled]), np.concatenate(strata))
@@ -464,18 +462,13 @@ class _Recorded(ClassifierMixin, BaseEstimator):
 def _ask(estimator, X, y, sample_weight, tasks) -> dict:
     """Return the answers for each task, or the sentence that says why there are none."""
     classifier, X = _find_classifier(estimator, X)
-    known = classifier.tasks_
+    model = classifier.model_
+    known = model.tasks
     table = read_labeled(X, y, classifier._columns, tasks=known, sample_weight=sample_weight)
     table = table.without_zeros()
     wanted = np.isin(table.tasks, [task for task in tasks if task in known])
     codes = np.array([known.index(task) for task in table.tasks[wanted]], dtype=int)
-    probabilities = predict_probabilities(
-        classifier.net_,
-        classifier.tokenizer_,
-        table.texts[wanted],
-        codes,
-        *classifier._columns_and_temperatures(),
-    )
+    probabilities = model.probabilities(table.texts.take(wanted), codes)
     answers = {}
     for task in tasks:
         rows = table.tasks == task
@@ -488,10 +481,10 @@ def _ask(estimator, X, y, sample_weight, tasks) -> dict:
         else:
             answers[task] = _Answers(
                 classifier[task],
-                table.texts[rows],
+                table.texts.take(rows).strings(),
                 table.labels[rows],
                 None if table.weights is None else table.weights[rows],
-                classifier.classes_[task],
+                model.classes[task],
                 probabilities[known.index(task)],
             )
     return answers

@@ -19,9 +19,9 @@ STOREYS = [
     {"_model"},
     {"_training", "testing"},
     {"callbacks", "_bridge"},
-    {"_fitted"},
+    {"_fitted", "_held_out"},
     {"_fitting"},
-    {"_persistence", "_views"},
+    {"_persistence", "_views", "_visual_block"},
     {"_classifier"},
     {"model_selection"},
     {"__init__"},
@@ -146,7 +146,7 @@ def test_functions_are_short(path):
         if isinstance(node, ast.FunctionDef):
             has_docstring = ast.get_docstring(node) is not None
             start = node.body[0].end_lineno if has_docstring else node.body[0].lineno - 1
-            assert node.end_lineno - start <= 45, node.name
+            assert node.end_lineno - start <= 40, node.name
 
 
 def test_import_is_silent_and_offline():

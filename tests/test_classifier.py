@@ -414,7 +414,7 @@ def test_interrupted_refit_leaves_the_first_fit(make_classifier, messages, monke
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rapidfit_sk._classifier.scores_per_task", interrupt)
+    monkeypatch.setattr("rapidfit_sk._fitted.scores_per_task", interrupt)
     with pytest.raises(KeyboardInterrupt):
         classifier.fit(messages[messages["task"] == "intent"].assign(task="other"))
     assert classifier.tasks_ == list(classifier.test_scores_) == TASKS

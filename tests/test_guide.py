@@ -135,14 +135,15 @@ def test_quick_reference(some, name):
 
 def test_use_case_7_rates():
     """The encoder learns at 1e-5, the heads at 2e-4: slower by lr_multiplier."""
-    from rapidfit_sk._fitting import make_net
+    from rapidfit_sk._fitting import _new_net
     from rapidfit_sk._rows.labels import CodedRows
+    from rapidfit_sk._rows.texts import Texts
 
     config = USE_CASES["7 maximum accuracy"]._filled()
-    texts = np.array(["a", "b"], dtype=object)
-    rows = CodedRows(texts, np.zeros(2, int), np.arange(2), np.ones(2, np.float32))
-    machine = MultiheadClassifier()._machine("cpu")
-    net = make_net(config, {"t": np.array(["x", "y"])}, rows, [0, 0, 0], machine)
+    texts, classes = Texts.of(["a", "b"]), {"t": np.array(["x", "y"])}
+    rows = CodedRows(texts, np.zeros(2, int), np.arange(2), np.ones(2, np.float32), classes)
+    recipe = MultiheadClassifier()._recipe(config, [0, 0, 0])
+    net = _new_net(recipe, rows, None, None)
     assert (net.lr, net.head_lr) == (1e-5, pytest.approx(2e-4))
 
 

@@ -19,9 +19,9 @@ class Head(nn.Sequential):
         embedding.
     """
 
-    def __init__(self, *layers):
+    def __init__(self, *layers, query=None):
         super().__init__(*layers)
-        self.register_parameter("query", None)
+        self.register_parameter("query", query)
 
 
 def build_head(
@@ -33,7 +33,7 @@ def build_head(
     hidden_multiplier,
     activation,
     dropout,
-    normalize=False,
+    normalize,
 ):
     """Build the layers of one head.
 
@@ -62,6 +62,4 @@ def build_head(
         width = hidden_width
     if not hidden_layers:
         layers.append(nn.Dropout(dropout))
-    head = Head(*layers, nn.Linear(width, n_classes))
-    head.query = query
-    return head
+    return Head(*layers, nn.Linear(width, n_classes), query=query)

@@ -177,6 +177,20 @@ class MultiheadModule(nn.Module):
         self._upper = None if layer is None else UpperLayers.of(self.encoder, layer)
         return self._upper is not None
 
+    def n_frozen_with(self, n_layers) -> int | None:
+        """Return what `n_frozen` would be with `n_layers` that train; nothing changes.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`train_encoder_layers`.
+        """
+        if n_layers is None:
+            return 0
+        if n_layers == 0:
+            return None
+        return max(0, len(layer_stack(self.encoder)) - n_layers)
+
     def train_encoder_layers(self, n_layers):
         """Let the top layers of the encoder train and freeze the rest of it.
 
@@ -191,13 +205,11 @@ class MultiheadModule(nn.Module):
         ValueError
             If only a part shall train and the layers of the encoder cannot be found.
         """
+        self.n_frozen = self.n_frozen_with(n_layers)
         if n_layers is None:
-            self._live, self.n_frozen = [self.encoder], 0
-        elif n_layers == 0:
-            self._live, self.n_frozen = [], None
+            self._live = [self.encoder]
         else:
-            layers = layer_stack(self.encoder)
-            self._live, self.n_frozen = layers[-n_layers:], max(0, len(layers) - n_layers)
+            self._live = layer_stack(self.encoder)[-n_layers:] if n_layers else []
         if self.n_frozen is not None:
             self.thaws.append(self.n_frozen)
         self.encoder.requires_grad_(False)
@@ -412,7 +424,9 @@ def build_heads(
 # Growth: a module that goes on from another one
 
 
-def grown_copy(module, places, *, n_classes, head) -> MultiheadModule:
+def grown_copy(
+    module, places, *, n_classes, head, precision="float32", compile=False
+) -> MultiheadModule:
     """Copy a module, with wider heads for new classes and further heads for new tasks.
 
     Parameters
@@ -425,6 +439,8 @@ def grown_copy(module, places, *, n_classes, head) -> MultiheadModule:
         Classes of each task; those of `module` come first.
     head : dict
         The parameters of :class:`rapidfit_sk.HeadConfig`.
+    precision, compile
+        As in :func:`build_module`.
 
     Returns
     -------
@@ -432,13 +448,13 @@ def grown_copy(module, places, *, n_classes, head) -> MultiheadModule:
         Old columns have their old weights, new ones random weights.
     """
     with loading():
-        module = copy.deepcopy(module)
-        for old, place, n in zip(module.heads, places, n_classes, strict=False):
+        encoder, heads = copy.deepcopy(module.encoder), [*copy.deepcopy(module.heads)]
+        for old, place, n in zip(heads, places, n_classes, strict=False):
             old[-1] = _widened(old[-1], place, n)
-        width = module.encoder.config.hidden_size
+        width = encoder.config.hidden_size
         for n in n_classes[len(places) :]:
-            module.heads.append(build_head(width, n, module.pooling, **head))
-    return module
+            heads.append(build_head(width, n, module.pooling, **head))
+    return MultiheadModule(encoder, heads, module.pooling, precision, compile)
 
 
 def _widened(layer, place, n) -> nn.Linear:

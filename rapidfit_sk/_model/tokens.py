@@ -83,7 +83,7 @@ class TextTokenizer:
         """Load the tokenizer from its files."""
         self.tokenizer = tokenizer_from_files(state["files"])
         self.max_length = state["max_length"]
-        self.long_text = state.get("long_text", "truncate")
+        self.long_text = state["long_text"]
 
     def __call__(self, texts) -> TokenIds:
         """Tokenize a list of texts in one go."""

@@ -3,42 +3,43 @@
 from .calibration import fit_temperatures, probabilities
 from .labels import (
     CodedRows,
+    common_dtype,
     encode_labels,
     encode_table,
     encode_tasks,
+    encode_training_table,
     learn_classes,
     warn_of_contradictions,
 )
-from .metrics import mean_over_tasks, scores_per_task, standard_error
+from .metrics import mean_over_tasks, score_table, scores_per_task, standard_error
 from .splits import Split, deal_out, hold_out, split_rows, tasks_without
 from .tables import (
     Columns,
-    as_pandas,
     column_values,
     columns_read,
-    distinct_texts,
-    has_task_names,
     is_long,
     named_labels,
     read_labeled,
+    read_new_task,
     read_questions,
     read_texts,
 )
+from .texts import Texts
 
 __all__ = [
     "CodedRows",
     "Columns",
     "Split",
-    "as_pandas",
+    "Texts",
     "column_values",
     "columns_read",
+    "common_dtype",
     "deal_out",
-    "distinct_texts",
     "encode_labels",
     "encode_table",
     "encode_tasks",
+    "encode_training_table",
     "fit_temperatures",
-    "has_task_names",
     "hold_out",
     "is_long",
     "learn_classes",
@@ -46,8 +47,10 @@ __all__ = [
     "named_labels",
     "probabilities",
     "read_labeled",
+    "read_new_task",
     "read_questions",
     "read_texts",
+    "score_table",
     "scores_per_task",
     "split_rows",
     "standard_error",

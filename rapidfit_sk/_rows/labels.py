@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from .._validation import IN_FOLDS, suggestion, unknown_task, warn_user
-from .tables import Table, column_values, distinct_texts
+from .tables import Table, column_values
+from .texts import Texts
 
 
 def learn_classes(table: Table, task_labels=None, known=None) -> dict[str, np.ndarray]:
@@ -96,44 +99,79 @@ def _rounded(label, kind):
     return label if isinstance(label, str) else kind(label).item()
 
 
-class CodedRows(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class CodedRows:
     """Rows of a labeled table with codes in place of names.
 
     Attributes
     ----------
-    texts : ndarray of object, shape (n_rows,)
-        Strings.
+    texts : Texts
+        The text of each row.
     tasks, labels : ndarray of int64, shape (n_rows,)
         Codes of the task and of the label; -1 for a label that was not seen in fit.
     weights : ndarray of float32, shape (n_rows,)
         How much each row counts.
+    classes : dict of {str: ndarray}
+        What the codes stand for: the tasks in their order, each with its sorted classes.
     """
 
-    texts: np.ndarray
-    tasks: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
+    texts: Texts
+    tasks: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    classes: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.texts)
 
     def take(self, rows) -> CodedRows:
         """Return some of the rows."""
-        return CodedRows(*(column[rows] for column in self))
+        return CodedRows(
+            self.texts.take(rows),
+            self.tasks[rows],
+            self.labels[rows],
+            self.weights[rows],
+            self.classes,
+        )
 
 
-def encode_table(table: Table, tasks: list[str], classes: dict) -> CodedRows:
+def encode_table(table: Table, classes: dict[str, np.ndarray]) -> CodedRows:
     """Replace the names of tasks and labels of a labeled table by codes.
+
+    A label that is not among the classes of its task gets -1: rows to score may have one.
 
     Raises
     ------
     ValueError
-        If a row has a task that is not among `tasks`.
+        If a row has a task that is not among `classes`.
     """
-    task_codes = encode_tasks(table, tasks)
+    task_codes = encode_tasks(table, list(classes))
     label_codes = np.empty(len(table), dtype=np.int64)
-    for code, task in enumerate(tasks):
+    for code, of_task in enumerate(classes.values()):
         rows = task_codes == code
-        label_codes[rows] = encode_labels(table.labels[rows], classes[task])
+        label_codes[rows] = encode_labels(table.labels[rows], of_task)
     weights = np.ones(len(table)) if table.weights is None else table.weights
-    return CodedRows(table.texts, task_codes, label_codes, weights.astype(np.float32))
+    return CodedRows(table.texts, task_codes, label_codes, weights.astype(np.float32), classes)
+
+
+def encode_training_table(table: Table, classes: dict[str, np.ndarray]) -> CodedRows:
+    """Encode rows that train, as :func:`encode_table`; each label must have a code.
+
+    Raises
+    ------
+    ValueError
+        If a label is not found among the classes that were learned from it.
+    """
+    rows = encode_table(table, classes)
+    if (rows.labels < 0).any():
+        first = int(np.argmax(rows.labels < 0))
+        label = table.labels[first]
+        raise ValueError(
+            f"{table.place(first)}: the label {label!r} ({type(label).__name__}) is not equal to "
+            f"any class of its task, {classes[table.tasks[first]].tolist()}. Give labels as plain "
+            "strings, ints, bools or floats."
+        )
+    return rows
 
 
 def encode_tasks(table: Table, tasks: list[str]) -> np.ndarray:
@@ -146,9 +184,17 @@ def encode_tasks(table: Table, tasks: list[str]) -> np.ndarray:
     return codes
 
 
+def common_dtype(arrays: Iterable[np.ndarray]) -> np.dtype:
+    """Return a type that all labels of some arrays have; object for strings beside numbers."""
+    dtypes = {array.dtype for array in arrays}
+    if len({dtype.kind for dtype in dtypes}) != 1:
+        return np.dtype(object)
+    return np.result_type(*dtypes)
+
+
 def warn_of_contradictions(table: Table, rows: CodedRows):
     """Say how many rows repeat a (text, task) pair with another label, if any."""
-    frame = pd.DataFrame({"text": distinct_texts(rows.texts)[0], "task": rows.tasks})
+    frame = pd.DataFrame({"text": rows.texts.codes, "task": rows.tasks})
     n_labels = frame.assign(label=rows.labels).groupby(["text", "task"])["label"]
     bad = np.flatnonzero(n_labels.transform("nunique").to_numpy() > 1)
     if bad.size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score
 
 
@@ -71,3 +72,12 @@ def standard_error(scores: dict, metric: str) -> float:
     n = np.array([score["n_rows"] for score in scores.values()])
     share = (n * [score[metric] for score in scores.values()] + 1) / (n + 2)
     return float(np.sqrt((share * (1 - share) / n).sum()) / len(scores))
+
+
+def score_table(scores: dict[str, dict[str, float]]) -> str:
+    """Return the scores of tasks as a table of text."""
+    if not scores:
+        return "No rows were held out, so there are no scores."
+    frame = pd.DataFrame.from_dict(scores, orient="index")
+    formats = {"accuracy": "{:.3f}".format, "f1": "{:.3f}".format}
+    return "Held-out scores\n" + frame.to_string(formatters=formats)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from .._validation import suggestion
+from .texts import Texts
 
 
 class Columns(NamedTuple):
@@ -21,14 +23,14 @@ class Columns(NamedTuple):
     label: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
-    """Rows of (text, task, label), all arrays of the same length.
+    """Checked rows of (text, task, label), all columns of the same length.
 
     Attributes
     ----------
-    texts : ndarray of object, shape (n_rows,)
-        Strings.
+    texts : Texts
+        The text of each row.
     tasks : ndarray of object, shape (n_rows,)
         Task names.
     labels : ndarray of object or None, shape (n_rows,)
@@ -41,31 +43,66 @@ class Table:
         How much a row counts; None where all count the same.
     """
 
-    texts: np.ndarray
-    tasks: np.ndarray
-    labels: np.ndarray | None
-    rows: np.ndarray
-    positions: np.ndarray
-    weights: np.ndarray | None = None
+    texts: Texts
+    tasks: NDArray[np.object_]
+    labels: NDArray[np.object_] | None
+    rows: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    weights: NDArray[np.float64] | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.texts)
 
     def without_zeros(self) -> Table:
         """Leave out the rows of weight 0."""
         if self.weights is None or self.weights.all():
             return self
-        kept = self.weights > 0
-        return Table(*(getattr(self, field.name)[kept] for field in fields(self)))
+        return self.take(self.weights > 0)
+
+    def take(self, rows) -> Table:
+        """Return some of the rows."""
+        return Table(
+            self.texts.take(rows),
+            self.tasks[rows],
+            None if self.labels is None else self.labels[rows],
+            self.rows[rows],
+            self.positions[rows],
+            None if self.weights is None else self.weights[rows],
+        )
 
     def place(self, i) -> str:
         """Name row `i` for a message."""
-        return f"row {self.rows[i]} (task {self.tasks[i]!r})"
+        return _place(self.rows[i], self.tasks[i])
 
     @property
     def task_names(self) -> list[str]:
         """The tasks in order of first appearance."""
         return list(dict.fromkeys(self.tasks))
+
+
+class _Cells(NamedTuple):
+    """The cells of rows as they were found, not checked yet; see :class:`Table`."""
+
+    texts: NDArray[np.object_]
+    tasks: NDArray[np.object_]
+    labels: NDArray[np.object_] | None
+    rows: NDArray[np.int64]
+    positions: NDArray[np.int64]
+
+    def place(self, i) -> str:
+        return _place(self.rows[i], self.tasks[i])
+
+    def checked(self, columns: Columns) -> Table:
+        """Check all cells and number the texts."""
+        _check_tasks(self, columns.task)
+        _check_texts(self.texts, columns.text, self.place)
+        if self.labels is not None:
+            _check_labels(self, columns.label)
+        return Table(Texts.of(self.texts), *self[1:])
+
+
+def _place(row, task) -> str:
+    return f"row {row} (task {task!r})"
 
 
 def read_labeled(
@@ -98,19 +135,10 @@ def read_labeled(
         If something is missing or of the wrong kind; the message says where and what to do.
     """
     X, y = as_pandas(X), as_pandas(y)
-    if isinstance(X, Mapping):
-        table = _read_mapping(X, y, columns)
-        _check_tasks_have_rows(X, table, tasks)
-    elif is_long(X, columns):
-        table = _read_long(X, y, columns)
-    elif isinstance(y, pd.DataFrame):
-        table = _read_wide(read_texts(X, columns), y, columns)
-        _check_tasks_have_rows(y.columns, table, tasks)
-    else:
-        table = _read_single(X, y, columns, tasks)
-    if not len(table):
+    cells = _read_cells(X, y, columns, tasks)
+    if not len(cells.texts):
         raise ValueError("X has no rows, so there is nothing to learn from or to score.")
-    _check_rows(table, columns)
+    table = cells.checked(columns)
     if sample_weight is None:
         return table
     n_rows = len(table) if isinstance(X, Mapping) else len(X)
@@ -122,16 +150,76 @@ def read_labeled(
     return replace(table, weights=weights)
 
 
+def _read_cells(X, y, columns, tasks) -> _Cells:
+    """Read labeled rows in whichever form they have."""
+    if isinstance(X, Mapping):
+        cells = _read_mapping(X, y, columns)
+        _check_tasks_have_rows(X, cells, tasks)
+        return cells
+    if is_long(X, columns):
+        return _read_long(X, y, columns)
+    if isinstance(y, pd.DataFrame):
+        cells = _read_wide(_read_strings(X, columns), y, columns)
+        _check_tasks_have_rows(y.columns, cells, tasks)
+        return cells
+    return _read_single(X, y, columns, tasks)
+
+
+def read_new_task(
+    X, y, columns: Columns, task: str | None, known: list[str], *, sample_weight=None
+) -> Table:
+    """Read labeled rows of one task that is not known yet.
+
+    Parameters
+    ----------
+    X, y, columns, sample_weight
+        As in :func:`read_labeled`.
+    task : str or None
+        The name of the task; None if the rows or `y` name it.
+    known : list of str
+        The tasks that are known.
+
+    Returns
+    -------
+    table : Table
+        The checked rows.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in :func:`read_labeled`; and if no task, several tasks or a known task is named.
+    """
+    if task is not None:
+        if not isinstance(task, str) or not task:
+            raise TypeError(f"A task is named by a non-empty string, got {task!r}.")
+        if y is not None and not is_long(X, columns):
+            y = pd.Series(column_values(as_pandas(y)), name=task, dtype=object)
+    elif y is not None and not is_long(X, columns) and not has_task_names(y):
+        raise ValueError("The new task has no name. Give one: add_task(X, y, task='topic').")
+    table = read_labeled(X, y, columns, sample_weight=sample_weight)
+    names = table.task_names
+    if len(names) > 1 or task not in (None, *names):
+        raise ValueError(
+            f"add_task adds one task at a time, here {task or 'that of X'!r}, and X has rows "
+            f"of {', '.join(map(repr, names))}. Give the rows of one new task."
+        )
+    if names[0] in known:
+        raise ValueError(
+            f"Task {names[0]!r} is known already. To train it further use "
+            "partial_fit; for a task of its own choose another name."
+        )
+    return table
+
+
 def read_questions(X, columns: Columns) -> Table:
     """Read (text, task) rows without labels: a frame with a task column, or the guide's dict."""
     X = as_pandas(X)
     if isinstance(X, Mapping):
-        table = _read_mapping(X, None, columns, with_labels=False)
+        cells = _read_mapping(X, None, columns, with_labels=False)
     else:
         texts, tasks = (_column(X, name) for name in columns[:2])
-        table = _table(texts, tasks, None)
-    _check_rows(table, columns)
-    return table
+        cells = _cells(texts, tasks, None)
+    return cells.checked(columns)
 
 
 def is_long(X, columns: Columns) -> bool:
@@ -140,14 +228,13 @@ def is_long(X, columns: Columns) -> bool:
     return isinstance(X, Mapping) or (isinstance(X, pd.DataFrame) and columns.task in X.columns)
 
 
-def read_texts(X, columns: Columns) -> np.ndarray:
-    """Read texts alone: a list, an array, a Series, or a frame with a text column.
+def read_texts(X, columns: Columns) -> Texts:
+    """Read texts alone: a list, an array, a Series, or a frame with a text column."""
+    return Texts.of(_read_strings(X, columns))
 
-    Returns
-    -------
-    texts : ndarray of object, shape (n_texts,)
-        The checked strings.
-    """
+
+def _read_strings(X, columns) -> NDArray[np.object_]:
+    """Read texts as an array of checked strings."""
     X = as_pandas(X)
     if isinstance(X, str):
         raise TypeError(f"X is one string, {_short(X)}. Give a list of texts: [{_short(X)}].")
@@ -229,33 +316,11 @@ def named_labels(y, tasks):
     return pd.Series(column_values(as_pandas(y)), name=tasks[0], dtype=object)
 
 
-def distinct_texts(texts) -> tuple[np.ndarray, list[str]]:
-    """Give texts numbers, in order of first appearance.
-
-    With a dict, since pandas 2 takes two strings for the same where they agree up to a NUL.
-
-    Parameters
-    ----------
-    texts : ndarray of object, shape (n_texts,)
-        Strings.
-
-    Returns
-    -------
-    codes : ndarray of int64, shape (n_texts,)
-        The number of each text.
-    distinct : list of str
-        The text of each number.
-    """
-    numbers = {}
-    codes = [numbers.setdefault(text, len(numbers)) for text in texts]
-    return np.array(codes, dtype=np.int64), list(numbers)
-
-
 # --------------------------------------------------------------------------------------------
 # The forms
 
 
-def _read_mapping(X, y, columns, with_labels=True) -> Table:
+def _read_mapping(X, y, columns, with_labels=True) -> _Cells:
     """Read the guide's ``{task: [{"text": ..., "label": ...}, ...]}``."""
     if y is not None:
         raise ValueError("X is a dict that holds the labels itself: leave y out.")
@@ -269,7 +334,7 @@ def _read_mapping(X, y, columns, with_labels=True) -> Table:
             tasks.append(task)
             rows.append(row)
     values = column_values(labels) if with_labels else None
-    return _table(column_values(texts), column_values(tasks), values, rows=rows)
+    return _cells(column_values(texts), column_values(tasks), values, rows=rows)
 
 
 def _item(item, key, task, row):
@@ -280,7 +345,7 @@ def _item(item, key, task, row):
     return item[key]
 
 
-def _read_long(X, y, columns) -> Table:
+def _read_long(X, y, columns) -> _Cells:
     if y is None:
         labels = _column(X, columns.label, "or pass the labels as y")
     elif isinstance(y, pd.DataFrame) and y.shape[1] != 1:
@@ -291,10 +356,10 @@ def _read_long(X, y, columns) -> Table:
     else:
         labels = column_values(y.iloc[:, 0] if isinstance(y, pd.DataFrame) else y)
     texts, tasks = (_column(X, name) for name in columns[:2])
-    return _table(texts, tasks, labels)
+    return _cells(texts, tasks, labels)
 
 
-def _read_wide(texts, y, columns) -> Table:
+def _read_wide(texts, y, columns) -> _Cells:
     """Read one column per task; a missing label means that the row has no say in that task."""
     _check_lengths(len(texts), len(y))
     if not y.columns.is_unique:
@@ -305,24 +370,24 @@ def _read_wide(texts, y, columns) -> Table:
         column = y.iloc[:, i]
         values = column_values(column.dropna())
         rows = np.flatnonzero(column.notna().to_numpy())
-        parts.append(_table(texts[rows], _repeat(task, len(rows)), values, rows, rows))
+        parts.append(_cells(texts[rows], _repeat(task, len(rows)), values, rows, rows))
     if not parts:
         raise ValueError("y has no columns. Give one column per task.")
-    return Table(*(np.concatenate(arrays) for arrays in zip(*map(_arrays, parts), strict=True)))
+    return _Cells(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def _read_single(X, y, columns, tasks) -> Table:
+def _read_single(X, y, columns, tasks) -> _Cells:
     if y is None:
         if isinstance(X, pd.DataFrame):
             _column(X, columns.task)
-        read_texts(X, columns)
+        _read_strings(X, columns)
         raise ValueError(
             f"y is missing. Give the labels as y, or X as a frame with the columns "
             f"{columns.text!r}, {columns.task!r} and {columns.label!r}."
         )
-    texts = read_texts(X, columns)
+    texts = _read_strings(X, columns)
     labels = column_values(y)
-    return _table(texts, _repeat(_name_of_task(y, columns, tasks), len(texts)), labels)
+    return _cells(texts, _repeat(_name_of_task(y, columns, tasks), len(texts)), labels)
 
 
 def _name_of_task(y, columns, tasks) -> str:
@@ -338,16 +403,12 @@ def _name_of_task(y, columns, tasks) -> str:
     )
 
 
-def _table(texts, tasks, labels, rows=None, positions=None) -> Table:
+def _cells(texts, tasks, labels, rows=None, positions=None) -> _Cells:
     if labels is not None:
         _check_lengths(len(texts), len(labels))
     every = np.arange(len(texts))
     rows = every if rows is None else np.asarray(rows, dtype=int)
-    return Table(texts, tasks, labels, rows, every if positions is None else positions)
-
-
-def _arrays(table):
-    return table.texts, table.tasks, table.labels, table.rows, table.positions
+    return _Cells(texts, tasks, labels, rows, every if positions is None else positions)
 
 
 def _repeat(value, n) -> np.ndarray:
@@ -408,28 +469,21 @@ def _check_tasks_have_weight(table, weights):
             )
 
 
-def _check_tasks_have_rows(names, table, known):
+def _check_tasks_have_rows(names, cells, known):
     """Refuse a task without labels where tasks are learned; elsewhere it has no say."""
-    present = set(table.tasks)
+    present = set(cells.tasks)
     for name in names if known is None else ():
         if name not in present:
             raise ValueError(f"Task {name!r} has no label at all. Leave it out, or label rows.")
 
 
-def _check_rows(table: Table, columns: Columns):
-    _check_tasks(table, columns.task)
-    _check_texts(table.texts, columns.text, table.place)
-    if table.labels is not None:
-        _check_labels(table, columns.label)
-
-
-def _check_tasks(table, column):
-    bad = _first(table.tasks, lambda task: not isinstance(task, str) or task == "")
+def _check_tasks(cells, column):
+    bad = _first(cells.tasks, lambda task: not isinstance(task, str) or task == "")
     if bad is not None:
-        task = table.tasks[bad]
+        task = cells.tasks[bad]
         error = ValueError if _is_missing(task) or task == "" else TypeError
         raise error(
-            f"Column {column!r}, row {table.rows[bad]}: a task is named by a non-empty string, "
+            f"Column {column!r}, row {cells.rows[bad]}: a task is named by a non-empty string, "
             f"got {task!r}."
         )
 
@@ -464,19 +518,19 @@ def _is_bad_text(text) -> bool:
     return False
 
 
-def _check_labels(table, column):
-    bad = _first(table.labels, _is_missing)
+def _check_labels(cells, column):
+    bad = _first(cells.labels, _is_missing)
     if bad is not None:
         raise ValueError(
-            f"Column {column!r}, {table.place(bad)}: the label is missing "
-            f"({table.labels[bad]!r}). Drop the row; a task need not label every text."
+            f"Column {column!r}, {cells.place(bad)}: the label is missing "
+            f"({cells.labels[bad]!r}). Drop the row; a task need not label every text."
         )
     allowed = (str, bool, int, float, np.bool_, np.integer, np.floating)
-    bad = _first(table.labels, lambda label: not isinstance(label, allowed))
+    bad = _first(cells.labels, lambda label: not isinstance(label, allowed))
     if bad is not None:
         raise TypeError(
-            f"Column {column!r}, {table.place(bad)}: a label must be a string or a number, "
-            f"got {_short(table.labels[bad])} ({type(table.labels[bad]).__name__})."
+            f"Column {column!r}, {cells.place(bad)}: a label must be a string or a number, "
+            f"got {_short(cells.labels[bad])} ({type(cells.labels[bad]).__name__})."
         )
 
 

@@ -1,20 +1,19 @@
 """How a model learns: the net, batches, losses, sampling, and what frozen layers give."""
 
-from .activations import Kept
 from .batches import Embeddings, PaddedTokens, TextRows
 from .losses import inverse_frequency
-from .memory import open_store
+from .memory import EmbeddingMemory, open_memory
 from .net import MultiheadNet, StopTraining
 from .probes import fit_probe
 
 __all__ = [
+    "EmbeddingMemory",
     "Embeddings",
-    "Kept",
     "MultiheadNet",
     "PaddedTokens",
     "StopTraining",
     "TextRows",
     "fit_probe",
     "inverse_frequency",
-    "open_store",
+    "open_memory",
 ]

@@ -35,9 +35,9 @@ class Activations:
     first_live : int or None
         The lowest layer that will train, where that is known: what enters it is kept when the
         embeddings are computed, so that it takes no second pass.
-    recall : callable or None
-        Takes the texts and returns their embeddings under the encoder as it is now, where these
-        outlive a fit. It is not asked once the encoder may have changed.
+    memory : EmbeddingMemory or None
+        Has the embeddings of the encoder as it was before the training, where these outlive a
+        fit. It is not asked once the encoder may have changed.
     tell : callable or None
         Takes a sentence for the user, where something cannot be kept.
 
@@ -49,17 +49,16 @@ class Activations:
     """
 
     def __init__(
-        self, module: MultiheadModule, tokens, *, room, first_live=None, recall=None, tell=None
+        self, module: MultiheadModule, tokens, *, room, first_live=None, memory=None, tell=None
     ):
         self.module = module
         self.tokens = tokens
         self.room = room
         self.first_live = first_live
-        self.recall = recall
+        self.memory = memory
         self.tell = tell or (lambda sentence: None)
         self.can_replay = None
         self._embeddings = self._states = None
-        self._as_recalled = Kept(None, module)
 
     def source(self):
         """Return what the module can begin with, given what of it trains now.
@@ -92,9 +91,9 @@ class Activations:
     # Passes
 
     def _compute_embeddings(self):
-        if self.recall is not None and not self._as_recalled.is_stale():
+        if self.memory is not None and not self.memory.is_stale():
             with _evaluating(self.module):
-                embeddings = self.recall(self.tokens.texts)
+                embeddings = self.memory.embed(self.tokens.texts)
             return Kept(torch.from_numpy(embeddings), self.module)
         width = self.module.encoder.config.hidden_size
         embeddings = np.empty((len(self.tokens), width), np.float32)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .._model import TokenIds
+from .._model import TextTokenizer, TokenIds, TokensOnDemand
+from .._rows import CodedRows
 
 # Tokens, padding included, in a batch without gradients: enough to keep the cores busy, and few
 # enough for what a layer makes of them to stay near.
@@ -73,6 +74,13 @@ class TextRows(torch.utils.data.Dataset):
         self.n_tasks = n_tasks
         self.labels = np.full(len(texts), -1) if labels is None else labels
         self.weights = np.ones(len(texts), np.float32) if weights is None else weights
+
+    @classmethod
+    def of(cls, rows: CodedRows, tokenizer: TextTokenizer) -> TextRows:
+        """Point coded rows to their distinct texts, each of which is tokenized once at most."""
+        tokens = TokensOnDemand(rows.texts.distinct, tokenizer)
+        n_tasks = len(rows.classes)
+        return cls(tokens, rows.texts.codes, rows.tasks, n_tasks, rows.labels, rows.weights)
 
     def __len__(self):
         return len(self.texts)

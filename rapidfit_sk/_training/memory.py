@@ -12,12 +12,13 @@ import numpy as np
 from filelock import FileLock
 
 from .._model import describe_encoder, is_lowered, take_source, weights_digest
+from .activations import Kept
 
 # Texts that are encoded before what is there is stored and others have their turn.
 CHUNK = 4096
 
 
-def open_store(memory, module, tokenizer) -> EmbeddingStore | None:
+def open_memory(memory, module, tokenizer, encode) -> EmbeddingMemory | None:
     """Open the embeddings that a folder has of an encoder, a tokenizer and a length.
 
     Parameters
@@ -28,10 +29,12 @@ def open_store(memory, module, tokenizer) -> EmbeddingStore | None:
         Its encoder, pooling and precision are part of what an embedding depends on.
     tokenizer : TextTokenizer
         So are its files and its length.
+    encode : callable
+        Takes a list of texts and returns their embeddings.
 
     Returns
     -------
-    store : EmbeddingStore or None
+    memory : EmbeddingMemory or None
         None where there is no memory.
     """
     # Even without a memory: from here on the weights may change.
@@ -53,7 +56,8 @@ def open_store(memory, module, tokenizer) -> EmbeddingStore | None:
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     # Not the bare digest: `joblib.Memory.reduce_size` would take it for one of its own.
-    return EmbeddingStore(folder / f"encoder-{digest[:32]}", module.encoder.config.hidden_size)
+    store = EmbeddingStore(folder / f"encoder-{digest[:32]}", module.encoder.config.hidden_size)
+    return EmbeddingMemory(store, encode, module)
 
 
 def _folder(memory) -> Path | None:
@@ -64,6 +68,33 @@ def _folder(memory) -> Path | None:
         memory = joblib.Memory(os.fspath(memory), verbose=0)
     backend = memory.store_backend
     return None if backend is None else Path(backend.location, "rapidfit_sk")
+
+
+class EmbeddingMemory:
+    """Embeddings of an encoder that outlive a fit, right as long as the encoder stays as it is.
+
+    Parameters
+    ----------
+    store : EmbeddingStore
+        Has the embeddings that were computed before.
+    encode : callable
+        Takes a list of texts and returns their embeddings.
+    module : MultiheadModule
+        Has the encoder.
+    """
+
+    def __init__(self, store: EmbeddingStore, encode, module):
+        self.store = store
+        self.encode = encode
+        self._guard = Kept(None, module)
+
+    def is_stale(self) -> bool:
+        """Say whether the encoder may have changed since."""
+        return self._guard.is_stale()
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        """Return the embeddings of distinct texts; each is encoded once, by whoever asks first."""
+        return self.store.embed(texts, self.encode)
 
 
 class EmbeddingStore:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import inspect
 import math
 
 import numpy as np
@@ -18,16 +17,18 @@ from tqdm.auto import tqdm
 from .._model import (
     DrawsFrom,
     MultiheadModule,
+    TextTokenizer,
     build_module,
     checkpointed_layers,
     grown_copy,
     put_together,
     take_apart,
 )
-from ..config import HeadConfig
-from .activations import Activations, find_room
+from .activations import find_room
 from .batches import Batches, Embeddings, PaddedTokens, TextRows
 from .losses import MultiheadLoss
+from .memory import EmbeddingMemory
+from .run import Run
 from .sampling import TaskSampler
 
 
@@ -71,8 +72,6 @@ class MultiheadNet(NeuralNet):
         that is too little, on disk: bytes, or as a float a share of what is free.
     seeds : tuple of int, default=(0, 0, 0)
         Seeds for initialization, dropout and batch order.
-    train_split : callable or None, default=None
-        As in skorch; None for no validation rows.
     verbose : int, default=0
         As in skorch.
     **kwargs : dict
@@ -82,23 +81,11 @@ class MultiheadNet(NeuralNet):
     ----------
     epoch_ : int
         The current epoch of this training, counted from 0.
-    first_live_ : int or None
-        The lowest layer of the encoder that will train, where a callback has said so. It exists
-        during training only.
-    sampler_ : TaskSampler
-        Draws the training rows. It exists during training only.
-    recall_ : callable or None
-        Takes texts and returns their embeddings under the encoder as it is, where these outlive
-        a fit. To be set before training, which lets go of it.
-    store_ : EmbeddingStore or None
-        Has the embeddings of the encoder as it is after training. It is not pickled: the folder
-        is that of this machine.
-    as_stored_ : Kept or None
-        Tells when the encoder is no longer that of `store_`.
+    run_ : Run or None
+        The state of the training that is going on; None before and after it.
     """
 
-    recall_ = None
-    store_ = as_stored_ = None
+    run_: Run | None = None
 
     def __init__(
         self,
@@ -116,7 +103,6 @@ class MultiheadNet(NeuralNet):
         cache_memory=0.25,
         cache_disk=0.25,
         seeds=(0, 0, 0),
-        train_split=None,
         verbose=0,
         **kwargs,
     ):
@@ -126,9 +112,8 @@ class MultiheadNet(NeuralNet):
             optimizer=optimizer,
             lr=lr,
             batch_size=batch_size,
-            train_split=train_split,
             verbose=verbose,
-            **kwargs,
+            **{"train_split": None, **kwargs},  # validation rows are given to `partial_fit`
         )
         self.head_lr = head_lr
         self.weight_decay = weight_decay
@@ -150,6 +135,16 @@ class MultiheadNet(NeuralNet):
 
     _former = None
 
+    @classmethod
+    def rebuilt(cls, parts, history, **parameters) -> MultiheadNet:
+        """Build a trained net from the parts of its module and its history."""
+        net = cls(**parameters)
+        net.initialize_virtual_params()
+        net.callbacks_ = []
+        net.history_ = history
+        net._restore(parts)
+        return net
+
     def go_on_from(self, module, places):
         """Have the next initialization grow a module instead of building one from nothing.
 
@@ -165,6 +160,12 @@ class MultiheadNet(NeuralNet):
     def prepend_history(self, former):
         """Put the history of an earlier training before that of this one."""
         self.history_ = type(self.history)([*former.history, *self.history])
+
+    def drop_callback(self, callback):
+        """Let go of a callback, and of all that it holds."""
+        # Given callbacks are named or not; those in `callbacks_` all are.
+        self.callbacks = [each for each in self.callbacks if not _holds(each, callback)]
+        self.callbacks_ = [each for each in self.callbacks_ if not _holds(each, callback)]
 
     def with_head_of(self, other):
         """Return a net with the only head of another net, and its history, as a further task.
@@ -202,8 +203,8 @@ class MultiheadNet(NeuralNet):
             if former is None:
                 return super().initialize_module()
             own = self.get_params_for("module")
-            self.module_ = grown_copy(*former, n_classes=own["n_classes"], head=own["head"])
-            self.module_.precision, self.module_.compiles = own["precision"], own["compile"]
+            names = ("n_classes", "head", "precision", "compile")
+            self.module_ = grown_copy(*former, **{name: own[name] for name in names})
         return self
 
     def initialize_optimizer(self):
@@ -233,19 +234,16 @@ class MultiheadNet(NeuralNet):
                     "weight_decay": decay,
                 }
 
+    def get_split_datasets(self, X, y=None, **fit_params):
+        """Return the training rows and the validation rows of the run."""
+        return X, self.run_.validation
+
     def get_iterator(self, dataset, training=False):
         """Return the batches of a dataset: drawn by the sampler, or all rows."""
-        activations = Activations(
-            self.module_,
-            dataset.tokens,
-            room=functools.partial(find_room, memory=self.cache_memory, disk=self.cache_disk),
-            first_live=self.first_live_,
-            recall=self.recall_,
-            tell=tqdm.write if self.verbose and training else None,
-        )
+        run = self.run_
         if training:
-            self._activations = activations
-        return Batches(dataset, activations.source, self.sampler_ if training else None)
+            return Batches(dataset, run.activations.source, run.sampler)
+        return Batches(dataset, run.validation_activations.source)
 
     def read_by_output_layer(self, task, texts) -> np.ndarray:
         """Return what the output layer of a head reads, in training, while the encoder is frozen.
@@ -262,7 +260,7 @@ class MultiheadNet(NeuralNet):
         features : ndarray of float32, shape (n_rows, width)
             Without dropout.
         """
-        inputs = self._on_device(Embeddings(self._activations.embeddings()).inputs(texts))
+        inputs = self._on_device(Embeddings(self.run_.activations.embeddings()).inputs(texts))
         head = self.module_.heads[task].eval()
         with torch.inference_mode():
             return head[:-1](inputs["embeddings"]).cpu().numpy()
@@ -295,7 +293,7 @@ class MultiheadNet(NeuralNet):
         if stop is not None:
             raise stop
 
-    def partial_fit(self, X, y=None, classes=None, **fit_params):
+    def partial_fit(self, X, y=None, classes=None, *, validation=None, memory=None, **fit_params):
         """Train on, until the epochs are over or a callback raises :class:`StopTraining`.
 
         Parameters
@@ -304,6 +302,10 @@ class MultiheadNet(NeuralNet):
             The training rows.
         y, classes : None
             Not used; X holds the labels.
+        validation : TextRows or None, default=None
+            The validation rows.
+        memory : EmbeddingMemory or None, default=None
+            Has the embeddings of the encoder as it is, if they outlive a fit.
         **fit_params : dict
             Passed on to skorch.
 
@@ -319,6 +321,7 @@ class MultiheadNet(NeuralNet):
         """
         if not self.initialized_:
             self.initialize()
+        self.run_ = self._new_run(X, validation, memory)
         self.notify("on_train_begin", X=X, y=y)
         with contextlib.suppress(StopTraining):
             self.fit_loop(X, y, **fit_params)
@@ -326,25 +329,35 @@ class MultiheadNet(NeuralNet):
         self._release()
         return self
 
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Set up what lives as long as this training."""
-        super().on_train_begin(net, X=X, y=y, **kwargs)
-        self.epoch_ = -1
-        self.first_live_ = None
-        self._generator = torch.Generator(self.device).manual_seed(self.seeds[1])
-        self._mean_weight = float(X.weights.mean())
-        # Listed once: finding them means a walk over all modules.
-        self._parameters = list(self.module_.named_parameters())
-        self.sampler_ = TaskSampler(
-            X.texts,
-            X.tasks,
+    def _new_run(self, rows: TextRows, validation: TextRows | None, memory: EmbeddingMemory | None):
+        sampler = TaskSampler(
+            rows.texts,
+            rows.tasks,
             batch_size=self.batch_size,
             n_accumulated=self.accumulate,
             min_steps=self.min_steps,
             rng=np.random.default_rng(self.seeds[2]),
-            # Embeddings have no length.
-            lengths=lambda: None if self.module_.reads_embeddings else X.tokens.lengths,
+            lengths=functools.partial(self._lengths, rows.tokens),
         )
+        return Run(
+            self.module_,
+            rows,
+            validation,
+            memory,
+            sampler=sampler,
+            generator=torch.Generator(self.device).manual_seed(self.seeds[1]),
+            room=functools.partial(find_room, memory=self.cache_memory, disk=self.cache_disk),
+            tell=tqdm.write if self.verbose else None,
+        )
+
+    def _lengths(self, tokens):
+        """Return the lengths of texts, if the encoder reads tokens: embeddings have no length."""
+        return None if self.module_.reads_embeddings else tokens.lengths
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Count epochs from 0."""
+        super().on_train_begin(net, X=X, y=y, **kwargs)
+        self.epoch_ = -1
 
     def on_epoch_begin(self, net, **kwargs):
         """Count epochs."""
@@ -388,11 +401,11 @@ class MultiheadNet(NeuralNet):
         rows of little weight that meet in a batch do not move the module as much as others.
         """
         self.optimizer_.zero_grad(set_to_none=True)
-        total = self._mean_weight * sum(part.n_rows for part in batch)
+        total = self.run_.mean_weight * sum(part.n_rows for part in batch)
         steps = [self.train_step_single(part, total) for part in batch]
         self.notify(
             "on_grad_computed",
-            named_parameters=self._parameters,
+            named_parameters=self.run_.parameters,
             batch=batch,
             training=True,
         )
@@ -405,7 +418,7 @@ class MultiheadNet(NeuralNet):
 
     def train_step_single(self, batch, total=1.0, **fit_params):
         """Add the gradient of one batch, with its loss divided by `total`."""
-        with DrawsFrom(self._generator), self._checkpointing():
+        with DrawsFrom(self.run_.generator), self._checkpointing():
             logits = self.infer(batch.inputs)
         loss = self.get_loss(logits, batch.targets, training=True) / total
         loss.backward()
@@ -442,7 +455,7 @@ class MultiheadNet(NeuralNet):
     def _checkpointing(self):
         if not self.gradient_checkpointing or self.module_.n_frozen is None:
             return contextlib.nullcontext()
-        return checkpointed_layers(self.module_.encoder, self._generator)
+        return checkpointed_layers(self.module_.encoder, self.run_.generator)
 
     def _set_training(self, training=True):
         # The loss has no modes; after loading there is none until the next training.
@@ -450,12 +463,10 @@ class MultiheadNet(NeuralNet):
 
     def _release(self):
         """Let go of what only training needs: data, gradients, the moments of the optimizer."""
-        self.train_split = self.recall_ = None
+        self.run_ = None
         self.module_.resume_at(None)
         self.optimizer_.zero_grad(set_to_none=True)
         self.optimizer_.state.clear()
-        del self.sampler_, self._generator, self._parameters, self._mean_weight
-        del self.first_live_, self._activations
         self._set_training(False)
 
     # ----------------------------------------------------------------------------------------
@@ -503,6 +514,16 @@ class MultiheadNet(NeuralNet):
                 embeddings = self.module_.embed(**inputs)[places]
             yield rows, embeddings.cpu().numpy()
 
+    def embed_texts(self, tokenizer: TextTokenizer, texts: list[str]) -> np.ndarray:
+        """Return the embeddings of distinct texts, as heads read them that have no query."""
+        tokens = tokenizer(texts)
+        n = len(tokens)
+        dataset = TextRows(tokens, np.arange(n), np.zeros(n, dtype=int), 1)
+        embeddings = np.empty((n, self.module_.encoder.config.hidden_size), np.float32)
+        for rows, part in self.iter_embeddings(dataset):
+            embeddings[rows] = part
+        return embeddings
+
     # ----------------------------------------------------------------------------------------
     # Pickling
 
@@ -520,26 +541,24 @@ class MultiheadNet(NeuralNet):
     def __setstate__(self, state):
         """Build the module, on the CPU where the device that it was trained on is not there."""
         parts = state.pop("parts", None)
-        # What an older version did not know has its default.
-        parameters = inspect.signature(type(self).__init__).parameters
-        known = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
-        vars(self).update(known | state)
+        vars(self).update(state)
         if parts is not None:
-            self.restore(parts)
+            self._restore(parts)
 
-    def restore(self, parts):
+    def _restore(self, parts):
         """Build the module from its parts."""
         vars(self)["device"] = _device_or_cpu(self.device)
-        # So it is for heads, but for what those of older versions did without.
-        head = HeadConfig(**{"normalize": False, **self.module__head})
-        vars(self)["module__head"] = head._layout()
         module = put_together(parts, **self.get_params_for("module"))
         vars(self).update(module_=module.to(self.device), initialized_=True)
 
 
-# What is made anew: from the parts, by the next training, or for the folders of a machine.
-_REBUILT = {"module_", "criterion_", "optimizer_", "store_", "as_stored_"}
-_REBUILT |= {"sampler_", "recall_", "_activations", "_generator", "_parameters"}
+# Built again from the parts, or by the next training.
+_REBUILT = {"module_", "criterion_", "optimizer_", "run_"}
+
+
+def _holds(entry, callback) -> bool:
+    """Say whether an entry is a callback, or a pair of a name and it."""
+    return entry is callback or (isinstance(entry, tuple) and entry[1] is callback)
 
 
 def _sent(tensor, device):

@@ -63,11 +63,6 @@ class TaskSampler:
     lengths : callable
         Returns the length of each text, or None where it does not matter; asked for each epoch.
 
-    Attributes
-    ----------
-    strategy : str
-        How tasks share an epoch, see :func:`rows_per_task`.
-
     Notes
     -----
     Each task hands out its rows in a shuffled order that goes on where the last epoch stopped
@@ -83,15 +78,20 @@ class TaskSampler:
         self.rounds = max(1, -(-n_least // len(np.unique(texts))))
         self.rng = rng
         self.lengths = lengths
-        self.strategy = "proportional"
         self._rows = [np.flatnonzero(tasks == task) for task in range(tasks.max() + 1)]
         self._queues = [np.empty(0, dtype=int) for _ in self._rows]
         self._steps = []
 
-    def draw_epoch(self):
-        """Draw the rows of the next epoch and cut them into steps of batches."""
+    def draw_epoch(self, strategy="proportional"):
+        """Draw the rows of the next epoch and cut them into steps of batches.
+
+        Parameters
+        ----------
+        strategy : {"proportional", "sqrt", "equal"}, default="proportional"
+            How tasks share the epoch, see :func:`rows_per_task`.
+        """
         counts = [len(rows) for rows in self._rows]
-        wanted = rows_per_task(counts, self.strategy, self.rounds)
+        wanted = rows_per_task(counts, strategy, self.rounds)
         drawn = np.concatenate([self._take(task, n) for task, n in enumerate(wanted)])
         batches = self._batches(drawn)
         n = self.n_accumulated

@@ -28,7 +28,7 @@ class TrainingProgress(Callback):
     def on_batch_end(self, net, training=False, **kwargs):
         """Move by one step."""
         if training:
-            self.bar_.update(1 / len(net.sampler_))
+            self.bar_.update(1 / len(net.run_.sampler))
 
     def on_epoch_end(self, net, **kwargs):
         """Show the figures of the epoch."""

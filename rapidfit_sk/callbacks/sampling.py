@@ -27,10 +27,6 @@ class TaskSampling(Callback):
     def __init__(self, strategy="proportional"):
         self.strategy = strategy
 
-    def on_train_begin(self, net, **kwargs):
-        """Tell the sampler its strategy."""
-        net.sampler_.strategy = self.strategy
-
     def on_epoch_begin(self, net, **kwargs):
         """Draw the rows of the epoch."""
-        net.sampler_.draw_epoch()
+        net.run_.sampler.draw_epoch(self.strategy)

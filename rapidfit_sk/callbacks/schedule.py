@@ -72,7 +72,7 @@ class WarmupCosine(Callback):
         """Set the rates of this step."""
         if not training:
             return
-        now = net.epoch_ + (self.step_ + 0.5) / len(net.sampler_)
+        now = net.epoch_ + (self.step_ + 0.5) / len(net.run_.sampler)
         for group in net.optimizer_.param_groups:
             start = self.encoder_start if group["part"] == "encoder" else 0
             progress = (now - start) / max(1, net.max_epochs - start)

@@ -7,6 +7,7 @@ import pytest
 from rapidfit_sk._rows.labels import (
     encode_labels,
     encode_table,
+    encode_training_table,
     learn_classes,
     warn_of_contradictions,
 )
@@ -61,9 +62,17 @@ def test_round_trip():
 def test_unknown_label_and_task():
     """A label that is not known gets the code -1; a task that is not known is refused."""
     classes = {"t": np.array(["a", "b"], dtype=object)}
-    assert encode_table(table_of(t=["a", "z"]), ["t"], classes).labels.tolist() == [0, -1]
+    assert encode_table(table_of(t=["a", "z"]), classes).labels.tolist() == [0, -1]
     with pytest.raises(ValueError, match=r"Row 0: Task 'u' was not seen in fit.*are: 't'"):
-        encode_table(table_of(u=["a", "b"]), ["t"], classes)
+        encode_table(table_of(u=["a", "b"]), classes)
+
+
+def test_training_rows_have_codes_throughout():
+    """A row whose label is equal to no class is refused by place before it can train."""
+    classes = {"t": np.array(["a", "b"], dtype=object)}
+    assert encode_training_table(table_of(t=["b", "a"]), classes).labels.tolist() == [1, 0]
+    with pytest.raises(ValueError, match=r"row 1 \(task 't'\): the label 'z' \(str\) is not equal"):
+        encode_training_table(table_of(t=["a", "z"]), classes)
 
 
 def test_one_class_only():
@@ -95,7 +104,7 @@ def test_single_precision_is_compared_as_such():
 def contradicting(labels):
     frame = pd.DataFrame({"text": ["a", "a", "b", "b", "c"], "task": "t"})
     table = read_labeled(frame, np.array(labels, dtype=object), COLUMNS)
-    return table, encode_table(table, ["t"], learn_classes(table))
+    return table, encode_table(table, learn_classes(table))
 
 
 def test_contradictions_are_counted():

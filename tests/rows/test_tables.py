@@ -6,7 +6,6 @@ import pytest
 
 from rapidfit_sk._rows.tables import (
     Columns,
-    distinct_texts,
     read_labeled,
     read_questions,
     read_texts,
@@ -35,7 +34,7 @@ WIDE = pd.DataFrame({"mood": ["good", "poor", None], "intent": ["tell", np.nan, 
 
 
 def rows_of(table):
-    return set(zip(table.texts, table.tasks, table.labels, strict=True))
+    return set(zip(table.texts.strings(), table.tasks, table.labels, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -172,13 +171,6 @@ def test_a_task_without_labels_has_no_say_in_a_score():
     assert table.task_names == ["intent"]
 
 
-def test_texts_are_told_apart():
-    """Equal texts share a number; texts that agree up to a NUL do not."""
-    codes, distinct = distinct_texts(np.array(["b", "a\0b", "a\0c", "a", "b"], dtype=object))
-    assert codes.tolist() == [0, 1, 2, 3, 0]
-    assert distinct == ["b", "a\0b", "a\0c", "a"]
-
-
 @pytest.mark.parametrize(("name", "task"), [("mood", "mood"), ("other", None), (None, None)])
 def test_known_tasks_place_a_plain_y(name, task):
     """With tasks at hand, a one-dimensional y is that of the only one, or of the one it names."""
@@ -195,13 +187,13 @@ def test_questions_need_no_label():
     """A frame or a dict of questions is read without labels."""
     assert read_questions(LONG.drop(columns="label"), COLUMNS).labels is None
     questions = read_questions({"mood": [{"text": "fine"}]}, COLUMNS)
-    assert (questions.texts.tolist(), questions.tasks.tolist()) == (["fine"], ["mood"])
+    assert (questions.texts.distinct, questions.tasks.tolist()) == (["fine"], ["mood"])
 
 
 def test_texts_of_a_frame():
     """The text column is read; in a frame of one column that is it, whatever its name."""
-    assert read_texts(LONG, COLUMNS).tolist() == LONG["text"].tolist()
-    assert read_texts(pd.DataFrame({"q": ["a"]}), COLUMNS).tolist() == ["a"]
+    assert read_texts(LONG, COLUMNS).strings().tolist() == LONG["text"].tolist()
+    assert read_texts(pd.DataFrame({"q": ["a"]}), COLUMNS).distinct == ["a"]
     with pytest.raises(ValueError, match="no column 'text'"):
         read_texts(pd.DataFrame({"q": ["a"], "r": ["b"]}), COLUMNS)
 

@@ -10,13 +10,13 @@ from skorch.callbacks import Callback
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 
 from rapidfit_sk import EncoderConfig, EvalConfig, HeadConfig, LossConfig
-from rapidfit_sk._fitted import text_rows
 from rapidfit_sk._model.encoders import load_encoder, load_tokenizer
 from rapidfit_sk._model.module import build_module
 from rapidfit_sk._model.randomness import DrawsFrom
 from rapidfit_sk._model.tokens import TextTokenizer
 from rapidfit_sk._rows.labels import CodedRows
-from rapidfit_sk._training.batches import PaddedTokens
+from rapidfit_sk._rows.texts import Texts
+from rapidfit_sk._training.batches import PaddedTokens, TextRows
 from rapidfit_sk._training.losses import MultiheadLoss
 from rapidfit_sk.callbacks import StopTraining
 
@@ -95,13 +95,15 @@ def test_optimizer_groups(fitted):
 
 def head_gradients(encoder_name, rows):
     """The gradient of each head after one batch of (text, task) rows, without dropout."""
-    head = {"hidden_layers": 1, "hidden_multiplier": 1.0, "activation": "gelu", "dropout": 0.0}
+    head = HeadConfig(hidden_layers=1, dropout=0.0, normalize=False)._layout()
     with DrawsFrom(torch.Generator().manual_seed(0)):
         module = build_module(model_name=encoder_name, n_classes=[2, 2], head=head, pooling="mean")
     tokenizer = TextTokenizer(load_tokenizer(encoder_name), 16)
-    texts, tasks = (np.array(column) for column in zip(*rows, strict=True))
+    texts, tasks = zip(*rows, strict=True)
     zeros, ones = np.zeros(len(rows), int), np.ones(len(rows), np.float32)
-    data = text_rows(tokenizer, CodedRows(texts.astype(object), tasks, zeros, ones), 2)
+    classes = dict.fromkeys("ab", np.arange(2))
+    coded = CodedRows(Texts.of(texts), np.array(tasks), zeros, ones, classes)
+    data = TextRows.of(coded, tokenizer)
     batch = data.batch(np.arange(len(rows)), PaddedTokens(data.tokens))
     loss = MultiheadLoss([[1.0, 1.0]] * 2, [1.0, 1.0])
     (loss(module(**batch.inputs), batch.targets) / batch.weight).backward()
@@ -173,8 +175,7 @@ def test_training_leaves_nothing_behind(fitted):
     net = fitted.net_
     assert all(p.grad is None for p in net.module_.parameters())
     assert not net.optimizer_.state
-    assert net.train_split is None
-    assert not hasattr(net, "sampler_")
+    assert net.run_ is None
     assert not any(part.training for part in net.module_.modules())
 
 

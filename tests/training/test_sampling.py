@@ -1,5 +1,7 @@
 """What an epoch draws."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -34,9 +36,9 @@ def sampler(strategy, sizes=(90, 10), **kwargs):
         **kwargs,
     }
     options = {"min_steps": 1, **options}
-    result = TaskSampler(options.pop("texts", np.arange(len(tasks))), tasks, **options)
-    result.strategy = strategy
-    return result
+    draws = TaskSampler(options.pop("texts", np.arange(len(tasks))), tasks, **options)
+    draws.draw_epoch = functools.partial(draws.draw_epoch, strategy)
+    return draws
 
 
 def epoch(sampler):

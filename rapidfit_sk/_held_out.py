@@ -1,0 +1,165 @@
+"""Which rows of a fit train, which are held out, and what cannot be held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._rows import CodedRows, Split, split_rows, tasks_without
+from ._validation import warn_user
+from .config import MultiheadConfig
+
+# Rows below which none are held out for validation, unless that is asked for.
+FEW_ROWS = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The rows of a fit by what they are for.
+
+    Attributes
+    ----------
+    train, test : CodedRows
+        The rows that train, and those on which the fitted model is scored.
+    validation : CodedRows or None
+        The rows that choose the best epoch and calibrate, held out or given.
+    split : Split
+        The numbers of the rows that train or are held out.
+    to_calibrate : bool
+        Whether probabilities are to be calibrated and no rows are held out for that.
+    """
+
+    train: CodedRows
+    validation: CodedRows | None
+    test: CodedRows
+    split: Split
+    to_calibrate: bool
+
+
+def hold_out_rows(
+    config: MultiheadConfig,
+    rows: CodedRows,
+    seed: int,
+    *,
+    validation: CodedRows | None = None,
+    goes_on: bool = False,
+) -> Parts:
+    """Hold out test and validation rows, and warn of what cannot be held out.
+
+    Parameters
+    ----------
+    config : MultiheadConfig
+        A full configuration.
+    rows : CodedRows
+        All rows.
+    seed : int
+        Decides between rows of equal standing.
+    validation : CodedRows or None, default=None
+        Validation rows that the user gives; then none are held out for that.
+    goes_on : bool, default=False
+        Whether training goes on from a model that may have trained on these rows. Then nothing
+        is calibrated on them.
+
+    Returns
+    -------
+    parts : Parts
+        The rows by what they are for.
+    """
+    val_size = _validation_size(config, len(rows)) if validation is None else 0
+    split = split_rows(
+        rows.texts.codes,
+        rows.tasks,
+        rows.labels,
+        test_size=config.training.test_size,
+        val_size=val_size,
+        rng=np.random.default_rng(seed),
+    )
+    given = validation
+    if given is None and len(split.val):
+        validation = rows.take(split.val)
+    _warn_of_split(config, split, rows, val_size, validation, given)
+    if goes_on and (len(split.test) or len(split.val)):
+        warn_user(
+            "An earlier fit may have trained on rows that are held out now, so that scores on "
+            "them are better than they should be. Give rows of your own as X_val, and "
+            "set test_size=0."
+        )
+    all_train = config.training.val_size is None and val_size == 0 and given is None
+    return Parts(
+        rows.take(split.train),
+        validation,
+        rows.take(split.test),
+        split,
+        to_calibrate=config.eval.calibrate and all_train and not goes_on,
+    )
+
+
+def _validation_size(config: MultiheadConfig, n_rows: int) -> float:
+    """Return the share of validation rows; `val_size=None` is 0.1, or 0 for few rows."""
+    training = config.training
+    if training.val_size is not None:
+        return training.val_size
+    is_small = n_rows * (1 - training.test_size) < FEW_ROWS
+    return 0 if is_small and config.eval.patience is None else 0.1
+
+
+def _warn_of_split(config, split: Split, rows: CodedRows, val_size, validation, given):
+    """Say in one warning what could not be held out, and what follows from it."""
+    sizes = {"test": config.training.test_size}
+    if given is None:
+        sizes["val"] = val_size
+    notes, small = _notes_on_small_tasks(split, rows, sizes)
+    if given is not None:
+        notes += _notes_on_shared_texts(rows, given)
+    if any(sizes.values()):
+        notes += _notes_on_single_rows(rows, small)
+    if validation is None and (val_size or config.eval.patience is not None):
+        epochs = config.encoder.freeze_epochs + config.training.epochs
+        notes.append(
+            f"There are no validation rows: all {epochs} epochs are trained and the last weights "
+            "are kept."
+        )
+    if notes:
+        warn_user(" ".join(notes))
+
+
+def _notes_on_small_tasks(split: Split, rows: CodedRows, sizes):
+    """Name the tasks of which no rows are held out, and return their codes too."""
+    notes, small = [], set()
+    for part, size in sizes.items():
+        without = tasks_without(getattr(split, part), rows.tasks, len(rows.classes)) if size else []
+        # Tasks of an earlier training may have no rows now.
+        without = np.intersect1d(without, rows.tasks).astype(int)
+        small.update(without.tolist())
+        if len(without):
+            names = ", ".join(repr(list(rows.classes)[code]) for code in without)
+            notes.append(f"Too few rows for {part}_size={size}: no rows of {names} are held out.")
+    return notes, small
+
+
+def _notes_on_shared_texts(rows: CodedRows, validation: CodedRows):
+    shared = set(rows.texts.distinct) & set(validation.texts.distinct)
+    if not shared:
+        return []
+    return [
+        f"{len(shared)} validation texts stand in X too, so that validation scores are better "
+        "than they should be."
+    ]
+
+
+def _notes_on_single_rows(rows: CodedRows, small):
+    """Name the classes that have one row only, leaving out tasks that are small altogether."""
+    names = [
+        f"{classes[label]!r} of {task!r}"
+        for code, (task, classes) in enumerate(rows.classes.items())
+        if code not in small
+        for label in np.flatnonzero(np.bincount(rows.labels[rows.tasks == code]) == 1)
+    ]
+    if not names:
+        return []
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return [
+        "A class with a single row cannot be split, and stays in the training data: "
+        f"{names[0]}{more}."
+    ]

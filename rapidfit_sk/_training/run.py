@@ -1,0 +1,89 @@
+"""The state that lives as long as one training of a net."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, partial
+
+import torch
+
+from .._model import MultiheadModule
+from .activations import Activations
+from .batches import TextRows
+from .memory import EmbeddingMemory
+from .sampling import TaskSampler
+
+
+class Run:
+    """One training of a net, from its first epoch to its last.
+
+    A net has a run while it trains, and drops it at the end: what a trained net needs is in its
+    module and its history.
+
+    Parameters
+    ----------
+    module : MultiheadModule
+        The module that trains.
+    rows : TextRows
+        The training rows.
+    validation : TextRows or None
+        The validation rows.
+    memory : EmbeddingMemory or None
+        Has the embeddings of the encoder as it is before the training.
+    sampler : TaskSampler
+        Draws the training rows of each epoch.
+    generator : torch.Generator
+        Draws the random numbers of dropout.
+    room : callable
+        Finds room for hidden states, see :func:`find_room`.
+    tell : callable or None
+        Takes a sentence for the user.
+
+    Attributes
+    ----------
+    first_live : int or None
+        The lowest layer of the encoder that will train, if a callback has announced it.
+    mean_weight : float
+        The mean weight of the training rows.
+    parameters : list of (str, Parameter)
+        The parameters of the module by name. They are listed once, because finding them means a
+        walk over all parts.
+    """
+
+    def __init__(
+        self,
+        module: MultiheadModule,
+        rows: TextRows,
+        validation: TextRows | None,
+        memory: EmbeddingMemory | None,
+        *,
+        sampler: TaskSampler,
+        generator: torch.Generator,
+        room: Callable,
+        tell: Callable | None,
+    ):
+        self.rows = rows
+        self.validation = validation
+        self.sampler = sampler
+        self.generator = generator
+        self.tell = tell
+        self.first_live: int | None = None
+        self.mean_weight = float(rows.weights.mean())
+        self.parameters = list(module.named_parameters())
+        self._activations_of = partial(Activations, module, room=room, memory=memory)
+
+    def announce_training_from(self, layer: int | None):
+        """Say which layer of the encoder is the lowest that will train, before the first epoch."""
+        self.first_live = layer
+
+    @cached_property
+    def activations(self) -> Activations:
+        """What frozen layers give for the training texts."""
+        return self._activations_of(self.rows.tokens, first_live=self.first_live, tell=self.tell)
+
+    @cached_property
+    def validation_activations(self) -> Activations:
+        """What frozen layers give for the validation texts."""
+        if self.validation is None:
+            raise ValueError("This run has no validation rows.")
+        return self._activations_of(self.validation.tokens, first_live=self.first_live)

@@ -1,0 +1,43 @@
+"""The picture of a classifier in a notebook."""
+
+from __future__ import annotations
+
+from ._compat import VisualBlock
+from .config import MultiheadConfig
+
+
+def visual_block(config: MultiheadConfig, classes=None) -> VisualBlock:
+    """Show the groups of a configuration and, once there are some, tasks and their classes.
+
+    Parameters
+    ----------
+    config : MultiheadConfig
+        The configuration.
+    classes : dict of {str: ndarray} or None, default=None
+        The classes of each task of a fitted classifier.
+
+    Returns
+    -------
+    block : VisualBlock
+        What scikit-learn draws.
+    """
+    groups = {name: getattr(config, name) or kind() for name, kind in config._groups.items()}
+    blocks = [
+        VisualBlock(
+            "parallel",
+            list(groups.values()),
+            names=list(groups),
+            name_details=[str(group) for group in groups.values()],
+        )
+    ]
+    if classes is not None:
+        labels = [list(map(str, of_task)) for of_task in classes.values()]
+        blocks.append(
+            VisualBlock(
+                "parallel",
+                [", ".join(each[:6] + ["..."] * (len(each) > 6)) for each in labels],
+                names=list(classes),
+                name_details=[", ".join(each) for each in labels],
+            )
+        )
+    return VisualBlock("serial", blocks, dash_wrapped=False)
