@@ -70,7 +70,10 @@ class NaiveMultihead:
             "classes": classes,
             "weights": torch.from_numpy(weights).float(),
             "head": build_head(
-                self.encoder.config.hidden_size, len(classes), **self.config.head._layout()
+                self.encoder.config.hidden_size,
+                len(classes),
+                "mean",
+                **self.config.head._layout(),
             ),
         }
 

@@ -14,7 +14,7 @@ PACKAGE = Path(rapidfit_sk.__file__).parent
 
 # From the ground up, as in CONTRIBUTING.md: a file imports from storeys below its own.
 STOREYS = [
-    {"_compat", "_validation"},
+    {"_compat", "_typing", "_validation"},
     {"config", "datasets", "_rows"},
     {"_model"},
     {"_training", "testing"},

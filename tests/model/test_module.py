@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from rapidfit_sk import HeadConfig
 from rapidfit_sk._model.encoders import layer_stack, load_encoder, load_tokenizer
 from rapidfit_sk._model.heads import build_head
 from rapidfit_sk._model.module import MultiheadModule, build_module
@@ -13,7 +14,7 @@ from rapidfit_sk._model.tokens import TextTokenizer
 from rapidfit_sk._training.batches import PaddedTokens, TextRows
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
 
-HEAD = {"hidden_layers": 1, "hidden_multiplier": 1.0, "activation": "gelu", "dropout": 0.0}
+HEAD = HeadConfig(hidden_layers=1, dropout=0.0, normalize=False)._layout()
 TEXTS = ["Why?", "Do you ship to Norway, and what does it cost?", "It broke."]
 
 
@@ -198,7 +199,7 @@ def test_windows_are_pooled_by_the_query_and_averaged():
 @pytest.mark.parametrize("hidden_layers", [0, 1, 3])
 def test_head_shapes(hidden_layers):
     """A head has the hidden layers it is asked for, of the width it is asked for."""
-    layout = {"hidden_multiplier": 1.5, "activation": "silu", "dropout": 0.1}
+    layout = {"hidden_multiplier": 1.5, "activation": "silu", "dropout": 0.1, "normalize": False}
     head = build_head(10, 4, "mean", hidden_layers=hidden_layers, **layout)
     linear = [layer for layer in head if isinstance(layer, nn.Linear)]
     assert [layer.out_features for layer in linear] == [15] * hidden_layers + [4]

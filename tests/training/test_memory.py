@@ -19,7 +19,7 @@ from skorch.callbacks import Callback
 from rapidfit_sk import EncoderConfig, MultiheadClassifier
 from rapidfit_sk._model.encoders import load_encoder
 from rapidfit_sk._training.memory import EmbeddingStore
-from rapidfit_sk.model_selection import TaskStratifiedKFold
+from rapidfit_sk.model_selection import TaskStratifiedKFold, multitask_scoring, task_scorer
 from rapidfit_sk.testing import tiny_encoder
 
 FROZEN = EncoderConfig(freeze_epochs=1, unfreeze_layers=0)
@@ -44,11 +44,19 @@ GRID = {
 }
 
 
+SCORINGS = {
+    "default": None,
+    "one task": task_scorer("intent"),
+    "all tasks": multitask_scoring(["sentiment", "intent", "emotion"])["mean_accuracy"],
+}
+
+
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_a_search_encodes_each_text_once(make_frozen, messages, encoded):
+@pytest.mark.parametrize("scoring", SCORINGS.values(), ids=SCORINGS)
+def test_a_search_encodes_each_text_once(make_frozen, messages, encoded, scoring):
     """Sixteen candidates, three shuffled folds and the refit: one pass over the texts in all."""
     folds = TaskStratifiedKFold(3, shuffle=True, random_state=0)
-    search = GridSearchCV(make_frozen(), GRID, cv=folds).fit(messages)
+    search = GridSearchCV(make_frozen(), GRID, cv=folds, scoring=scoring).fit(messages)
     assert sum(encoded) == messages["text"].nunique()
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
@@ -205,6 +213,16 @@ def test_a_trained_encoder_is_not_remembered(make_frozen, messages, encoded, tmp
         classifier.predict(["some text that is new"], task="intent")
     assert sum(encoded) == 2
     assert [path.stat().st_size for path in Path(tmp_path / "memory").rglob("keys")] == [size]
+
+
+@pytest.mark.filterwarnings("ignore:There are no validation rows")
+def test_heads_that_trained_alone_leave_the_memory_in_use(make_frozen, messages, encoded):
+    """Layers that would have trained later change nothing: predictions find the embeddings."""
+    later = EncoderConfig(freeze_epochs=1, unfreeze_layers=2)
+    classifier = make_frozen(encoder=later, epochs=0).fit(messages)
+    encoded.clear()
+    classifier.predict(messages["text"].tolist(), task="intent")
+    assert encoded == []
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")

@@ -1,0 +1,116 @@
+"""Recipes: what a training depends on is not written to, and texts are numbered once."""
+
+import functools
+
+import numpy as np
+import pytest
+from skorch.callbacks import Callback
+
+from rapidfit_sk import EncoderConfig, LossConfig
+from rapidfit_sk._fitting import fit_calibrated, fit_head, fit_model
+from rapidfit_sk._held_out import hold_out_rows
+from rapidfit_sk._rows.labels import encode_training_table, learn_classes
+from rapidfit_sk._rows.tables import Columns, read_labeled
+from rapidfit_sk._rows.texts import Texts
+
+
+@pytest.fixture
+def rows(messages):
+    """Coded rows of all tasks."""
+    table = read_labeled(messages[:240], None, Columns("text", "task", "label"))
+    return encode_training_table(table, learn_classes(table))
+
+
+@pytest.fixture
+def make_recipe(make_classifier):
+    """Make a recipe, with what the classifier would put into it."""
+
+    def make(**kwargs):
+        classifier = make_classifier(**kwargs)
+        return classifier._recipe(classifier._checked_config(), [1, 2, 3])
+
+    return make
+
+
+def test_a_recipe_is_not_written_to(make_recipe, rows):
+    """A fit leaves the configuration of its recipe as it was, `val_size=None` included."""
+    recipe = make_recipe(val_size=None, loss=LossConfig(task_weights={"intent": 2.0}))
+    before = recipe.config.to_dict()
+    fit_calibrated(fit_model, recipe, hold_out_rows(recipe.config, rows, 0))
+    assert recipe.config.to_dict() == before
+    assert before["training"]["val_size"] is None
+
+
+def test_the_same_recipe_gives_the_same_model(make_recipe, rows):
+    """Two fits of one recipe on the same rows agree to the bit."""
+    recipe = make_recipe()
+    first, second = (fit_model(recipe, rows).logits(rows.texts, rows.tasks) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+class Seen(Callback):
+    """Counts the trainings of all its copies."""
+
+    trainings: list = []  # noqa: RUF012
+
+    def on_train_begin(self, net, **kwargs):
+        self.trainings.append(net.verbose)
+
+
+def test_the_first_training_is_silent(make_recipe, rows, capsys):
+    """The training that calibrates runs without the user's callbacks and shows no progress."""
+    Seen.trainings.clear()
+    recipe = make_recipe(val_size=None, callbacks=[Seen()], verbose=1)
+    parts = hold_out_rows(recipe.config, rows, 0)
+    assert parts.to_calibrate
+    model = fit_calibrated(fit_model, recipe, parts)
+    assert Seen.trainings == [1]
+    assert set(model.temperatures.values()) != {1.0}
+    assert capsys.readouterr().err.count("training:") >= 1
+
+
+def test_a_head_calibrates_as_a_fit_does(make_recipe, rows):
+    """The same recipe trains a head on an encoder at hand, with temperatures of its own."""
+    encoder = EncoderConfig(freeze_epochs=2, unfreeze_layers=0)
+    recipe = make_recipe(val_size=None, encoder=encoder, epochs=0)
+    model = fit_model(recipe, rows)
+    before = [parameter.clone() for parameter in model.net.module_.parameters()]
+    intent = rows.take(rows.tasks == 1)
+    one = type(intent)(
+        intent.texts, intent.tasks * 0, intent.labels, intent.weights,
+        {"purpose": rows.classes["intent"]},
+    )  # fmt: skip
+    parts = hold_out_rows(recipe.config, one, 0)
+    head = fit_calibrated(functools.partial(fit_head, model), recipe, parts)
+    assert list(head.classes) == ["purpose"]
+    assert head.temperatures["purpose"] != 1.0
+    both = model.with_task(head)
+    assert both.tasks == [*model.tasks, "purpose"]
+    assert model.tasks == list(rows.classes)
+    after = model.net.module_.parameters()
+    assert all((a == b).all() for a, b in zip(before, after, strict=True))
+
+
+def test_texts_are_numbered_once_in_a_fit(make_classifier, messages, monkeypatch):
+    """A fit looks at the strings of its rows once, whatever it splits, trains and scores."""
+    calls = []
+    number = Texts.of.__func__
+
+    def counted(cls, strings):
+        calls.append(len(strings))
+        return number(cls, strings)
+
+    monkeypatch.setattr(Texts, "of", classmethod(counted))
+    make_classifier(val_size=None).fit(messages[:240])
+    assert calls == [240]
+
+
+def test_few_rows_all_train_unless_they_are_asked_to_choose(make_config, rows):
+    """`val_size=None` holds none of few rows out, but a tenth if `patience` needs them."""
+    few = make_config(val_size=None)._filled()
+    assert hold_out_rows(few, rows, 0).validation is None
+    assert hold_out_rows(few, rows, 0).to_calibrate
+    patient = make_config(val_size=None).set_params(eval__patience=1)._filled()
+    parts = hold_out_rows(patient, rows, 0)
+    assert len(parts.validation) == pytest.approx(0.1 * len(parts.train), rel=0.3)
+    assert not parts.to_calibrate
