@@ -2,6 +2,7 @@
 
 from ._classifier import MultiheadClassifier
 from ._model import find_encoder
+from ._show_versions import show_versions
 from ._views import TaskClassifier
 from .config import (
     EncoderConfig,
@@ -22,6 +23,7 @@ __all__ = [
     "TaskClassifier",
     "TrainingConfig",
     "find_encoder",
+    "show_versions",
 ]
 
 __version__ = "0.1.0.dev0"

@@ -21,7 +21,7 @@ STOREYS = [
     {"callbacks", "_bridge"},
     {"_fitted", "_held_out"},
     {"_fitting"},
-    {"_persistence", "_views", "_visual_block"},
+    {"_persistence", "_show_versions", "_views", "_visual_block"},
     {"_classifier"},
     {"model_selection"},
     {"__init__"},
@@ -125,13 +125,16 @@ def test_rows_and_configuration_work_without_torch():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_what_a_library_must_not_do(path):
-    """No print, assert, global seed, thread count, warning filter, bare except or torch.load."""
+    """Nothing prints, asserts, seeds, sets threads or warning filters, or unpickles with torch.
+
+    The one exception: `show_versions` prints. A bare except is refused too.
+    """
     for node in ast.walk(ast.parse(path.read_text())):
         assert not isinstance(node, ast.Assert)
         assert not (isinstance(node, ast.ExceptHandler) and node.type is None)
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            assert called != "print"
+            assert called != "print" or path.name == "_show_versions.py"
             assert not re.search(
                 r"^(torch\.manual_seed|np\.random\.seed|random\.seed|torch\.set_num_threads"
                 r"|torch\.load|warnings\.(simple)?filter\w*)$",

@@ -1,0 +1,83 @@
+"""The versions and the hardware that a bug report needs."""
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from ._fitting import find_device
+from ._model import is_lowered
+
+DEPENDENCIES = (
+    "torch",
+    "transformers",
+    "scikit-learn",
+    "skorch",
+    "numpy",
+    "pandas",
+    "joblib",
+    "safetensors",
+    "tokenizers",
+    "huggingface_hub",
+)
+
+
+def show_versions() -> None:
+    """Print the versions of Python and the dependencies, and how the classifier computes.
+
+    Include the output in a bug report.
+
+    Examples
+    --------
+    >>> from rapidfit_sk import show_versions
+    >>> show_versions()
+    System:
+                python: 3...
+              platform: ...
+    <BLANKLINE>
+    Packages:
+           rapidfit_sk: ...
+                 torch: 2...
+          transformers: ...
+    <BLANKLINE>
+    Computation:
+         device="auto": ...
+      precision="auto": ...
+        CPU capability: ...
+               threads: ...
+    """
+    sections = {"System": _system(), "Packages": _packages(), "Computation": _computation()}
+    print("\n\n".join(_layout(title, entries) for title, entries in sections.items()))
+
+
+def _system() -> dict[str, str]:
+    """Return the version of Python and the platform."""
+    return {"python": sys.version.replace("\n", " "), "platform": platform.platform()}
+
+
+def _packages() -> dict[str, str]:
+    """Return the version of the package and of each dependency, without importing any."""
+    versions = {"rapidfit_sk": sys.modules[__package__].__version__}
+    for name in DEPENDENCIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def _computation() -> dict[str, str]:
+    """Return the device and the precision of "auto", the instruction set and the thread count."""
+    device = find_device("auto")
+    return {
+        'device="auto"': device,
+        'precision="auto"': "bfloat16" if is_lowered("auto", device) else "float32",
+        "CPU capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _layout(title: str, entries: dict[str, str]) -> str:
+    """Return a section as text: its title, then one aligned line per entry."""
+    return "\n".join([f"{title}:", *(f"{key:>18}: {value}" for key, value in entries.items())])
