@@ -1,15 +1,18 @@
-"""Tells the callbacks of scikit-learn, set with `set_callbacks`, about the epochs of a fit."""
+"""A skorch callback that passes epochs on to the callbacks of scikit-learn."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pandas as pd
 from skorch.callbacks import Callback
 
 from ._compat import CallbackSupportMixin
+from ._rows import Columns, Table
 from ._training import StopTraining
 
 
-def begin_fit(estimator, n_epochs, table, columns):
+def begin_fit(estimator: Any, n_epochs: int, table: Table, columns: Columns) -> FitTasks | None:
     """Open the task of a fit and return the callback that opens one for each epoch.
 
     Parameters
@@ -33,7 +36,7 @@ def begin_fit(estimator, n_epochs, table, columns):
     context = estimator._init_callback_context(max_subtasks=n_epochs)
     data = {
         # Callables: they are called only where a callback asks for them.
-        "X": lambda: pd.DataFrame({columns.text: table.texts, columns.task: table.tasks}),
+        "X": lambda: pd.DataFrame({columns.text: table.texts.strings(), columns.task: table.tasks}),
         "y": lambda: table.labels,
         "metadata": None if table.weights is None else {"sample_weight": table.weights},
     }
@@ -54,7 +57,7 @@ class FitTasks(Callback):
         ``X``, ``y`` and ``metadata`` for the hooks.
     """
 
-    def __init__(self, estimator, context, data):
+    def __init__(self, estimator: Any, context: Any, data: dict[str, Any]):
         self.estimator = estimator
         self.context = context
         self.data = data

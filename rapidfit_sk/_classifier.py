@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 from os import PathLike
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, Self, overload
 
 import joblib
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from ._bridge import begin_fit
 from ._compat import CallbackSupportMixin, with_callbacks
-from ._fitted import FittedModel, ProbabilitiesByTask
+from ._fitted import FittedModel, Probabilities, ProbabilitiesByTask
 from ._fitting import (
     Hardware,
     Recipe,
@@ -29,25 +31,23 @@ from ._fitting import (
     with_parameters,
 )
 from ._held_out import hold_out_rows
-from ._model import private_seeds
+from ._model import TextTokenizer, private_seeds
 from ._persistence import INDICES, library_versions, load_classifier, save_classifier
 from ._rows import (
     Columns,
+    Reader,
+    Texts,
     columns_read,
     common_dtype,
-    encode_table,
     encode_tasks,
-    encode_training_table,
     is_long,
-    learn_classes,
-    named_labels,
-    read_labeled,
-    read_new_task,
     read_questions,
     read_texts,
     score_table,
     warn_of_contradictions,
 )
+from ._training import Callbacks, MultiheadNet
+from ._typing import ArrayOrFrame, MemoryLike, RowsLike
 from ._validation import (
     Constraint,
     array_like,
@@ -64,7 +64,7 @@ from ._validation import (
 )
 from ._views import TaskClassifier
 from ._visual_block import visual_block
-from .config import MultiheadConfig, ParameterGroup
+from .config import FullConfig, MultiheadConfig, ParameterGroup
 
 
 class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
@@ -132,6 +132,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         The trained skorch net. ``net_.module_.encoder`` is the Hugging Face model,
         ``net_.callbacks_`` the callbacks that ran, and ``net_.history`` has the losses and the
         scores of each task for each epoch.
+    model_ : FittedModel
+        The value that the attributes above are read from; a fit replaces it as a whole.
     train_indices_, val_indices_, test_indices_ : ndarray of int
         Positions in X of the rows that trained, chose the best epoch, and were held out. For
         the dict form they count through its tasks in order.
@@ -204,22 +206,22 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     @suggests_names
     def __init__(
         self,
-        config=None,
+        config: MultiheadConfig | None = None,
         *,
-        text_column="text",
-        task_column="task",
-        label_column="label",
-        task_labels=None,
-        callbacks=None,
-        warm_start=False,
-        random_state=None,
-        device="auto",
-        precision="float32",
-        compile=False,
-        memory=None,
-        cache_memory=0.25,
-        cache_disk=0.25,
-        verbose=0,
+        text_column: str = "text",
+        task_column: str = "task",
+        label_column: str = "label",
+        task_labels: dict[str, Collection[Any]] | None = None,
+        callbacks: Callbacks | None = None,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        device: str | torch.device = "auto",
+        precision: Literal["float32", "bfloat16", "auto"] = "float32",
+        compile: bool = False,
+        memory: MemoryLike | None = None,
+        cache_memory: float = 0.25,
+        cache_disk: float = 0.25,
+        verbose: int = 0,
     ):
         self.config = config
         self.text_column = text_column
@@ -241,7 +243,16 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     # Training
 
     @with_callbacks
-    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+    def fit(
+        self,
+        X: RowsLike,
+        y: ArrayOrFrame | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: RowsLike | None = None,
+        y_val: ArrayOrFrame | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
         """Train on rows of (text, task, label).
 
         Parameters
@@ -292,9 +303,10 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         """
         config = self._checked_config()
         start = self.model_ if self.warm_start and self.__sklearn_is_fitted__() else None
-        table, rows = self._read_training(X, y, sample_weight, start)
+        known = None if start is None else start.classes
+        table, rows = self._reader.training_rows(X, y, sample_weight, known)
         warn_of_contradictions(table, rows)
-        validation = self._read_validation(X_val, y_val, sample_weight_val, rows.classes)
+        validation = self._reader.validation_rows(X_val, y_val, sample_weight_val, rows.classes)
 
         split_seed, *seeds = private_seeds(self.random_state, 4)
         parts = hold_out_rows(
@@ -313,7 +325,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             tasks.end_fit()
         return self
 
-    def train(self, data):
+    def train(self, data: RowsLike) -> Self:
         """Train on the dict form; the guide's name for :meth:`fit`.
 
         Parameters
@@ -328,7 +340,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         """
         return self.fit(data)
 
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(
+        self, X: RowsLike, y: ArrayOrFrame | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train one more epoch, on these rows, from the weights that are there.
 
         Parameters
@@ -366,7 +380,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         start = self.model_ if self.__sklearn_is_fitted__() else None
         n_before = len(start.net.history) if start else 0
         config = for_one_epoch(self._checked_config(), n_before)
-        table, rows = self._read_training(X, y, sample_weight, start, in_part=True)
+        known = None if start is None else start.classes
+        table, rows = self._reader.training_rows(X, y, sample_weight, known, in_part=True)
         # Drawn further on with each epoch, so that no two have the same order and dropout.
         seeds = private_seeds(self.random_state, 3 * (n_before + 1))[-3:]
         model = fit_model(self._recipe(config, seeds), rows, start=start)
@@ -375,7 +390,14 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         self._keep(model, {}, indices, columns_read(X, self._columns))
         return self
 
-    def add_task(self, X, y=None, sample_weight=None, *, task=None):
+    def add_task(
+        self,
+        X: RowsLike,
+        y: ArrayOrFrame | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        task: str | None = None,
+    ) -> Self:
         """Add one task; all that other tasks predict stays the same to the bit.
 
         A new head trains on the encoder as it is. Each text is encoded once (twice where small
@@ -420,7 +442,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         config = with_parameters(
             self._checked_config(), encoder__unfreeze_layers=0, loss__task_weights=None
         )
-        rows = self._read_new_task(X, y, sample_weight, task)
+        rows = self._reader.rows_of_new_task(X, y, sample_weight, task, before.tasks)
 
         split_seed, *seeds = private_seeds(self.random_state, 4)
         parts = hold_out_rows(config, rows, split_seed)
@@ -430,14 +452,14 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         self._keep(before.with_task(head), scores)
         return self
 
-    def _checked_config(self):
+    def _checked_config(self) -> FullConfig:
         """Check all parameters and return a full configuration that nobody else holds."""
         check_parameters(self, self._constraints)
         copied_callbacks(self.callbacks)
         find_device(self.device)
         return (self.config or MultiheadConfig())._filled()
 
-    def _recipe(self, config, seeds, *, fit_tasks=None, device=None) -> Recipe:
+    def _recipe(self, config: FullConfig, seeds, *, fit_tasks=None, device=None) -> Recipe:
         """Return what a training depends on besides its rows."""
         hardware = Hardware(
             device or find_device(self.device),
@@ -456,32 +478,12 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             verbose=int(self.verbose),
         )
 
-    def _read_training(self, X, y, sample_weight, start, in_part=False):
-        """Read rows to train on, as a table and with codes."""
-        if start is not None and y is not None and not is_long(X, self._columns):
-            y = named_labels(y, start.tasks)
-        table = read_labeled(X, y, self._columns, sample_weight=sample_weight)
-        task_labels = self.task_labels
-        if in_part and task_labels:  # other tasks may come with later rows
-            there = {*table.task_names, *(start.tasks if start else ())}
-            task_labels = {task: task_labels[task] for task in task_labels if task in there}
-        classes = learn_classes(table, task_labels, start and start.classes)
-        table = table.without_zeros()
-        return table, encode_training_table(table, classes)
-
-    def _read_new_task(self, X, y, sample_weight, task):
-        """Read the rows of one task that is not known yet, with codes."""
-        table = read_new_task(X, y, self._columns, task, self.tasks_, sample_weight=sample_weight)
-        (name,) = table.task_names
-        given = {key: labels for key, labels in (self.task_labels or {}).items() if key == name}
-        return encode_training_table(table.without_zeros(), learn_classes(table, given))
-
-    def _keep(self, model, test_scores, indices=None, features=None):
+    def _keep(self, model: FittedModel, test_scores, indices=None, features=None):
         """Put what was fitted in the place of what an earlier call has fitted, at once.
 
         An interruption leaves the old state or the new one, and never parts of both.
         """
-        fitted = {"model_": model, "test_scores_": test_scores}
+        fitted: dict[str, Any] = {"model_": model, "test_scores_": test_scores}
         kept = {name: value for name, value in vars(self).items() if name != "saved_with_"}
         if indices is not None:
             kept = {name: value for name, value in kept.items() if not name.endswith("_")}
@@ -490,47 +492,47 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             fitted["n_features_in_"] = len(features)
             if all(isinstance(name, str) for name in features):
                 fitted["feature_names_in_"] = np.array(features, dtype=object)
-        self.__dict__ = kept | fitted
         if self.verbose:
             tqdm.write(score_table(test_scores))
+        self.__dict__ = kept | fitted
 
     # ----------------------------------------------------------------------------------------
     # What was fitted
 
     @property
-    def net_(self):
+    def net_(self) -> MultiheadNet:
         """The trained skorch net."""
         return self._fitted("net_").net
 
     @property
-    def tokenizer_(self):
+    def tokenizer_(self) -> TextTokenizer:
         """The tokenizer of the encoder, together with the length it cuts at."""
         return self._fitted("tokenizer_").tokenizer
 
     @property
-    def classes_(self):
+    def classes_(self) -> dict[str, np.ndarray]:
         """The sorted classes of each task."""
         return self._fitted("classes_").classes
 
     @property
-    def tasks_(self):
+    def tasks_(self) -> list[str]:
         """The tasks in order of first appearance."""
         return self._fitted("tasks_").tasks
 
     @property
-    def temperatures_(self):
+    def temperatures_(self) -> dict[str, float]:
         """The temperature that divides the logits of each task."""
         return self._fitted("temperatures_").temperatures
 
     @property
-    def named_estimators_(self):
+    def named_estimators_(self) -> Bunch:
         """The views of all tasks, by name."""
         views = Bunch()
         # Not as keywords: a task may be called `self`.
         views.update({task: TaskClassifier(self, task) for task in self.tasks_})
         return views
 
-    def _fitted(self, name) -> FittedModel:
+    def _fitted(self, name: str) -> FittedModel:
         """Return the fitted model, on behalf of an attribute that exists after `fit` only."""
         if not self.__sklearn_is_fitted__():
             raise AttributeError(f"{name} exists after fit only.")
@@ -550,7 +552,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     # ----------------------------------------------------------------------------------------
     # Prediction
 
-    def predict(self, X, task=None):
+    def predict(self, X: ArrayOrFrame, task: str | None = None) -> np.ndarray:
         """Predict labels.
 
         Parameters
@@ -587,7 +589,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             result[:, i] = labels
         return result
 
-    def predict_all(self, X):
+    def predict_all(self, X: ArrayOrFrame) -> pd.DataFrame:
         """Predict the label of each text for every task.
 
         Parameters
@@ -605,7 +607,13 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         model = self._snapshot()
         return pd.DataFrame(model.labels_by_task(read_texts(X, self._columns)), index=index)
 
-    def predict_proba(self, X, task=None):
+    @overload
+    def predict_proba(self, X: ArrayOrFrame, task: str) -> NDArray[np.float64]: ...
+
+    @overload
+    def predict_proba(self, X: ArrayOrFrame, task: None = None) -> Probabilities: ...
+
+    def predict_proba(self, X: ArrayOrFrame, task: str | None = None) -> Probabilities:
         """Predict the probability of each class.
 
         Parameters
@@ -629,7 +637,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         result = ProbabilitiesByTask({model.tasks[code]: every[code] for code in sorted(asked)})
         return next(iter(result.values())) if len(result) == 1 else result
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(
+        self, X: RowsLike, y: ArrayOrFrame | None = None, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Return the mean over tasks of the accuracy.
 
         Parameters
@@ -648,7 +658,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             saw makes its row count as wrong.
         """
         model = self._snapshot()
-        scores = model.score(self._read_rows(X, y, sample_weight, model.classes))
+        scores = model.score(self._reader.known_rows(X, y, sample_weight, model.classes))
         return float(np.mean([score["accuracy"] for score in scores.values()]))
 
     # ----------------------------------------------------------------------------------------
@@ -673,23 +683,23 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     # ----------------------------------------------------------------------------------------
     # Views
 
-    def __getitem__(self, task):
+    def __getitem__(self, task: str) -> TaskClassifier:
         """Return the view of one task."""
         self._snapshot().check_task(task)
         return TaskClassifier(self, task)
 
-    def __contains__(self, task):
+    def __contains__(self, task: object) -> bool:
         """Say whether there is such a task."""
         return task in self._snapshot().classes
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         """Say whether `fit` has come to its end."""
         return hasattr(self, "model_")
 
     # ----------------------------------------------------------------------------------------
     # Persistence
 
-    def save(self, folder):
+    def save(self, folder: str | PathLike[str]) -> Self:
         """Write the fitted classifier to a folder of plain files, without pickle.
 
         Parameters
@@ -731,7 +741,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         return self
 
     @classmethod
-    def load(cls, folder):
+    def load(cls, folder: str | PathLike[str]) -> Self:
         """Read a classifier from a folder that :meth:`save` wrote.
 
         Nothing is unpickled, no code is run and no name is looked up on the hub.
@@ -765,27 +775,17 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     # Reading and scoring rows
 
     @property
-    def _columns(self):
+    def _columns(self) -> Columns:
         return Columns(self.text_column, self.task_column, self.label_column)
 
-    def _read_rows(self, X, y, sample_weight, classes):
-        """Read labeled rows of known tasks."""
-        columns, tasks = self._columns, list(classes)
-        table = read_labeled(X, y, columns, tasks=tasks, sample_weight=sample_weight)
-        return encode_table(table.without_zeros(), classes)
-
-    def _read_validation(self, X_val, y_val, sample_weight_val, classes):
-        if X_val is not None:
-            return self._read_rows(X_val, y_val, sample_weight_val, classes)
-        for name, given in (("y_val", y_val), ("sample_weight_val", sample_weight_val)):
-            if given is not None:
-                raise ValueError(f"{name} was given without X_val. Give both, or neither.")
-        return None
+    @property
+    def _reader(self) -> Reader:
+        return Reader(self._columns, self.task_labels)
 
     # ----------------------------------------------------------------------------------------
     # Parts of predict
 
-    def _questions(self, model, X, task):
+    def _questions(self, model: FittedModel, X, task) -> tuple[Texts, NDArray[np.int64]]:
         """Return a text and a task code for each answer that is asked for."""
         if task is None and is_long(X, self._columns):
             table = read_questions(X, self._columns)

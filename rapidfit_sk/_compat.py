@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn import callback as _callback
 except ImportError:  # before 1.9
-
-    class CallbackSupportMixin:
-        """Stands for scikit-learn's mixin; there are no callbacks to support."""
-
-    def with_callbacks(method):
-        """Return the method as it is."""
-        return method
-
-
+    _callback = None
 try:
     from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
 except ImportError:  # before 1.7
     from sklearn.utils._estimator_html_repr import _VisualBlock as VisualBlock
+
+_Method = TypeVar("_Method", bound=Callable)
+
+
+class _NoCallbacks:
+    """Stands for scikit-learn's mixin; there are no callbacks to support."""
+
+
+CallbackSupportMixin: Any = getattr(_callback, "CallbackSupportMixin", _NoCallbacks)
+
+
+def with_callbacks(method: _Method) -> _Method:
+    """Decorate a `fit` so that it calls scikit-learn's callbacks, if there are any."""
+    return method if _callback is None else _callback.with_callbacks(method)
+
 
 __all__ = ["CallbackSupportMixin", "VisualBlock", "with_callbacks"]

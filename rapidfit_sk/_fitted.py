@@ -1,9 +1,10 @@
-"""`FittedModel`: what a fit returns, an immutable value that answers for texts."""
+"""`FittedModel`: what a fit returns, an immutable value that predicts labels and probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from ._rows import CodedRows, Texts, common_dtype, fit_temperatures, probabiliti
 from ._training import EmbeddingMemory, Embeddings, MultiheadNet, PaddedTokens, TextRows
 from ._validation import unknown_task
 
+# Of one task, or of several by name.
+Probabilities: TypeAlias = NDArray[np.float64] | dict[str, NDArray[np.float64]]
+
 # Distinct texts that are tokenized at once. What is held beyond the outputs does not grow with
 # the number of texts.
 CHUNK = 4096
@@ -21,10 +25,10 @@ CHUNK = 4096
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """A trained net with all that is needed to answer for texts.
+    """A trained net with all that is needed to predict labels and probabilities.
 
-    Nothing of it changes after training: whoever holds one may predict while another thread fits
-    or adds a task, which makes a new value.
+    Nothing in it changes after training. A thread that holds one can predict while another thread
+    fits or adds a task, because that makes a new value.
 
     Attributes
     ----------
@@ -110,7 +114,7 @@ class FittedModel:
         self.check_task(task)
         return np.array([self.tasks.index(task)])
 
-    def check_task(self, task):
+    def check_task(self, task: object):
         """Refuse what is no name of a task of this model."""
         if not isinstance(task, str):
             raise TypeError(f"A task is named by a string, got {task!r}.")
@@ -214,14 +218,14 @@ class FittedModel:
         vars(self).update(state)
 
 
-class ProbabilitiesByTask(dict):
+class ProbabilitiesByTask(dict[str, NDArray[np.float64]]):
     """The probabilities of several tasks: a dict from the task to its array.
 
     The tables of different tasks have different rows and columns. Where something asks for one
     array, as a scorer does, it is told so.
     """
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype=None, copy=None) -> NoReturn:
         """Refuse to be one array."""
         raise TypeError(
             f"There are probabilities of {len(self)} tasks here, and pooled over tasks they mean "

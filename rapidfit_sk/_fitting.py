@@ -1,4 +1,4 @@
-"""Recipes that train: coded rows in, a fitted model out."""
+"""Recipes that train, on some hardware: coded rows in, a fitted model out."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from skorch.callbacks import (
     PassthroughScoring,
 )
 from tqdm.auto import tqdm
+from transformers import PreTrainedModel
 
 from ._bridge import FitTasks
 from ._fitted import FittedModel
 from ._held_out import Parts
 from ._model import TextTokenizer, build_heads, load_tokenizer, longest_input
 from ._rows import CodedRows, encode_labels, hold_out
-from ._training import MultiheadNet, TextRows, inverse_frequency, open_memory
+from ._training import Callbacks, MultiheadNet, TextRows, inverse_frequency, open_memory
+from ._typing import MemoryLike
 from ._validation import IN_FOLDS, InvalidParameterError, suggestion
 from .callbacks import (
     EarlyStopping,
@@ -38,7 +40,7 @@ from .callbacks import (
     TrainingProgress,
     WarmupCosine,
 )
-from .config import MultiheadConfig
+from .config import FullConfig, LossConfig, TrainingConfig
 
 # Share of the rows that a first training goes without, to calibrate on.
 CALIBRATION_SIZE = 0.25
@@ -73,8 +75,8 @@ class Recipe:
 
     Attributes
     ----------
-    config : MultiheadConfig
-        A full configuration.
+    config : FullConfig
+        The configuration.
     seeds : tuple of int
         Seeds for initialization, dropout and batch order.
     hardware : Hardware
@@ -89,12 +91,12 @@ class Recipe:
         From 1 on, progress is shown.
     """
 
-    config: MultiheadConfig
+    config: FullConfig
     seeds: tuple[int, ...]
     hardware: Hardware
-    callbacks: list | None = None
+    callbacks: Callbacks | None = None
     fit_tasks: FitTasks | None = None
-    memory: Any = None
+    memory: MemoryLike | None = None
     verbose: int = 0
 
     def silent(self) -> Recipe:
@@ -102,12 +104,12 @@ class Recipe:
         return replace(self, callbacks=None, fit_tasks=None, verbose=0)
 
 
-def with_parameters(config: MultiheadConfig, **parameters) -> MultiheadConfig:
+def with_parameters(config: FullConfig, **parameters: Any) -> FullConfig:
     """Return a copy of a configuration with other values of some parameters."""
     return clone(config).set_params(**parameters)
 
 
-def for_one_epoch(config, n_epochs_before):
+def for_one_epoch(config: FullConfig, n_epochs_before: int) -> FullConfig:
     """Return a configuration of one epoch on all rows.
 
     The epochs in which only the heads train are counted over all trainings.
@@ -224,7 +226,9 @@ def fit_calibrated(
     return model.with_temperatures(temperatures) if ran_its_course else model
 
 
-def _temperatures_from_first_training(fit, recipe, parts) -> dict[str, float]:
+def _temperatures_from_first_training(
+    fit: Callable[[Recipe, CodedRows, CodedRows | None], FittedModel], recipe: Recipe, parts: Parts
+) -> dict[str, float]:
     rows = parts.train
     if not parts.to_calibrate:
         return {}
@@ -240,7 +244,13 @@ def _temperatures_from_first_training(fit, recipe, parts) -> dict[str, float]:
     return {task: t for task, t in calibrated.temperatures.items() if task in trained}
 
 
-def _trained(model: FittedModel, recipe: Recipe, rows, validation, start) -> FittedModel:
+def _trained(
+    model: FittedModel,
+    recipe: Recipe,
+    rows: CodedRows,
+    validation: CodedRows | None,
+    start: FittedModel | None,
+) -> FittedModel:
     """Train the net of a model on rows whose distinct texts are tokenized once, if at all.
 
     With a memory, the encoder reads only what it has not read before in the state that it is in.
@@ -254,7 +264,9 @@ def _trained(model: FittedModel, recipe: Recipe, rows, validation, start) -> Fit
     return replace(model.with_temperatures(temperatures), memory=memory)
 
 
-def _temperatures_of_earlier_fit(start, recipe, rows) -> dict[str, float]:
+def _temperatures_of_earlier_fit(
+    start: FittedModel | None, recipe: Recipe, rows: CodedRows
+) -> dict[str, float]:
     """Return the temperatures of the tasks that have no rows now."""
     if start is None or not recipe.config.eval.calibrate:
         return {}
@@ -276,7 +288,7 @@ def _temperatures_of(net: MultiheadNet, rows: CodedRows) -> dict[str, float]:
 # The net
 
 
-def find_device(device) -> str:
+def find_device(device: str | torch.device) -> str:
     """Return the device to compute on."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -289,7 +301,13 @@ def find_device(device) -> str:
         ) from error
 
 
-def _new_net(recipe: Recipe, rows: CodedRows, validation, start, **module) -> MultiheadNet:
+def _new_net(
+    recipe: Recipe,
+    rows: CodedRows,
+    validation: CodedRows | None,
+    start: FittedModel | None,
+    **module: Any,
+) -> MultiheadNet:
     """Translate a recipe into the parameters of a net.
 
     Parameters
@@ -322,7 +340,7 @@ def _new_net(recipe: Recipe, rows: CodedRows, validation, start, **module) -> Mu
     )
 
 
-def _module_parameters(config: MultiheadConfig, hardware: Hardware) -> dict[str, Any]:
+def _module_parameters(config: FullConfig, hardware: Hardware) -> dict[str, Any]:
     return {
         "module__model_name": os.fspath(config.training.model_name),
         "module__pooling": config.pooling,
@@ -344,7 +362,7 @@ def _heads_on(net: MultiheadNet) -> dict[str, Any]:
     }
 
 
-def _loss_parameters(loss, rows: CodedRows) -> dict[str, Any]:
+def _loss_parameters(loss: LossConfig, rows: CodedRows) -> dict[str, Any]:
     weights = loss.task_weights or {}
     return {
         "criterion__class_weights": _class_weights(loss, rows),
@@ -354,7 +372,7 @@ def _loss_parameters(loss, rows: CodedRows) -> dict[str, Any]:
     }
 
 
-def _class_weights(loss, rows: CodedRows) -> list[np.ndarray]:
+def _class_weights(loss: LossConfig, rows: CodedRows) -> list[np.ndarray]:
     sizes = [len(classes) for classes in rows.classes.values()]
     if not loss.use_class_weights:
         return [np.ones(n) for n in sizes]
@@ -398,7 +416,7 @@ _REFUSED = {
 }
 
 
-def copied_callbacks(callbacks) -> list:
+def copied_callbacks(callbacks: Callbacks | None) -> Callbacks:
     """Copy callbacks and (name, callback) pairs, so that a fit leaves the parameter alone."""
     copies = []
     for given in callbacks or []:
@@ -418,11 +436,13 @@ def copied_callbacks(callbacks) -> list:
     return copies
 
 
-def _make_callbacks(recipe: Recipe, tasks: list[str], validation, start) -> list:
+def _make_callbacks(
+    recipe: Recipe, tasks: list[str], validation: CodedRows | None, start: FittedModel | None
+) -> Callbacks:
     """List the callbacks of a fit, in the order in which they act."""
     config = recipe.config
     encoder, training = config.encoder, config.training
-    callbacks: list = []
+    callbacks: Callbacks = []
     if config.head.init == "probe":
         # Before the freezing ends: while the encoder is frozen, embeddings are at hand.
         known = () if start is None else start.classes
@@ -447,23 +467,25 @@ def _make_callbacks(recipe: Recipe, tasks: list[str], validation, start) -> list
     return callbacks
 
 
-def _validation_callbacks(config: MultiheadConfig, tasks: list[str]) -> list:
+def _validation_callbacks(config: FullConfig, tasks: list[str]) -> list[tuple[str, Callback]]:
     choice = {k: v for k, v in config.eval.get_params().items() if k != "calibrate"}
     stopping = EarlyStopping(**choice, first_epoch=config.encoder.freeze_epochs)
-    callbacks: list = [("task_scores", TaskScores(tasks)), ("early_stopping", stopping)]
+    callbacks = [("task_scores", TaskScores(tasks)), ("early_stopping", stopping)]
     if config.eval.calibrate:
         callbacks.append(("temperatures", Temperatures(tasks)))
     return callbacks
 
 
-def _make_tokenizer(training, encoder, start: FittedModel | None) -> TextTokenizer:
+def _make_tokenizer(
+    training: TrainingConfig, encoder: PreTrainedModel, start: FittedModel | None
+) -> TextTokenizer:
     """Return the tokenizer of an encoder, together with the length it cuts at.
 
     Parameters
     ----------
     training : TrainingConfig
         Has the name of the encoder and the length.
-    encoder : torch.nn.Module
+    encoder : transformers.PreTrainedModel
         The encoder.
     start : FittedModel or None
         Has the tokenizer; None to load it by name.
@@ -479,7 +501,7 @@ def _make_tokenizer(training, encoder, start: FittedModel | None) -> TextTokeniz
     return TextTokenizer(tokenizer, training.max_length, training.long_text)
 
 
-def _check_task_weights(task_weights, tasks):
+def _check_task_weights(task_weights: dict[str, float] | None, tasks: list[str]):
     """Refuse a weight for a task that the data does not have."""
     for task in task_weights or {}:
         if task not in tasks:

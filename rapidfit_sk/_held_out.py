@@ -1,4 +1,4 @@
-"""Which rows of a fit train, which are held out, and what cannot be held out."""
+"""Which rows of a fit train and which are held out, by the configuration, with warnings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ._rows import CodedRows, Split, split_rows, tasks_without
 from ._validation import warn_user
-from .config import MultiheadConfig
+from .config import FullConfig
 
 # Rows below which none are held out for validation, unless that is asked for.
 FEW_ROWS = 2000
@@ -38,7 +38,7 @@ class Parts:
 
 
 def hold_out_rows(
-    config: MultiheadConfig,
+    config: FullConfig,
     rows: CodedRows,
     seed: int,
     *,
@@ -49,8 +49,8 @@ def hold_out_rows(
 
     Parameters
     ----------
-    config : MultiheadConfig
-        A full configuration.
+    config : FullConfig
+        The configuration.
     rows : CodedRows
         All rows.
     seed : int
@@ -95,7 +95,7 @@ def hold_out_rows(
     )
 
 
-def _validation_size(config: MultiheadConfig, n_rows: int) -> float:
+def _validation_size(config: FullConfig, n_rows: int) -> float:
     """Return the share of validation rows; `val_size=None` is 0.1, or 0 for few rows."""
     training = config.training
     if training.val_size is not None:
@@ -104,7 +104,14 @@ def _validation_size(config: MultiheadConfig, n_rows: int) -> float:
     return 0 if is_small and config.eval.patience is None else 0.1
 
 
-def _warn_of_split(config, split: Split, rows: CodedRows, val_size, validation, given):
+def _warn_of_split(
+    config: FullConfig,
+    split: Split,
+    rows: CodedRows,
+    val_size: float,
+    validation: CodedRows | None,
+    given: CodedRows | None,
+):
     """Say in one warning what could not be held out, and what follows from it."""
     sizes = {"test": config.training.test_size}
     if given is None:
@@ -124,13 +131,18 @@ def _warn_of_split(config, split: Split, rows: CodedRows, val_size, validation, 
         warn_user(" ".join(notes))
 
 
-def _notes_on_small_tasks(split: Split, rows: CodedRows, sizes):
+def _notes_on_small_tasks(
+    split: Split, rows: CodedRows, sizes: dict[str, float]
+) -> tuple[list[str], set[int]]:
     """Name the tasks of which no rows are held out, and return their codes too."""
-    notes, small = [], set()
+    notes: list[str] = []
+    small: set[int] = set()
     for part, size in sizes.items():
-        without = tasks_without(getattr(split, part), rows.tasks, len(rows.classes)) if size else []
+        if not size:
+            continue
+        without = tasks_without(getattr(split, part), rows.tasks, len(rows.classes))
         # Tasks of an earlier training may have no rows now.
-        without = np.intersect1d(without, rows.tasks).astype(int)
+        without = np.intersect1d(without, rows.tasks)
         small.update(without.tolist())
         if len(without):
             names = ", ".join(repr(list(rows.classes)[code]) for code in without)

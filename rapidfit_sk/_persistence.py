@@ -9,8 +9,10 @@ import os
 import shutil
 import sys
 import uuid
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, TypeVar
 
 import joblib
 import numpy as np
@@ -24,7 +26,7 @@ from ._fitting import find_device
 from ._model import TextTokenizer, take_apart, tokenizer_from_files, tokenizer_to_files
 from ._training import MultiheadNet
 from ._validation import warn_user
-from .config import MultiheadConfig
+from .config import MultiheadConfig, ParameterGroup
 
 FORMAT = "rapidfit_sk classifier"
 FORMAT_VERSION = 1
@@ -36,6 +38,9 @@ WEIGHTS, DESCRIPTION, CHECKSUMS, TOKENIZER = (
 )
 _FEATURES = {"feature_names_in_", "n_features_in_"}
 INDICES = ("train_indices_", "val_indices_", "test_indices_")
+
+# The class of a classifier, which this file cannot import.
+_Classifier = TypeVar("_Classifier", bound=ParameterGroup)
 
 
 def library_versions() -> dict[str, str]:
@@ -49,14 +54,14 @@ def library_versions() -> dict[str, str]:
 # Classifier <-> plain data
 
 
-def save_classifier(classifier, folder):
+def save_classifier(classifier: Any, folder: str | os.PathLike[str]):
     """Write a fitted classifier to a folder; see :meth:`MultiheadClassifier.save`."""
     model = classifier.model_
     parts = take_apart(model.net.module_)
     description = _describe(classifier, model) | {"encoder": parts["encoder"]}
     files = tokenizer_to_files(model.tokenizer.tokenizer)
 
-    def write(into):
+    def write(into: Path):
         save_file(parts["weights"], into / WEIGHTS)
         (into / DESCRIPTION).write_text(json.dumps(description, indent=1, default=_plain))
         (into / TOKENIZER).mkdir()
@@ -67,19 +72,19 @@ def save_classifier(classifier, folder):
     _replace_folder(Path(folder), write)
 
 
-def load_classifier(kind, folder):
+def load_classifier(kind: type[_Classifier], folder: str | os.PathLike[str]) -> _Classifier:
     """Read a classifier of class `kind` from a folder; see :meth:`MultiheadClassifier.load`."""
-    folder = _folder_to_read(Path(folder).resolve())
-    with _one_error(folder):
-        description = json.loads((folder / DESCRIPTION).read_text())
+    path = _folder_to_read(Path(folder).resolve())
+    with _one_error(path):
+        description = json.loads((path / DESCRIPTION).read_text())
         _check_format(description)
-        _check_files(folder)
-        files = {path.name: path.read_bytes() for path in (folder / TOKENIZER).iterdir()}
-        parts = {"encoder": description["encoder"], "weights": load_file(folder / WEIGHTS)}
+        _check_files(path)
+        files = {file.name: file.read_bytes() for file in (path / TOKENIZER).iterdir()}
+        parts = {"encoder": description["encoder"], "weights": load_file(path / WEIGHTS)}
         return _restore(kind, description, parts, files)
 
 
-def _describe(classifier, model: FittedModel) -> dict:
+def _describe(classifier, model: FittedModel) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -99,7 +104,12 @@ def _describe(classifier, model: FittedModel) -> dict:
     }
 
 
-def _restore(kind, description, parts, files):
+def _restore(
+    kind: type[_Classifier],
+    description: dict[str, Any],
+    parts: dict[str, Any],
+    files: dict[str, bytes],
+) -> _Classifier:
     parameters = dict(description["parameters"])
     if parameters["config"] is not None:
         parameters["config"] = MultiheadConfig.from_dict(parameters["config"])
@@ -120,7 +130,7 @@ def _restore(kind, description, parts, files):
     features = description["features"]
     if "feature_names_in_" in features:
         features["feature_names_in_"] = np.array(features["feature_names_in_"], dtype=object)
-    vars(classifier).update(
+    classifier.__dict__.update(
         model_=FittedModel(net, tokenizer, classes, temperatures),
         test_scores_=description["test_scores"],
         saved_with_=description["versions"],
@@ -130,7 +140,7 @@ def _restore(kind, description, parts, files):
     return classifier
 
 
-def _parameters(classifier) -> dict:
+def _parameters(classifier) -> dict[str, Any]:
     """Return the constructor's parameters as plain data, but for what only a pickle can hold."""
     parameters = classifier.get_params(deep=False)
     config = parameters["config"]
@@ -151,7 +161,7 @@ def _parameters(classifier) -> dict:
     return parameters
 
 
-def _labels_to_plain(classes) -> dict:
+def _labels_to_plain(classes) -> dict[str, Any]:
     return {"dtype": classes.dtype.str, "classes": classes.tolist()}
 
 
@@ -174,7 +184,7 @@ def _plain(value):
 # Folders
 
 
-def _checksums(folder) -> dict[str, str]:
+def _checksums(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each file that is read by name or, in the tokenizer, found."""
     paths = [folder / WEIGHTS, folder / DESCRIPTION, *(folder / TOKENIZER).iterdir()]
     return {path.relative_to(folder).as_posix(): _sha256(path) for path in sorted(paths)}
@@ -204,7 +214,7 @@ def _check_format(description):
 
 
 @contextlib.contextmanager
-def _one_error(folder):
+def _one_error(folder: Path) -> Iterator[None]:
     """Turn whatever is wrong with a folder into one sentence."""
     try:
         yield
@@ -229,11 +239,11 @@ def _one_error(folder):
         ) from error
 
 
-def _backup_of(folder) -> Path:
+def _backup_of(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.before-save")
 
 
-def _folder_to_read(folder) -> Path:
+def _folder_to_read(folder: Path) -> Path:
     """Return the folder, or what stood there if a save was cut off between its two renames."""
     if folder.exists():
         return folder
@@ -244,7 +254,7 @@ def _folder_to_read(folder) -> Path:
     )
 
 
-def _replace_folder(folder, write):
+def _replace_folder(folder: Path, write: Callable[[Path], None]):
     """Have a new folder written beside `folder` and put it in its place once it is whole."""
     folder = folder.resolve()
     backup = _backup_of(folder)
@@ -268,7 +278,7 @@ def _replace_folder(folder, write):
         shutil.rmtree(backup, ignore_errors=True)
 
 
-def _check_may_replace(folder):
+def _check_may_replace(folder: Path):
     """Refuse to replace anything but an empty folder or an earlier save."""
     if not folder.exists():
         return

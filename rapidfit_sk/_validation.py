@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from types import FrameType
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -143,7 +144,8 @@ def check_parameters(owner, constraints: dict[str, Constraint]) -> None:
 
 def warn_user(message: str) -> None:
     """Warn, and point at the line outside of this package that led here."""
-    frame, level = sys._getframe(1), 2
+    frame: FrameType | None = sys._getframe(1)
+    level = 2
     # Between this package and its caller may stand the decorator of scikit-learn's callbacks.
     inside = (f"{__package__}.", "sklearn.callback.")
     while frame is not None and frame.f_globals.get("__name__", "").startswith(inside):
@@ -175,7 +177,13 @@ def check_names(owner: str, given: Iterable[str], known: Iterable[str], error=Va
             )
 
 
-def suggests_names(init):
+_Self = TypeVar("_Self")
+_Parameters = ParamSpec("_Parameters")
+
+
+def suggests_names(
+    init: Callable[Concatenate[_Self, _Parameters], None],
+) -> Callable[Concatenate[_Self, _Parameters], None]:
     """Decorate `__init__` so that an unknown keyword names the nearest known one.
 
     The signature that scikit-learn and editors read stays that of the wrapped function.
@@ -183,7 +191,7 @@ def suggests_names(init):
     known = list(inspect.signature(init).parameters)[1:]
 
     @functools.wraps(init)
-    def checked(self, *args, **kwargs):
+    def checked(self: _Self, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:
         check_names(type(self).__name__, kwargs, known, error=TypeError)
         init(self, *args, **kwargs)
 

@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NoReturn, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
+
+from ._typing import ArrayOrFrame
+
+
+class Parent(Protocol):
+    """The part of a :class:`~rapidfit_sk.MultiheadClassifier` that its views ask for answers."""
+
+    @property
+    def classes_(self) -> Mapping[str, np.ndarray]: ...
+
+    def predict(self, X: ArrayOrFrame, task: str) -> np.ndarray: ...
+
+    def predict_proba(self, X: ArrayOrFrame, task: str) -> NDArray[np.float64]: ...
+
+    def __contains__(self, task: str) -> bool: ...
+
+    def __sklearn_is_fitted__(self) -> bool: ...
 
 
 class TaskClassifier(ClassifierMixin, BaseEstimator):
@@ -47,17 +69,17 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
     (1, 3)
     """
 
-    def __init__(self, estimator, task):
+    def __init__(self, estimator: Parent, task: str):
         self.estimator = estimator
         self.task = task
 
     @property
-    def classes_(self):
+    def classes_(self) -> np.ndarray:
         """The classes of the task, sorted."""
         check_is_fitted(self.estimator)
         return self.estimator.classes_[self.task]
 
-    def fit(self, X, y=None):
+    def fit(self, X: object, y: object = None) -> NoReturn:
         """Refuse to fit.
 
         Parameters
@@ -76,7 +98,7 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
             "it sklearn.frozen.FrozenEstimator(view) instead."
         )
 
-    def predict(self, X):
+    def predict(self, X: ArrayOrFrame) -> np.ndarray:
         """Predict the label of each text.
 
         Parameters
@@ -92,7 +114,7 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator.predict(X, task=self.task)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayOrFrame) -> NDArray[np.float64]:
         """Predict the probability of each class.
 
         Parameters

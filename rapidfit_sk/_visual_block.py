@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ._compat import VisualBlock
 from .config import MultiheadConfig
 
 
-def visual_block(config: MultiheadConfig, classes=None) -> VisualBlock:
+def visual_block(
+    config: MultiheadConfig, classes: dict[str, np.ndarray] | None = None
+) -> VisualBlock:
     """Show the groups of a configuration and, once there are some, tasks and their classes.
 
     Parameters

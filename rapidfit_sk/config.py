@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from os import PathLike, fspath
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from sklearn.base import BaseEstimator
 
@@ -35,6 +35,9 @@ __all__ = [
 ]
 
 
+_DEFAULT_ENCODER = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
+
+
 class ParameterGroup(BaseEstimator):
     """A `BaseEstimator` whose nested groups may be None, meaning their defaults.
 
@@ -46,7 +49,7 @@ class ParameterGroup(BaseEstimator):
     _constraints: ClassVar[dict[str, Constraint]] = {}
     _groups: ClassVar[dict[str, type[ParameterGroup]]] = {}
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get the parameters of this group.
 
         Parameters
@@ -67,7 +70,7 @@ class ParameterGroup(BaseEstimator):
                     params |= {f"{name}__{key}": value for key, value in defaults.items()}
         return params
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters of this group and, as `group__parameter`, of nested ones.
 
         Parameters
@@ -190,20 +193,20 @@ class TrainingConfig(ParameterGroup):
     def __init__(
         self,
         *,
-        model_name="sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
-        max_length=128,
-        long_text="head_tail",
-        batch_size=16,
-        epochs=10,
-        min_steps_per_epoch=10,
-        learning_rate=1e-4,
-        weight_decay=0.01,
-        warmup_ratio=0.1,
-        gradient_accumulation_steps=1,
-        gradient_checkpointing=False,
-        max_grad_norm=1.0,
-        test_size=0.1,
-        val_size=None,
+        model_name: str | PathLike[str] = _DEFAULT_ENCODER,
+        max_length: int = 128,
+        long_text: Literal["truncate", "head_tail", "windows"] = "head_tail",
+        batch_size: int = 16,
+        epochs: int = 10,
+        min_steps_per_epoch: int = 10,
+        learning_rate: float = 1e-4,
+        weight_decay: float = 0.01,
+        warmup_ratio: float = 0.1,
+        gradient_accumulation_steps: int = 1,
+        gradient_checkpointing: bool = False,
+        max_grad_norm: float | None = 1.0,
+        test_size: float = 0.1,
+        val_size: float | None = None,
     ):
         self.model_name = model_name
         self.max_length = max_length
@@ -272,12 +275,12 @@ class HeadConfig(ParameterGroup):
     def __init__(
         self,
         *,
-        hidden_layers=0,
-        hidden_multiplier=1.0,
-        activation="gelu",
-        dropout=0.2,
-        normalize=True,
-        init="probe",
+        hidden_layers: int = 0,
+        hidden_multiplier: float = 1.0,
+        activation: Literal["gelu", "relu", "silu", "tanh"] = "gelu",
+        dropout: float = 0.2,
+        normalize: bool = True,
+        init: Literal["probe", "random"] = "probe",
     ):
         self.hidden_layers = hidden_layers
         self.hidden_multiplier = hidden_multiplier
@@ -286,7 +289,7 @@ class HeadConfig(ParameterGroup):
         self.normalize = normalize
         self.init = init
 
-    def _layout(self) -> dict:
+    def _layout(self) -> dict[str, Any]:
         """Return what says how a head is built, and not how it starts."""
         return {name: value for name, value in self.get_params().items() if name != "init"}
 
@@ -331,7 +334,13 @@ class EncoderConfig(ParameterGroup):
     }
 
     @suggests_names
-    def __init__(self, *, freeze_epochs=1, unfreeze_layers=4, lr_multiplier=0.2):
+    def __init__(
+        self,
+        *,
+        freeze_epochs: int = 1,
+        unfreeze_layers: int | None = 4,
+        lr_multiplier: float = 0.2,
+    ):
         self.freeze_epochs = freeze_epochs
         self.unfreeze_layers = unfreeze_layers
         self.lr_multiplier = lr_multiplier
@@ -382,11 +391,11 @@ class LossConfig(ParameterGroup):
     def __init__(
         self,
         *,
-        use_class_weights=True,
-        use_focal_loss=False,
-        focal_gamma=2.0,
-        label_smoothing=0.0,
-        task_weights=None,
+        use_class_weights: bool = True,
+        use_focal_loss: bool = False,
+        focal_gamma: float = 2.0,
+        label_smoothing: float = 0.0,
+        task_weights: dict[str, float] | None = None,
     ):
         self.use_class_weights = use_class_weights
         self.use_focal_loss = use_focal_loss
@@ -449,11 +458,11 @@ class EvalConfig(ParameterGroup):
     def __init__(
         self,
         *,
-        metric="accuracy",
-        patience=None,
-        min_delta=0.001,
-        one_se_rule=True,
-        calibrate=True,
+        metric: Literal["accuracy", "f1", "loss"] = "accuracy",
+        patience: int | None = None,
+        min_delta: float = 0.001,
+        one_se_rule: bool = True,
+        calibrate: bool = True,
     ):
         self.metric = metric
         self.patience = patience
@@ -528,13 +537,13 @@ class MultiheadConfig(ParameterGroup):
     def __init__(
         self,
         *,
-        training=None,
-        head=None,
-        encoder=None,
-        loss=None,
-        eval=None,
-        pooling="attention",
-        task_sampling="proportional",
+        training: TrainingConfig | None = None,
+        head: HeadConfig | None = None,
+        encoder: EncoderConfig | None = None,
+        loss: LossConfig | None = None,
+        eval: EvalConfig | None = None,
+        pooling: Literal["attention", "mean", "cls", "max"] = "attention",
+        task_sampling: Literal["proportional", "sqrt", "equal"] = "proportional",
     ):
         self.training = training
         self.head = head
@@ -545,7 +554,7 @@ class MultiheadConfig(ParameterGroup):
         self.task_sampling = task_sampling
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build a configuration from plain nested dicts.
 
         Parameters
@@ -579,7 +588,7 @@ class MultiheadConfig(ParameterGroup):
             groups[key] = _group_from(cls._groups[key], value) if key in cls._groups else value
         return cls(**groups)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain nested dicts, defaults included.
 
         Returns
@@ -598,6 +607,18 @@ class MultiheadConfig(ParameterGroup):
             values[name] = (values[name] or group()).get_params(deep=False)
         values["training"]["model_name"] = fspath(values["training"]["model_name"])
         return copy.deepcopy(values)
+
+
+class FullConfig(Protocol):
+    """A :class:`MultiheadConfig` that was checked, and in which no group is None."""
+
+    training: TrainingConfig
+    head: HeadConfig
+    encoder: EncoderConfig
+    loss: LossConfig
+    eval: EvalConfig
+    pooling: Literal["attention", "mean", "cls", "max"]
+    task_sampling: Literal["proportional", "sqrt", "equal"]
 
 
 def _check_mapping(name, values):

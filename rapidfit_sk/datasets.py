@@ -9,7 +9,7 @@ import pandas as pd
 __all__ = ["load_support_messages"]
 
 
-def load_support_messages():
+def load_support_messages() -> pd.DataFrame:
     """Load 300 short customer messages, each labeled for up to three tasks.
 
     The messages were written for this package. Each has a sentiment (negative, neutral,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from numbers import Integral
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer
@@ -28,7 +29,8 @@ from ._rows import (
     read_labeled,
     read_texts,
 )
-from ._validation import IN_FOLDS, unknown_task, warn_user
+from ._typing import ArrayOrFrame, RowsLike
+from ._validation import IN_FOLDS, integer, unknown_task, warn_user
 from ._views import TaskClassifier
 
 __all__ = ["TaskStratifiedKFold", "multitask_scoring", "task_scorer"]
@@ -83,16 +85,16 @@ class TaskStratifiedKFold(BaseCrossValidator):
 
     def __init__(
         self,
-        n_splits=5,
+        n_splits: int = 5,
         *,
-        shuffle=False,
-        random_state=None,
-        text_column="text",
-        task_column="task",
-        label_column="label",
+        shuffle: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        text_column: str = "text",
+        task_column: str = "task",
+        label_column: str = "label",
     ):
         # A splitter is no estimator: scikit-learn's own check their parameters here, too.
-        if not isinstance(n_splits, Integral) or n_splits < 2:
+        if not integer(2).accepts(n_splits):
             raise ValueError(f"n_splits must be an int of 2 or more, got {n_splits!r}.")
         if not shuffle and random_state is not None:
             raise ValueError(
@@ -106,7 +108,7 @@ class TaskStratifiedKFold(BaseCrossValidator):
         self.task_column = task_column
         self.label_column = label_column
 
-    def get_n_splits(self, X=None, y=None, groups=None):
+    def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
         """Return the number of folds.
 
         Parameters
@@ -121,16 +123,16 @@ class TaskStratifiedKFold(BaseCrossValidator):
         """
         return self.n_splits
 
-    def _iter_test_indices(self, X=None, y=None, groups=None):
+    def _iter_test_indices(self, X=None, y=None, groups=None) -> Iterator[NDArray[np.int64]]:
         if groups is not None:
             warn_user("groups are ignored by TaskStratifiedKFold: the texts are its groups.")
-        texts, strata = self._read(X, y)
+        texts, (rows, strata) = self._read(X, y)
         rng = check_random_state(self.random_state) if self.shuffle else None
-        folds = deal_out(*strata, self.n_splits, rng)[texts]
+        folds = deal_out(rows, strata, self.n_splits, rng)[texts]
         for fold in range(self.n_splits):
             yield np.flatnonzero(folds == fold)
 
-    def _read(self, X, y):
+    def _read(self, X, y) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
         """Return the text of each row of X, and the text and the stratum of each labeled row."""
         if isinstance(X, Mapping):
             raise TypeError(
@@ -151,17 +153,18 @@ class TaskStratifiedKFold(BaseCrossValidator):
         strata = [classes, tasks, np.full(len(unlabeled), tasks.max() + 1)]
         return codes, (np.concatenate([texts, texts, unlabeled]), np.concatenate(strata))
 
-    def _check_sizes(self, texts, strata, names):
+    def _check_sizes(self, texts: np.ndarray, strata: np.ndarray, names: list[tuple[str, Any]]):
         """Refuse a task with fewer texts than folds, and warn of a class with fewer."""
-        sizes, of_task = {}, {}
+        sizes: dict[tuple[str, Any], int] = {}
+        of_task: dict[str, set[int]] = {}
         for number, (task, label) in enumerate(names):
             mine = np.unique(texts[strata == number])
             sizes[task, label] = len(mine)
             of_task.setdefault(task, set()).update(mine.tolist())
-        for task, mine in of_task.items():
-            if len(mine) < self.n_splits:
+        for task, numbers in of_task.items():
+            if len(numbers) < self.n_splits:
                 raise ValueError(
-                    f"Task {task!r} has {len(mine)} texts, too few for {self.n_splits} folds. "
+                    f"Task {task!r} has {len(numbers)} texts, too few for {self.n_splits} folds. "
                     "Lower n_splits, or leave the task out."
                 )
         small = [name for name, size in sizes.items() if size < self.n_splits]
@@ -179,7 +182,13 @@ class TaskStratifiedKFold(BaseCrossValidator):
 # Scorers
 
 
-def task_scorer(task, metric="accuracy", *, labels=None):
+# What scikit-learn takes for `scoring`: a name, or a scorer.
+Metric: TypeAlias = str | Callable[..., float]
+
+
+def task_scorer(
+    task: str, metric: Metric = "accuracy", *, labels: Collection[Any] | None = None
+) -> TaskScorer:
     """Make a scorer of one task out of any metric of scikit-learn.
 
     Parameters
@@ -231,7 +240,11 @@ def task_scorer(task, metric="accuracy", *, labels=None):
     return TaskScorer(task, metric, labels=labels)
 
 
-def multitask_scoring(tasks, metrics="accuracy", average="macro"):
+def multitask_scoring(
+    tasks: Iterable[str],
+    metrics: str | Iterable[str] | Mapping[str, Metric] = "accuracy",
+    average: Literal["macro", "weighted"] = "macro",
+) -> MultitaskScoring:
     """Score several tasks by several metrics in one pass, with their means for `refit`.
 
     Parameters
@@ -292,11 +305,17 @@ def multitask_scoring(tasks, metrics="accuracy", average="macro"):
 class _Scorer(BaseEstimator):
     """What scorers have in common; `BaseEstimator` gives them clone, repr and routing."""
 
-    def __call__(self, estimator, X, y=None, sample_weight=None):
+    def __call__(
+        self,
+        estimator: Any,
+        X: RowsLike,
+        y: ArrayOrFrame | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Score a fitted estimator on labeled rows."""
         return self.score_answers(_ask(estimator, X, y, sample_weight, self.tasks))
 
-    def set_score_request(self, *, sample_weight):
+    def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
         """Say whether a search shall pass `sample_weight` on: True, False, None or an alias."""
         # scikit-learn would make this method for a class that has a method called score.
         request = MetadataRequest(owner=type(self).__name__)
@@ -314,21 +333,21 @@ class _Scorer(BaseEstimator):
 class TaskScorer(_Scorer):
     """A scorer of one task; see :func:`task_scorer`."""
 
-    def __init__(self, task, metric="accuracy", *, labels=None):
+    def __init__(
+        self, task: str, metric: Metric = "accuracy", *, labels: Collection[Any] | None = None
+    ):
         self.task = task
         self.metric = metric
         self.labels = labels
 
     @property
-    def tasks(self):
+    def tasks(self) -> list[str]:
         """The tasks that are scored."""
         return [self.task]
 
-    def score_answers(self, answers):
+    def score_answers(self, answers: dict[str, _Answers | str]) -> float:
         """Score what a classifier has answered."""
-        if isinstance(answers[self.task], str):
-            raise ValueError(answers[self.task])
-        rows = answers[self.task].with_labels(self.labels)
+        rows = _answers_of(self.task, answers).with_labels(self.labels)
         weights = {} if rows.weights is None else {"sample_weight": rows.weights}
         scorer = get_scorer(self.metric)
         if not hasattr(scorer, "_score_func"):
@@ -342,32 +361,38 @@ class TaskScorer(_Scorer):
 class MeanScorer(_Scorer):
     """The mean of scorers over tasks; see :func:`multitask_scoring`."""
 
-    def __init__(self, scorers, average="macro"):
+    def __init__(self, scorers: list[TaskScorer], average: Literal["macro", "weighted"] = "macro"):
         self.scorers = scorers
         self.average = average
 
     @property
-    def tasks(self):
+    def tasks(self) -> list[str]:
         """The tasks that are scored."""
         return [scorer.task for scorer in self.scorers]
 
-    def score_answers(self, answers):
+    def score_answers(self, answers: dict[str, _Answers | str]) -> float:
         """Score what a classifier has answered."""
         scores = [scorer.score_answers(answers) for scorer in self.scorers]
-        sizes = [answers[scorer.task].size for scorer in self.scorers]
+        sizes = [_answers_of(scorer.task, answers).size for scorer in self.scorers]
         return float(np.average(scores, weights=sizes if self.average == "weighted" else None))
 
 
-class MultitaskScoring(dict):
+class MultitaskScoring(dict[str, TaskScorer | MeanScorer]):
     """Scorers by name that share one pass; see :func:`multitask_scoring`."""
 
-    def __call__(self, estimator, X, y=None, sample_weight=None):
+    def __call__(
+        self,
+        estimator: Any,
+        X: RowsLike,
+        y: ArrayOrFrame | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> dict[str, float]:
         """Score a fitted estimator on labeled rows; what cannot be scored is nan."""
         tasks = dict.fromkeys(task for scorer in self.values() for task in scorer.tasks)
         answers = _ask(estimator, X, y, sample_weight, list(tasks))
         return {name: _score_or_nan(name, scorer, answers) for name, scorer in self.items()}
 
-    def set_score_request(self, *, sample_weight):
+    def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
         """Say whether a search shall pass `sample_weight` on, for all scorers."""
         for scorer in self.values():
             scorer.set_score_request(sample_weight=sample_weight)
@@ -378,7 +403,7 @@ class MultitaskScoring(dict):
         return next(iter(self.values())).get_metadata_routing()
 
 
-def _score_or_nan(name, scorer, answers):
+def _score_or_nan(name, scorer, answers) -> float:
     # A search that gets scores of some folds and an error from another one breaks down.
     try:
         return scorer.score_answers(answers)
@@ -422,7 +447,7 @@ class _Answers:
         """How much all rows count."""
         return len(self.labels) if self.weights is None else self.weights.sum()
 
-    def with_labels(self, labels) -> _Answers:
+    def with_labels(self, labels: Collection[Any] | None) -> _Answers:
         """Add a column of zeros for each label that the classifier does not know."""
         known, plain = self.classes.tolist(), self.labels.tolist()
         given = [] if labels is None else column_values(labels).tolist()
@@ -445,10 +470,18 @@ class _Answers:
         return replace(self, labels=own, classes=classes, probabilities=probabilities)
 
 
+def _answers_of(task: str, answers: dict[str, _Answers | str]) -> _Answers:
+    """Return the answers for one task; raise the reason if there are none."""
+    found = answers[task]
+    if isinstance(found, str):
+        raise ValueError(found)
+    return found
+
+
 class _Recorded(ClassifierMixin, BaseEstimator):
     """A classifier that has been asked already, for scikit-learn's scorers."""
 
-    def __init__(self, rows):
+    def __init__(self, rows: _Answers):
         self.rows = rows
         self.classes_ = rows.classes
 
@@ -459,7 +492,7 @@ class _Recorded(ClassifierMixin, BaseEstimator):
         return self.rows.probabilities
 
 
-def _ask(estimator, X, y, sample_weight, tasks) -> dict:
+def _ask(estimator, X, y, sample_weight, tasks: list[str]) -> dict[str, _Answers | str]:
     """Return the answers for each task, or the sentence that says why there are none."""
     classifier, X = _find_classifier(estimator, X)
     model = classifier.model_
@@ -469,7 +502,7 @@ def _ask(estimator, X, y, sample_weight, tasks) -> dict:
     wanted = np.isin(table.tasks, [task for task in tasks if task in known])
     codes = np.array([known.index(task) for task in table.tasks[wanted]], dtype=int)
     probabilities = model.probabilities(table.texts.take(wanted), codes)
-    answers = {}
+    answers: dict[str, _Answers | str] = {}
     for task in tasks:
         rows = table.tasks == task
         if task not in known and not rows.any():
@@ -490,7 +523,7 @@ def _ask(estimator, X, y, sample_weight, tasks) -> dict:
     return answers
 
 
-def _find_classifier(estimator, X):
+def _find_classifier(estimator, X) -> tuple[MultiheadClassifier, Any]:
     """Return the classifier inside of an estimator, and X as it reaches it."""
     check_is_fitted(estimator)
     if isinstance(estimator, MultiheadClassifier):

@@ -7,7 +7,9 @@ import shutil
 import tempfile
 import weakref
 from collections import Counter
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -21,7 +23,7 @@ __all__ = ["ARCHITECTURES", "tiny_encoder"]
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 #: The architectures that :func:`tiny_encoder` can build, and what their tiny forms need.
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, dict[str, Any]] = {
     "bert": {},
     "roberta": {"max_position_embeddings": 258, "type_vocab_size": 1},
     "xlm-roberta": {"max_position_embeddings": 258, "type_vocab_size": 1},
@@ -42,7 +44,13 @@ ARCHITECTURES = {
 }
 
 
-def tiny_encoder(folder=None, *, architecture="bert", n_layers=4, seed=0):
+def tiny_encoder(
+    folder: str | PathLike[str] | None = None,
+    *,
+    architecture: str = "bert",
+    n_layers: int = 4,
+    seed: int = 0,
+) -> str:
     """Write a tiny encoder with random weights, and its tokenizer, to a folder.
 
     Parameters
@@ -76,13 +84,13 @@ def tiny_encoder(folder=None, *, architecture="bert", n_layers=4, seed=0):
     if architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ValueError(f"architecture must be one of {known}. Got {architecture!r} instead.")
-    folder = _temporary_folder() if folder is None else Path(folder)
+    path = _temporary_folder() if folder is None else Path(folder)
     tokenizer = _tokenizer()
-    tokenizer.save_pretrained(folder)
+    tokenizer.save_pretrained(path)
     with loading(), DrawsFrom(torch.Generator().manual_seed(seed)):
         config = _config(architecture, n_layers, tokenizer)
-        AutoModel.from_config(config).save_pretrained(folder)
-    return str(folder)
+        AutoModel.from_config(config).save_pretrained(path)
+    return str(path)
 
 
 def _config(architecture, n_layers, tokenizer):
@@ -110,7 +118,7 @@ def _own(architecture):
     return ARCHITECTURES[architecture].items()
 
 
-def _tokenizer():
+def _tokenizer() -> PreTrainedTokenizerFast:
     """Build a word piece tokenizer over the words of the shipped messages."""
     words = Counter(
         word
@@ -145,7 +153,7 @@ class _TemporaryFolders:
 _owner = _TemporaryFolders()
 
 
-def _temporary_folder():
+def _temporary_folder() -> Path:
     folder = tempfile.mkdtemp(prefix="tiny-encoder-")
     weakref.finalize(_owner, shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)

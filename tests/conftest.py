@@ -9,6 +9,8 @@ _home = tempfile.TemporaryDirectory(prefix="hf-home-", ignore_cleanup_errors=Tru
 os.environ["HF_HOME"] = _home.name
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("HF_HUB_CACHE", None)
+# Before anything imports torch: threads that share a tiny encoder mostly wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
 

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import typing
 
 import pytest
 from numpydoc.validate import validate
@@ -65,6 +66,27 @@ def test_docstring_is_complete(name):
 def test_docstring_has_an_example(name):
     """Each class and function shows an example; the doctests run it."""
     assert ">>>" in inspect.getdoc(THINGS[name])
+
+
+def functions():
+    """Yield (name, function) for what can be called; of a class that is its `__init__`."""
+    for name in [*THINGS, *METHODS]:
+        owner, _, method = name.rpartition(".")
+        thing = THINGS[name] if name in THINGS else getattr(THINGS[owner], method)
+        function = thing.__init__ if inspect.isclass(thing) else thing
+        if inspect.isfunction(function) or inspect.ismethod(function):
+            yield pytest.param(function, id=name)
+
+
+@pytest.mark.parametrize("function", list(functions()))
+def test_signature_has_types(function):
+    """Each parameter is annotated, and so is what a function returns, with types that exist."""
+    parameters = inspect.signature(function).parameters.values()
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    expected = {parameter.name for parameter in parameters if parameter.kind not in variadic}
+    if function.__name__ != "__init__":
+        expected.add("return")
+    assert expected - {"self"} <= typing.get_type_hints(function).keys()
 
 
 def test_all_is_what_is_there():

@@ -1,5 +1,6 @@
 """The examples run as the README says, and a real encoder beats a bag of words."""
 
+import functools
 import os
 import re
 import subprocess
@@ -47,14 +48,27 @@ def test_train_csv(tmp_path, messages, encoder_name, split, suffix):
     assert [path.name for path in tmp_path.iterdir()] == [f"data.{suffix}"]
 
 
+# Runs an example on the first rows of the messages, and in fewer steps.
+ON_LESS = """
+import functools, runpy, sys
+import rapidfit_sk
+from rapidfit_sk import datasets
+
+messages = datasets.load_support_messages()
+datasets.load_support_messages = lambda: messages[: int(sys.argv[2])]
+rapidfit_sk.TrainingConfig = functools.partial(rapidfit_sk.TrainingConfig, min_steps_per_epoch=1)
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
 def test_grid_search(tmp_path):
     """The search prints its candidates, and a second process reads with the winner."""
-    out = run(ROOT / "examples" / "grid_search.py", cwd=tmp_path)
+    out = run("-c", ON_LESS, ROOT / "examples" / "grid_search.py", 240, cwd=tmp_path)
     scores = re.findall(r"^\d +\S+ +\d +(?:mean|max) +(\S+) +(\S+) +(\S+) +(\S+)$", out, re.M)
     assert len(scores) == 8
     means = [float(row[3]) for row in scores]
     assert means == sorted(means, reverse=True)
-    assert means[0] > 0.7
+    assert means[0] > 0.55
     assert re.search(r"A second process loads it \(9\d MB\)", out)
     assert (
         len(re.findall(r"^ *(?:negative|neutral|positive) +(?:ask|buy|complain|sell) ", out, re.M))
@@ -92,8 +106,11 @@ def test_ci_runs_the_commands_of_the_readme():
     assert all(command in script for command in commands)
 
 
-def test_readme_code_runs(capsys):
-    """The Python code of the README runs as it stands, line by line."""
+def test_readme_code_runs(capsys, messages, monkeypatch):
+    """The Python code of the README runs as it stands, line by line; here it trains on less."""
+    less = functools.partial(TrainingConfig, epochs=1, min_steps_per_epoch=1)
+    monkeypatch.setattr("rapidfit_sk.TrainingConfig", less)
+    monkeypatch.setattr("rapidfit_sk.datasets.load_support_messages", lambda: messages[:200])
     code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S))
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out == ""

@@ -24,13 +24,12 @@ from .module import (
     take_apart,
 )
 from .randomness import DrawsFrom, private_seeds
-from .tokens import TextTokenizer, TokenIds, TokensOnDemand
+from .tokens import TextTokenizer, TokensOnDemand
 
 __all__ = [
     "DrawsFrom",
     "MultiheadModule",
     "TextTokenizer",
-    "TokenIds",
     "TokensOnDemand",
     "build_heads",
     "build_module",

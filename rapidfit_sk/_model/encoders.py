@@ -9,14 +9,22 @@ import json
 import tempfile
 import threading
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from huggingface_hub import HfApi
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from .randomness import LeavesZero
@@ -50,9 +58,12 @@ _PACKAGES = {
 
 _LOADING = threading.RLock()
 
+# What a folder looked like: path, size, time and inode of each file.
+Source: TypeAlias = tuple[tuple[str, int, int, int], ...]
+
 # Encoders that were just loaded -> what the folder looked like -> the hash of the weights.
-_SOURCES = weakref.WeakKeyDictionary()
-_DIGESTS = {}
+_SOURCES: weakref.WeakKeyDictionary[torch.nn.Module, Source] = weakref.WeakKeyDictionary()
+_DIGESTS: dict[Source, str] = {}
 
 # Where architectures keep their layers, as attribute paths from the encoder.
 _STACKS = (
@@ -65,7 +76,7 @@ _STACKS = (
 )
 
 
-def find_encoder(model_name):
+def find_encoder(model_name: str) -> str:
     """Say where an encoder would be loaded from, without the network.
 
     Parameters
@@ -98,14 +109,14 @@ def find_encoder(model_name):
     package = _PACKAGES.get(model_name)
     # find_spec looks for the package without running any of its code.
     spec = find_spec(package.module) if package else None
-    if spec is None:
+    if package is None or spec is None or spec.origin is None:
         return model_name
     folder = Path(spec.origin).parent / package.folder
     _check_files(folder, package)
     return str(folder)
 
 
-def load_encoder(model_name):
+def load_encoder(model_name: str) -> PreTrainedModel:
     """Load the encoder in float32, from the first place that has it.
 
     Returns
@@ -128,14 +139,14 @@ def load_encoder(model_name):
     return encoder
 
 
-def _encoder_half(model):
+def _encoder_half(model) -> PreTrainedModel:
     # Not by `config.is_encoder_decoder`: the half of version 4 says False, and is stored so.
     encoder = model.get_encoder() if hasattr(model, "decoder") else model
     # Version 5 of transformers keeps the precision of the file, version 4 does not.
     return encoder.float()
 
 
-def take_source(encoder):
+def take_source(encoder: torch.nn.Module) -> Source | None:
     """Return what the folder looked like that an encoder was loaded from.
 
     Returns
@@ -147,7 +158,7 @@ def take_source(encoder):
     return _SOURCES.pop(encoder, None)
 
 
-def weights_digest(encoder, source=None) -> str:
+def weights_digest(encoder: torch.nn.Module, source: Source | None = None) -> str:
     """Hash the weights of an encoder, those of an unchanged folder once in a process."""
     if source is None:
         return _digest(encoder)
@@ -156,12 +167,12 @@ def weights_digest(encoder, source=None) -> str:
     return _DIGESTS[source]
 
 
-def _digest(encoder):
+def _digest(encoder) -> str:
     digest = hashlib.sha256()
     for name, tensor in encoder.state_dict().items():
         if _matters(name):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(np.ascontiguousarray(tensor.cpu().numpy()))
+            digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
     return digest.hexdigest()
 
 
@@ -170,23 +181,23 @@ def _matters(name):
     return not name.startswith("pooler.")
 
 
-def _status(folder):
+def _status(folder: Path) -> Source:
     """Return what changes when a file of a folder does."""
     statuses = {path: path.stat() for path in sorted(folder.iterdir()) if path.exists()}
     return tuple((str(p), s.st_size, s.st_mtime_ns, s.st_ino) for p, s in statuses.items())
 
 
-def load_tokenizer(model_name):
+def load_tokenizer(model_name: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of an encoder, from the first place that has it."""
     return _load(AutoTokenizer, model_name)
 
 
-def describe_encoder(encoder) -> dict:
+def describe_encoder(encoder: PreTrainedModel) -> dict[str, Any]:
     """Return the architecture of an encoder as plain data, without its weights."""
     return _architecture_alone(json.loads(encoder.config.to_json_string(use_diff=False)))
 
 
-def empty_encoder(description: dict):
+def empty_encoder(description: dict[str, Any]) -> PreTrainedModel:
     """Build an encoder from what :func:`describe_encoder` returned; its weights are to be set."""
     values = _architecture_alone(description)
     config = AutoConfig.for_model(values["model_type"]).from_dict(values)
@@ -223,14 +234,14 @@ def _architecture_alone(values):
     }
 
 
-def tokenizer_to_files(tokenizer) -> dict[str, bytes]:
+def tokenizer_to_files(tokenizer: PreTrainedTokenizerBase) -> dict[str, bytes]:
     """Return the files of a tokenizer by name, in the format of the hub."""
     with tempfile.TemporaryDirectory() as folder, loading():
         tokenizer.save_pretrained(folder)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
 
 
-def tokenizer_from_files(files: dict[str, bytes]):
+def tokenizer_from_files(files: dict[str, bytes]) -> PreTrainedTokenizerBase:
     """Load a tokenizer from what :func:`tokenizer_to_files` returned."""
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
@@ -295,7 +306,7 @@ def _sha256(path, status) -> str:
 
 
 @contextlib.contextmanager
-def loading():
+def loading() -> Iterator[None]:
     """Load or save an encoder: one thread at a time, and in silence.
 
     transformers swaps functions of `torch.nn.init` and the default device while it loads, for
@@ -316,19 +327,20 @@ def loading():
                 transformers_logging.enable_progress_bar()
 
 
-def longest_input(encoder, tokenizer) -> int:
+def longest_input(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """Return how many tokens the encoder can read, special tokens included."""
     positions = getattr(encoder.config, "max_position_embeddings", None)
     table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
-    if positions and getattr(table, "padding_idx", None) is not None:
+    padding = getattr(table, "padding_idx", None)
+    if positions and padding is not None:
         # RoBERTa and its kin count positions from padding_idx + 1 on.
-        positions -= table.padding_idx + 1
+        positions -= padding + 1
     limit = tokenizer.model_max_length
     # Encoders without a limit say None or, as XLNet does, -1.
     return min(limit, positions) if positions and positions > 0 else limit
 
 
-def layer_stack(encoder) -> list[torch.nn.Module]:
+def layer_stack(encoder: PreTrainedModel) -> list[torch.nn.Module]:
     """Return the layers of an encoder from bottom to top.
 
     Parameters
@@ -362,7 +374,7 @@ def layer_stack(encoder) -> list[torch.nn.Module]:
     )
 
 
-def with_layers(encoder, layers):
+def with_layers(encoder: PreTrainedModel, layers: list[torch.nn.Module]) -> PreTrainedModel | None:
     """Return an encoder that runs through other layers in place of its own.
 
     Parameters

@@ -19,22 +19,24 @@ class Head(nn.Sequential):
         embedding.
     """
 
-    def __init__(self, *layers, query=None):
+    query: nn.Parameter | None
+
+    def __init__(self, *layers: nn.Module, query: nn.Parameter | None = None):
         super().__init__(*layers)
         self.register_parameter("query", query)
 
 
 def build_head(
-    width,
-    n_classes,
-    pooling,
+    width: int,
+    n_classes: int,
+    pooling: str,
     *,
-    hidden_layers,
-    hidden_multiplier,
-    activation,
-    dropout,
-    normalize,
-):
+    hidden_layers: int,
+    hidden_multiplier: float,
+    activation: str,
+    dropout: float,
+    normalize: bool,
+) -> Head:
     """Build the layers of one head.
 
     Parameters
@@ -56,7 +58,7 @@ def build_head(
     """
     query = nn.Parameter(torch.zeros(width)) if pooling == "attention" else None
     hidden_width = max(1, round(width * hidden_multiplier))
-    layers = [nn.RMSNorm(width, elementwise_affine=False)] if normalize else []
+    layers: list[nn.Module] = [nn.RMSNorm(width, elementwise_affine=False)] if normalize else []
     for _ in range(hidden_layers):
         layers += [nn.Linear(width, hidden_width), _ACTIVATIONS[activation](), nn.Dropout(dropout)]
         width = hidden_width

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 
 from .encoders import (
     describe_encoder,
@@ -52,22 +55,32 @@ class MultiheadModule(nn.Module):
         The values that `n_frozen` has had whenever something of the encoder was let train.
     """
 
-    def __init__(self, encoder, heads, pooling, precision="float32", compile=False):
+    def __init__(
+        self,
+        encoder: PreTrainedModel,
+        heads: Iterable[nn.Module],
+        pooling: str,
+        precision: str = "float32",
+        compile: bool = False,
+    ):
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleList(heads)
         self.pooling = pooling
         self.precision = precision
         self.compiles = compile
-        self._compiled = None
-        self._live = []
-        self._upper = None
-        self.thaws = []
+        self._compiled: list[Callable[..., Any]] | None = None
+        self._live: list[nn.Module] = []
+        self._upper: UpperLayers | None = None
+        self.n_frozen: int | None = None
+        self.thaws: list[int] = []
         # In evaluation mode until training begins: the parts may be in use elsewhere.
         self.training = False
         self.train_encoder_layers(0)
 
-    def forward(self, rows, embeddings=None, **inputs):
+    def forward(
+        self, rows: list[torch.Tensor], embeddings: torch.Tensor | None = None, **inputs: Any
+    ) -> list[torch.Tensor]:
         """Compute the logits of each task for the texts that it is asked about.
 
         Parameters
@@ -87,12 +100,7 @@ class MultiheadModule(nn.Module):
         """
         # Heads without a query share one answer.
         read = functools.cache(self._reader(embeddings, **inputs))
-        return [
-            head(read(head.query)[at])
-            if len(at)
-            else head[-1].bias.new_empty(0, len(head[-1].bias))
-            for head, at in zip(self.heads, rows, strict=True)
-        ]
+        return [_logits(head, read, at) for head, at in zip(self.heads, rows, strict=True)]
 
     def _reader(self, embeddings, attention_mask=None, firsts=None, **inputs):
         """Return what takes the query of a head and gives the embeddings that the head reads."""
@@ -101,7 +109,14 @@ class MultiheadModule(nn.Module):
         tokens = self._tokens(attention_mask=attention_mask, **inputs)
         return lambda query: self._pool(tokens, attention_mask, firsts, query)
 
-    def embed(self, input_ids, attention_mask, firsts=None, states=None, eager=False):
+    def embed(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        firsts: torch.Tensor | None = None,
+        states: torch.Tensor | None = None,
+        eager: bool = False,
+    ) -> torch.Tensor:
         """Run the encoder over a batch, and pool as heads do that have learned no query.
 
         Parameters
@@ -125,7 +140,7 @@ class MultiheadModule(nn.Module):
         return self._pool(tokens, attention_mask, firsts)
 
     def _tokens(self, input_ids, attention_mask, states=None, eager=False):
-        encoder = self._whole(eager) if states is None else self._upper.on(states)
+        encoder = self._whole(eager) if states is None else self._resumed(states)
         device = input_ids.device.type
         lower = is_lowered(self.precision, device)
         with torch.autocast(device, torch.bfloat16) if lower else contextlib.nullcontext():
@@ -139,7 +154,12 @@ class MultiheadModule(nn.Module):
             pieces = attention_pooling(tokens, mask, query)
         return pieces if firsts is None else mean_of_pieces(pieces, firsts)
 
-    def _whole(self, eager):
+    def _resumed(self, states: torch.Tensor) -> PreTrainedModel:
+        if self._upper is None:
+            raise RuntimeError("Call `resume_at` with a layer before you give the states for it.")
+        return self._upper.on(states)
+
+    def _whole(self, eager: bool) -> Callable[..., Any]:
         if eager or not self.compiles or torch.is_grad_enabled():
             return self.encoder
         if self._compiled is None:
@@ -154,14 +174,14 @@ class MultiheadModule(nn.Module):
     @property
     def heads_read_alike(self) -> bool:
         """Whether no head has learned what to look for, so that all read what `embed` returns."""
-        return not any(head.query is not None and head.query.any() for head in self.heads)
+        return not any(map(_has_learned_query, self.heads))
 
     @property
     def reads_embeddings(self) -> bool:
         """Whether embeddings are all that a training needs of the encoder as it is."""
         return self.n_frozen is None and self.heads_read_alike
 
-    def resume_at(self, layer):
+    def resume_at(self, layer: int | None) -> bool:
         """Prepare to run the layers from one on alone.
 
         Parameters
@@ -177,7 +197,7 @@ class MultiheadModule(nn.Module):
         self._upper = None if layer is None else UpperLayers.of(self.encoder, layer)
         return self._upper is not None
 
-    def n_frozen_with(self, n_layers) -> int | None:
+    def n_frozen_with(self, n_layers: int | None) -> int | None:
         """Return what `n_frozen` would be with `n_layers` that train; nothing changes.
 
         Raises
@@ -191,7 +211,7 @@ class MultiheadModule(nn.Module):
             return None
         return max(0, len(layer_stack(self.encoder)) - n_layers)
 
-    def train_encoder_layers(self, n_layers):
+    def train_encoder_layers(self, n_layers: int | None):
         """Let the top layers of the encoder train and freeze the rest of it.
 
         Parameters
@@ -217,7 +237,7 @@ class MultiheadModule(nn.Module):
             module.requires_grad_(True)
         self.train(self.training)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         """Set training mode; frozen parts of the encoder stay in evaluation mode.
 
         A frozen layer with dropout on would blur what it gives out and learn nothing from it. The
@@ -232,6 +252,17 @@ class MultiheadModule(nn.Module):
         return self
 
 
+def _logits(head, read, at) -> torch.Tensor:
+    """Return the logits of a head for some texts; without any, the head is not run."""
+    if len(at):
+        return head(read(head.query)[at])
+    return head[-1].bias.new_empty(0, len(head[-1].bias))
+
+
+def _has_learned_query(head) -> bool:
+    return head.query is not None and bool(head.query.any())
+
+
 class UpperLayers:
     """The layers of an encoder from one on, run on the hidden states that enter it.
 
@@ -243,19 +274,19 @@ class UpperLayers:
         Takes the states.
     """
 
-    def __init__(self, encoder, entry):
+    def __init__(self, encoder: PreTrainedModel, entry: _Entry):
         self.encoder = encoder
         self.entry = entry
 
     @classmethod
-    def of(cls, encoder, first):
+    def of(cls, encoder: PreTrainedModel, first: int) -> Self | None:
         """Share the layers of an encoder from `first` on; None where it has no such stack."""
         layers = layer_stack(encoder)
         entry = _Entry(layers[first])
         upper = with_layers(encoder, [entry, *layers[first + 1 :]])
         return None if upper is None else cls(upper, entry)
 
-    def on(self, states):
+    def on(self, states: torch.Tensor) -> PreTrainedModel:
         """Return the encoder that goes on from these states, whatever it is called with."""
         self.entry.states = states
         return self.encoder
@@ -267,11 +298,11 @@ class _Entry(nn.Module):
     The encoder may look at attributes of its layers, so that it has those of the layer.
     """
 
-    def __init__(self, layer):
+    def __init__(self, layer: nn.Module):
         super().__init__()
         self.layer = layer
         self.training = layer.training
-        self.states = None
+        self.states: torch.Tensor | None = None
 
     def forward(self, hidden_states, *args, **kwargs):
         """Run the layer on the given states."""
@@ -287,7 +318,7 @@ class _Entry(nn.Module):
 
 
 @contextlib.contextmanager
-def states_entering(layer, *, stop=False):
+def states_entering(layer: nn.Module, *, stop: bool = False) -> Iterator[list[torch.Tensor]]:
     """Keep what enters a layer of an encoder while it runs.
 
     Parameters
@@ -302,7 +333,7 @@ def states_entering(layer, *, stop=False):
     seen : list of Tensor
         The hidden states of each run.
     """
-    seen = []
+    seen: list[torch.Tensor] = []
 
     def hook(module, args, kwargs):
         seen.append(args[0] if args else kwargs["hidden_states"])
@@ -322,7 +353,7 @@ class _Reached(Exception):
 
 
 @contextlib.contextmanager
-def checkpointed_layers(encoder, generator):
+def checkpointed_layers(encoder: PreTrainedModel, generator: torch.Generator) -> Iterator[None]:
     """Have the layers that train keep their input only, and run again for the gradient.
 
     It is for the forward pass: whoever looks at the encoder between passes finds it as it is.
@@ -362,7 +393,7 @@ def _checkpointed(layer, forward, contexts, *args, **kwargs):
 
 
 @functools.cache
-def is_lowered(precision, device) -> bool:
+def is_lowered(precision: str, device: str) -> bool:
     """Say whether an encoder multiplies in bfloat16 on a type of device.
 
     Where the hardware does not know bfloat16, "auto" is float32.
@@ -377,7 +408,13 @@ def is_lowered(precision, device) -> bool:
 
 
 def build_module(
-    *, model_name, n_classes, head, pooling, precision="float32", compile=False
+    *,
+    model_name: str,
+    n_classes: list[int],
+    head: dict[str, Any],
+    pooling: str,
+    precision: str = "float32",
+    compile: bool = False,
 ) -> MultiheadModule:
     """Load the encoder and build a head for each task.
 
@@ -411,7 +448,13 @@ def build_module(
 
 
 def build_heads(
-    *, encoder, n_classes, head, pooling, precision="float32", compile=False
+    *,
+    encoder: PreTrainedModel,
+    n_classes: list[int],
+    head: dict[str, Any],
+    pooling: str,
+    precision: str = "float32",
+    compile: bool = False,
 ) -> MultiheadModule:
     """Build new heads on an encoder that is at hand, which is shared; see :func:`build_module`."""
     with loading():
@@ -425,7 +468,13 @@ def build_heads(
 
 
 def grown_copy(
-    module, places, *, n_classes, head, precision="float32", compile=False
+    module: MultiheadModule,
+    places: list[np.ndarray],
+    *,
+    n_classes: list[int],
+    head: dict[str, Any],
+    precision: str = "float32",
+    compile: bool = False,
 ) -> MultiheadModule:
     """Copy a module, with wider heads for new classes and further heads for new tasks.
 
@@ -472,7 +521,7 @@ def _widened(layer, place, n) -> nn.Linear:
 # Parts: what a module can be stored as and built from again, plain data and arrays
 
 
-def take_apart(module) -> dict:
+def take_apart(module: MultiheadModule) -> dict[str, Any]:
     """Describe a module without its classes.
 
     Returns
@@ -488,7 +537,14 @@ def take_apart(module) -> dict:
 
 
 def put_together(
-    parts, *, n_classes, head, pooling, precision="float32", compile=False, model_name=None
+    parts: dict[str, Any],
+    *,
+    n_classes: list[int],
+    head: dict[str, Any],
+    pooling: str,
+    precision: str = "float32",
+    compile: bool = False,
+    model_name: str | None = None,
 ) -> MultiheadModule:
     """Build the module that :func:`take_apart` described, around the very arrays it is given.
 
@@ -527,7 +583,7 @@ def put_together(
 
 def _first_names(module) -> dict[str, str]:
     """Map each name in the state of a module to the first name of the same tensor."""
-    first = {}
+    first: dict[int, str] = {}
     state = module.state_dict(keep_vars=True)
     return {name: first.setdefault(id(tensor), name) for name, tensor in state.items()}
 

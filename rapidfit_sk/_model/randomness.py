@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 
-def private_seeds(random_state, n: int) -> list[int]:
+def private_seeds(random_state: int | np.random.RandomState | None, n: int) -> list[int]:
     """Turn scikit-learn's `random_state` into `n` independent seeds.
 
     Parameters
@@ -56,7 +58,7 @@ class DrawsFrom(TorchFunctionMode):
     .. [1] https://docs.pytorch.org/docs/stable/notes/extending.html
     """
 
-    def __init__(self, generator):
+    def __init__(self, generator: torch.Generator):
         super().__init__()
         self.generator = generator
 
@@ -155,7 +157,10 @@ def attention(
     return dropout(generator, shares, dropout_p) @ value
 
 
-_REPLACED = {F.dropout: dropout, F.scaled_dot_product_attention: attention}
+_REPLACED: dict[Callable[..., Any], Callable[..., torch.Tensor]] = {
+    F.dropout: dropout,
+    F.scaled_dot_product_attention: attention,
+}
 
 _FILL_AT_RANDOM = {"normal_", "uniform_"}
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
 from .encoders import tokenizer_from_files, tokenizer_to_files
 
@@ -29,16 +32,16 @@ class TokenIds:
         The id that fills up shorter pieces of a batch.
     """
 
-    ids: np.ndarray
-    starts: np.ndarray
-    firsts: np.ndarray
+    ids: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    firsts: NDArray[np.int64]
     padding: int
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.firsts) - 1
 
     @property
-    def lengths(self) -> np.ndarray:
+    def lengths(self) -> NDArray[np.int64]:
         """Tokens of each text, shape (n_texts,)."""
         return np.diff(self.starts[self.firsts])
 
@@ -60,7 +63,9 @@ class TextTokenizer:
         What becomes of a longer text, see :class:`rapidfit_sk.TrainingConfig`.
     """
 
-    def __init__(self, tokenizer, max_length, long_text="truncate"):
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, max_length: int, long_text: str = "truncate"
+    ):
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.long_text = long_text
@@ -85,7 +90,7 @@ class TextTokenizer:
         self.max_length = state["max_length"]
         self.long_text = state["long_text"]
 
-    def __call__(self, texts) -> TokenIds:
+    def __call__(self, texts: Sequence[str]) -> TokenIds:
         """Tokenize a list of texts in one go."""
         cuts = self.long_text == "truncate"
         with _TOKENIZING:
@@ -100,13 +105,13 @@ class TextTokenizer:
         # Some tokenizers have no padding token; what stands there is masked anyway.
         padding = self.tokenizer.pad_token_id or 0
         # Without special tokens an empty text would have no token at all to read.
-        texts = [self._pieces(ids or [padding]) for ids in lists]
-        pieces = list(chain.from_iterable(texts))
+        of_texts = [self._pieces(ids or [padding]) for ids in lists]
+        pieces = list(chain.from_iterable(of_texts))
         starts = _bounds(map(len, pieces))
         flat = np.fromiter(chain.from_iterable(pieces), np.int32, count=starts[-1])
-        return TokenIds(flat, starts, _bounds(map(len, texts)), padding)
+        return TokenIds(flat, starts, _bounds(map(len, of_texts)), padding)
 
-    def _pieces(self, ids) -> list[list[int]]:
+    def _pieces(self, ids: list[int]) -> list[list[int]]:
         """Cut the token ids of one text into what the encoder reads at once."""
         if len(ids) <= self.max_length:
             return [ids]
@@ -130,10 +135,10 @@ class TextTokenizer:
         return mask.index(0), mask[::-1].index(0)
 
 
-def _bounds(counts) -> np.ndarray:
+def _bounds(counts: Iterable[int]) -> NDArray[np.int64]:
     """Return where each of some groups begins, and where the last one ends."""
-    counts = np.fromiter(counts, np.int64)
-    return np.concatenate([[0], np.cumsum(counts)])
+    ends = np.cumsum(np.fromiter(counts, np.int64))
+    return np.concatenate([[0], ends])
 
 
 class TokensOnDemand:
@@ -149,20 +154,38 @@ class TokensOnDemand:
         The tokenizer.
     """
 
-    def __init__(self, texts, tokenizer):
+    def __init__(self, texts: list[str], tokenizer: TextTokenizer):
         self.texts = texts
         self.tokenizer = tokenizer
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.texts)
 
     @cached_property
     def _token_ids(self) -> TokenIds:
         return self.tokenizer(self.texts)
 
-    # What there is of TokenIds.
-    ids = property(lambda self: self._token_ids.ids)
-    starts = property(lambda self: self._token_ids.starts)
-    firsts = property(lambda self: self._token_ids.firsts)
-    padding = property(lambda self: self._token_ids.padding)
-    lengths = property(lambda self: self._token_ids.lengths)
+    @property
+    def ids(self) -> NDArray[np.int32]:
+        """All token ids, as in :class:`TokenIds`."""
+        return self._token_ids.ids
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """The bounds of pieces, as in :class:`TokenIds`."""
+        return self._token_ids.starts
+
+    @property
+    def firsts(self) -> NDArray[np.int64]:
+        """The bounds of texts, as in :class:`TokenIds`."""
+        return self._token_ids.firsts
+
+    @property
+    def padding(self) -> int:
+        """The id that fills up shorter pieces."""
+        return self._token_ids.padding
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each text, shape (n_texts,)."""
+        return self._token_ids.lengths

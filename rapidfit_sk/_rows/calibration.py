@@ -1,11 +1,12 @@
-"""One temperature per task, so that probabilities mean what they say."""
+"""Temperature scaling: one temperature per task, so that probabilities are calibrated."""
 
 from __future__ import annotations
 
-import functools
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
@@ -15,7 +16,7 @@ from scipy.special import log_softmax, softmax
 _PRIOR_OF_ALL, _PRIOR_OF_ONE = 1.0, 0.5
 
 
-def fit_temperatures(tasks) -> list[float]:
+def fit_temperatures(tasks: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> list[float]:
     """Find the temperatures at which the probabilities of held-out rows are most likely.
 
     Parameters
@@ -42,31 +43,30 @@ def fit_temperatures(tasks) -> list[float]:
     >>> [round(t, 1) for t in fit_temperatures([(logits, labels, np.ones(100))])]
     [3.5]
     """
-    costs = [functools.partial(_cost, *_known(*task)) for task in tasks]
+    costs = [_cost_of(*task) for task in tasks]
     common = _minimum(lambda log_t: sum(c(log_t) for c in costs), 0.0, _PRIOR_OF_ALL)
     if sum((labels >= 0).any() for _, labels, _ in tasks) < 2:  # the rows have had their say
         return [math.exp(common)] * len(costs)
     return [math.exp(_minimum(cost, common, _PRIOR_OF_ONE)) for cost in costs]
 
 
-def _known(logits, labels, weights):
-    """Leave out rows of unknown labels; scale weights to a mean of 1."""
+def _cost_of(logits, labels, weights) -> Callable[[float], float]:
+    """Return the negative log-likelihood of some rows as a function of the log-temperature.
+
+    Rows of unknown labels are left out, and weights scaled to a mean of 1.
+    """
     known = labels >= 0
-    weights = weights[known]
-    return (
-        logits[known].astype(np.float64),
-        labels[known],
-        weights / (weights.sum() or 1) * len(weights),
-    )
+    logits, labels, weights = logits[known].astype(np.float64), labels[known], weights[known]
+    weights = weights / (weights.sum() or 1) * len(weights)
+
+    def cost(log_temperature: float) -> float:
+        log_p = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -float(weights @ log_p[np.arange(len(labels)), labels])
+
+    return cost
 
 
-def _cost(logits, labels, weights, log_temperature) -> float:
-    """Return the negative log-likelihood at a temperature."""
-    log_p = log_softmax(logits / np.exp(log_temperature), axis=1)
-    return -float(weights @ log_p[np.arange(len(labels)), labels])
-
-
-def _minimum(cost, center, spread) -> float:
+def _minimum(cost: Callable[[float], float], center: float, spread: float) -> float:
     """Minimize a cost of the log-temperature under a normal prior."""
     found = minimize_scalar(
         lambda x: cost(x) + ((x - center) / spread) ** 2 / 2, bounds=(-3, 3), method="bounded"
@@ -74,6 +74,6 @@ def _minimum(cost, center, spread) -> float:
     return float(found.x)
 
 
-def probabilities(logits, temperature=1.0) -> np.ndarray:
+def probabilities(logits: np.ndarray, temperature: float = 1.0) -> NDArray[np.float64]:
     """Return probabilities in float64, whose rows sum to 1 more closely than in float32."""
     return softmax(logits.astype(np.float64) / temperature, axis=1)

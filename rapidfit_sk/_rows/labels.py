@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from .._validation import IN_FOLDS, suggestion, unknown_task, warn_user
-from .tables import Table, column_values
+from .tables import Questions, Table, column_values
 from .texts import Texts
 
 
-def learn_classes(table: Table, task_labels=None, known=None) -> dict[str, np.ndarray]:
+def learn_classes(
+    table: Table,
+    task_labels: Mapping[str, Collection[Any]] | None = None,
+    known: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
     """Return the sorted classes of each task, in the type that the labels came in.
 
     Parameters
@@ -73,7 +78,7 @@ def _check_labels_are_given(table, task, classes):
         )
 
 
-def encode_labels(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def encode_labels(labels: np.ndarray, classes: np.ndarray) -> NDArray[np.int64]:
     """Return the position of each label in `classes`, -1 where it is not among them.
 
     Parameters
@@ -89,10 +94,11 @@ def encode_labels(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
         The codes.
     """
     codes = {label: code for code, label in enumerate(classes.tolist())}
+    keys: Iterable[Any] = labels
     if classes.dtype.kind == "f":
         # 0.1 in single precision is another number than 0.1 in double.
-        labels = [_rounded(label, classes.dtype.type) for label in labels]
-    return np.fromiter((codes.get(label, -1) for label in labels), np.int64, len(labels))
+        keys = (_rounded(label, classes.dtype.type) for label in labels)
+    return np.fromiter((codes.get(key, -1) for key in keys), np.int64, len(labels))
 
 
 def _rounded(label, kind):
@@ -124,7 +130,7 @@ class CodedRows:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def take(self, rows) -> CodedRows:
+    def take(self, rows: np.ndarray) -> CodedRows:
         """Return some of the rows."""
         return CodedRows(
             self.texts.take(rows),
@@ -174,13 +180,13 @@ def encode_training_table(table: Table, classes: dict[str, np.ndarray]) -> Coded
     return rows
 
 
-def encode_tasks(table: Table, tasks: list[str]) -> np.ndarray:
+def encode_tasks(questions: Questions, tasks: list[str]) -> NDArray[np.int64]:
     """Return the position of each row's task in `tasks`."""
-    codes = encode_labels(table.tasks, np.array(tasks, dtype=object))
+    codes = encode_labels(questions.tasks, np.array(tasks, dtype=object))
     if (codes < 0).any():
         first = int(np.argmax(codes < 0))
-        sentence = unknown_task(table.tasks[first], tasks)
-        raise ValueError(f"Row {table.rows[first]}: {sentence} {IN_FOLDS}")
+        sentence = unknown_task(questions.tasks[first], tasks)
+        raise ValueError(f"Row {questions.rows[first]}: {sentence} {IN_FOLDS}")
     return codes
 
 

@@ -7,7 +7,9 @@ import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score
 
 
-def scores_per_task(tasks, true, predicted, weights) -> dict[int, dict[str, float]]:
+def scores_per_task(
+    tasks: np.ndarray, true: np.ndarray, predicted: np.ndarray, weights: np.ndarray
+) -> dict[int, dict[str, float]]:
     """Score the rows of each task.
 
     Parameters
@@ -37,12 +39,12 @@ def scores_per_task(tasks, true, predicted, weights) -> dict[int, dict[str, floa
     return scores
 
 
-def mean_over_tasks(scores: dict, metric: str) -> float:
+def mean_over_tasks(scores: dict[int, dict[str, float]], metric: str) -> float:
     """Average one metric of :func:`scores_per_task` over tasks, whatever their sizes."""
     return float(np.mean([score[metric] for score in scores.values()]))
 
 
-def standard_error(scores: dict, metric: str) -> float:
+def standard_error(scores: dict[int, dict[str, float]], metric: str) -> float:
     """Return by how much :func:`mean_over_tasks` would differ on other rows of the same kind.
 
     Parameters

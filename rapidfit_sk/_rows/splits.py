@@ -1,21 +1,30 @@
-"""Train / validation / test rows: stratified by task and label, no text on both sides."""
+"""Stratified splits by task and label, with no text on both sides: pure functions."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Split(NamedTuple):
     """Row numbers of the three parts, each sorted."""
 
-    train: np.ndarray
-    val: np.ndarray
-    test: np.ndarray
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    test: NDArray[np.int64]
 
 
-def split_rows(texts, tasks, labels, *, test_size, val_size, rng) -> Split:
+def split_rows(
+    texts: np.ndarray,
+    tasks: np.ndarray,
+    labels: np.ndarray,
+    *,
+    test_size: float,
+    val_size: float,
+    rng: np.random.Generator,
+) -> Split:
     """Hold out test rows, then validation rows from the rest.
 
     Parameters
@@ -39,7 +48,13 @@ def split_rows(texts, tasks, labels, *, test_size, val_size, rng) -> Split:
     return Split(rest[~val], rest[val], rows[test])
 
 
-def hold_out(texts, tasks, labels, size, rng) -> np.ndarray:
+def hold_out(
+    texts: np.ndarray,
+    tasks: np.ndarray,
+    labels: np.ndarray,
+    size: float,
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
     """Choose the rows to hold out.
 
     Parameters
@@ -91,7 +106,12 @@ def hold_out(texts, tasks, labels, size, rng) -> np.ndarray:
     return taken[texts]
 
 
-def deal_out(texts, strata, n_folds, rng=None) -> np.ndarray:
+def deal_out(
+    texts: np.ndarray,
+    strata: np.ndarray,
+    n_folds: int,
+    rng: np.random.RandomState | None = None,
+) -> NDArray[np.int64]:
     """Deal texts out to folds, so that each fold has its share of each stratum.
 
     Parameters
@@ -180,7 +200,7 @@ def quotas(tasks, counts, size, rng) -> np.ndarray:
     return np.minimum(result, counts - 1)
 
 
-def tasks_without(rows, tasks, n_tasks) -> np.ndarray:
+def tasks_without(rows: np.ndarray, tasks: np.ndarray, n_tasks: int) -> NDArray[np.int64]:
     """Return the codes of the tasks that have none of `rows`."""
     return np.flatnonzero(np.bincount(tasks[rows], minlength=n_tasks) == 0)
 

@@ -1,16 +1,17 @@
-"""Every accepted input form becomes one checked table of (text, task, label) rows."""
+"""Input forms: each becomes one checked table of (text, task, label) rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from .._typing import ArrayOrFrame, RowsLike
 from .._validation import suggestion
 from .texts import Texts
 
@@ -24,8 +25,8 @@ class Columns(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
-    """Checked rows of (text, task, label), all columns of the same length.
+class Questions:
+    """Checked rows of (text, task), all columns of the same length.
 
     Attributes
     ----------
@@ -33,25 +34,41 @@ class Table:
         The text of each row.
     tasks : ndarray of object, shape (n_rows,)
         Task names.
-    labels : ndarray of object or None, shape (n_rows,)
-        Labels as scalars of the type they came in; None for a table of questions.
     rows : ndarray of int, shape (n_rows,)
         The row that the user would look for, for messages.
     positions : ndarray of int, shape (n_rows,)
-        Where the row stands in the user's data, counted over all of it.
-    weights : ndarray of float or None, shape (n_rows,)
-        How much a row counts; None where all count the same.
+        The position of the row in the user's data, counted over all of it.
     """
 
     texts: Texts
     tasks: NDArray[np.object_]
-    labels: NDArray[np.object_] | None
     rows: NDArray[np.int64]
     positions: NDArray[np.int64]
-    weights: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def place(self, i: int) -> str:
+        """Name row `i` for a message."""
+        return _place(self.rows[i], self.tasks[i])
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Questions):
+    """Questions with their answers: checked rows of (text, task, label).
+
+    Attributes
+    ----------
+    texts, tasks, rows, positions
+        As in :class:`Questions`.
+    labels : ndarray of object, shape (n_rows,)
+        Labels as scalars of the type they came in.
+    weights : ndarray of float or None, shape (n_rows,)
+        How much a row counts; None where all count the same.
+    """
+
+    labels: NDArray[np.object_]
+    weights: NDArray[np.float64] | None = None
 
     def without_zeros(self) -> Table:
         """Leave out the rows of weight 0."""
@@ -59,20 +76,16 @@ class Table:
             return self
         return self.take(self.weights > 0)
 
-    def take(self, rows) -> Table:
+    def take(self, rows: np.ndarray) -> Table:
         """Return some of the rows."""
         return Table(
-            self.texts.take(rows),
-            self.tasks[rows],
-            None if self.labels is None else self.labels[rows],
-            self.rows[rows],
-            self.positions[rows],
-            None if self.weights is None else self.weights[rows],
+            texts=self.texts.take(rows),
+            tasks=self.tasks[rows],
+            rows=self.rows[rows],
+            positions=self.positions[rows],
+            labels=self.labels[rows],
+            weights=None if self.weights is None else self.weights[rows],
         )
-
-    def place(self, i) -> str:
-        """Name row `i` for a message."""
-        return _place(self.rows[i], self.tasks[i])
 
     @property
     def task_names(self) -> list[str]:
@@ -81,24 +94,30 @@ class Table:
 
 
 class _Cells(NamedTuple):
-    """The cells of rows as they were found, not checked yet; see :class:`Table`."""
+    """The cells of rows as they were found, not checked yet; the labels of questions are None."""
 
     texts: NDArray[np.object_]
     tasks: NDArray[np.object_]
-    labels: NDArray[np.object_] | None
+    labels: NDArray[np.object_]
     rows: NDArray[np.int64]
     positions: NDArray[np.int64]
 
-    def place(self, i) -> str:
+    def place(self, i: int) -> str:
         return _place(self.rows[i], self.tasks[i])
 
-    def checked(self, columns: Columns) -> Table:
-        """Check all cells and number the texts."""
+    def questions(self, columns: Columns) -> Questions:
+        """Check texts and tasks, and number the texts."""
         _check_tasks(self, columns.task)
         _check_texts(self.texts, columns.text, self.place)
-        if self.labels is not None:
-            _check_labels(self, columns.label)
-        return Table(Texts.of(self.texts), *self[1:])
+        return Questions(
+            texts=Texts.of(self.texts), tasks=self.tasks, rows=self.rows, positions=self.positions
+        )
+
+    def table(self, columns: Columns) -> Table:
+        """Check all cells, and number the texts."""
+        questions = self.questions(columns)
+        _check_labels(self, columns.label)
+        return Table(**vars(questions), labels=self.labels)
 
 
 def _place(row, task) -> str:
@@ -106,7 +125,12 @@ def _place(row, task) -> str:
 
 
 def read_labeled(
-    X, y, columns: Columns, *, tasks: list[str] | None = None, sample_weight=None
+    X: RowsLike,
+    y: ArrayOrFrame | None,
+    columns: Columns,
+    *,
+    tasks: list[str] | None = None,
+    sample_weight: ArrayLike | None = None,
 ) -> Table:
     """Read rows that carry labels, in any accepted form.
 
@@ -134,14 +158,14 @@ def read_labeled(
     ValueError, TypeError
         If something is missing or of the wrong kind; the message says where and what to do.
     """
-    X, y = as_pandas(X), as_pandas(y)
-    cells = _read_cells(X, y, columns, tasks)
+    given = as_pandas(X)
+    cells = _read_cells(given, as_pandas(y), columns, tasks)
     if not len(cells.texts):
         raise ValueError("X has no rows, so there is nothing to learn from or to score.")
-    table = cells.checked(columns)
+    table = cells.table(columns)
     if sample_weight is None:
         return table
-    n_rows = len(table) if isinstance(X, Mapping) else len(X)
+    n_rows = len(table) if isinstance(given, Mapping) else len(given)
     weights = _read_weights(sample_weight, n_rows)[table.positions]
     if tasks is None:
         _check_tasks_have_weight(table, weights)
@@ -166,7 +190,13 @@ def _read_cells(X, y, columns, tasks) -> _Cells:
 
 
 def read_new_task(
-    X, y, columns: Columns, task: str | None, known: list[str], *, sample_weight=None
+    X: RowsLike,
+    y: ArrayOrFrame | None,
+    columns: Columns,
+    task: str | None,
+    known: list[str],
+    *,
+    sample_weight: ArrayLike | None = None,
 ) -> Table:
     """Read labeled rows of one task that is not known yet.
 
@@ -211,24 +241,24 @@ def read_new_task(
     return table
 
 
-def read_questions(X, columns: Columns) -> Table:
+def read_questions(X: RowsLike, columns: Columns) -> Questions:
     """Read (text, task) rows without labels: a frame with a task column, or the guide's dict."""
     X = as_pandas(X)
     if isinstance(X, Mapping):
         cells = _read_mapping(X, None, columns, with_labels=False)
     else:
         texts, tasks = (_column(X, name) for name in columns[:2])
-        cells = _cells(texts, tasks, None)
-    return cells.checked(columns)
+        cells = _cells(texts, tasks, _repeat(None, len(texts)))
+    return cells.questions(columns)
 
 
-def is_long(X, columns: Columns) -> bool:
+def is_long(X: RowsLike, columns: Columns) -> bool:
     """Say whether each row of X names its own task."""
     X = as_pandas(X)
     return isinstance(X, Mapping) or (isinstance(X, pd.DataFrame) and columns.task in X.columns)
 
 
-def read_texts(X, columns: Columns) -> Texts:
+def read_texts(X: RowsLike, columns: Columns) -> Texts:
     """Read texts alone: a list, an array, a Series, or a frame with a text column."""
     return Texts.of(_read_strings(X, columns))
 
@@ -248,7 +278,7 @@ def _read_strings(X, columns) -> NDArray[np.object_]:
     return texts
 
 
-def as_pandas(X):
+def as_pandas(X: Any) -> Any:
     """Turn a frame or a column of polars, pyarrow and the like into one of pandas.
 
     Values stay the Python objects that they are, since pandas would make floats of ints beside
@@ -265,7 +295,7 @@ def as_pandas(X):
     return pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in columns.items()})
 
 
-def columns_read(X, columns: Columns) -> list | None:
+def columns_read(X: RowsLike, columns: Columns) -> list | None:
     """Return the names of the columns of X that are features, in their order; None if no frame."""
     X = as_pandas(X)
     if not isinstance(X, pd.DataFrame):
@@ -273,7 +303,7 @@ def columns_read(X, columns: Columns) -> list | None:
     return [name for name in X.columns if X.shape[1] == 1 or name in columns[:2]]
 
 
-def column_values(values, name="y") -> np.ndarray:
+def column_values(values: Any, name: str = "y") -> NDArray[np.object_]:
     """Return a one-dimensional object array of scalars that keep the type they came in.
 
     numpy scalars stay numpy scalars, so that the type of labels can be given back.
@@ -295,13 +325,13 @@ def column_values(values, name="y") -> np.ndarray:
     return result
 
 
-def has_task_names(y) -> bool:
+def has_task_names(y: ArrayOrFrame) -> bool:
     """Say whether labels tell their task themselves: a frame, or a column with a name."""
     name = getattr(y, "name", None)
     return isinstance(as_pandas(y), pd.DataFrame) or (isinstance(name, str) and name != "")
 
 
-def named_labels(y, tasks):
+def named_labels(y: ArrayOrFrame, tasks: list[str]) -> pd.DataFrame | pd.Series:
     """Name a one-dimensional y without a name after the only task that there is.
 
     Else it would be taken for the labels of a task of its own.
@@ -333,8 +363,7 @@ def _read_mapping(X, y, columns, with_labels=True) -> _Cells:
             labels.append(_item(item, columns.label, task, row) if with_labels else None)
             tasks.append(task)
             rows.append(row)
-    values = column_values(labels) if with_labels else None
-    return _cells(column_values(texts), column_values(tasks), values, rows=rows)
+    return _cells(column_values(texts), column_values(tasks), column_values(labels), rows=rows)
 
 
 def _item(item, key, task, row):
@@ -395,8 +424,10 @@ def _name_of_task(y, columns, tasks) -> str:
     name = getattr(y, "name", None)
     if tasks is None:
         return name if isinstance(name, str) and name else columns.label
-    if len(tasks) == 1 or name in tasks:
-        return name if name in tasks else tasks[0]
+    if isinstance(name, str) and name in tasks:
+        return name
+    if len(tasks) == 1:
+        return tasks[0]
     raise ValueError(
         "y has one dimension, but there are several tasks. Give a frame with one column per "
         "task, name the Series y after its task, or score classifier[task]."
@@ -404,8 +435,7 @@ def _name_of_task(y, columns, tasks) -> str:
 
 
 def _cells(texts, tasks, labels, rows=None, positions=None) -> _Cells:
-    if labels is not None:
-        _check_lengths(len(texts), len(labels))
+    _check_lengths(len(texts), len(labels))
     every = np.arange(len(texts))
     rows = every if rows is None else np.asarray(rows, dtype=int)
     return _Cells(texts, tasks, labels, rows, every if positions is None else positions)

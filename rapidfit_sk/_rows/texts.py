@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +47,7 @@ class Texts:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def take(self, rows) -> Texts:
+    def take(self, rows: Sequence[int] | np.ndarray) -> Texts:
         """Return some rows, their texts numbered anew."""
         codes, kept = pd.factorize(self.codes[rows])
         return Texts(codes.astype(np.int64), [self.distinct[code] for code in kept])

@@ -1,12 +1,13 @@
-"""How a model learns: the net, batches, losses, sampling, and what frozen layers give."""
+"""How a model learns: net, run, batches, losses, sampling, probes, frozen layers."""
 
 from .batches import Embeddings, PaddedTokens, TextRows
 from .losses import inverse_frequency
 from .memory import EmbeddingMemory, open_memory
-from .net import MultiheadNet, StopTraining
+from .net import Callbacks, MultiheadNet, StopTraining
 from .probes import fit_probe
 
 __all__ = [
+    "Callbacks",
     "EmbeddingMemory",
     "Embeddings",
     "MultiheadNet",

@@ -6,15 +6,21 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import torch
+from numpy.typing import NDArray
 
-from .._model import MultiheadModule, is_lowered, layer_stack, states_entering
-from .batches import Embeddings, PaddedTokens, States, by_length
+from .._model import MultiheadModule, TokensOnDemand, is_lowered, layer_stack, states_entering
+from .batches import Embeddings, PaddedTokens, Source, States, by_length
+from .guard import Kept
+from .memory import EmbeddingMemory
 
 # Texts that run both ways before a replay is trusted.
 N_COMPARED = 8
@@ -27,7 +33,7 @@ class Activations:
     ----------
     module : MultiheadModule
         The module that trains.
-    tokens : TokenIds
+    tokens : TokensOnDemand
         The distinct texts.
     room : callable
         Takes a shape; returns an array of float32 of that shape, or None where there is no room.
@@ -49,7 +55,14 @@ class Activations:
     """
 
     def __init__(
-        self, module: MultiheadModule, tokens, *, room, first_live=None, memory=None, tell=None
+        self,
+        module: MultiheadModule,
+        tokens: TokensOnDemand,
+        *,
+        room: Callable[[tuple[int, int]], NDArray[np.float32] | None],
+        first_live: int | None = None,
+        memory: EmbeddingMemory | None = None,
+        tell: Callable[[str], object] | None = None,
     ):
         self.module = module
         self.tokens = tokens
@@ -57,10 +70,11 @@ class Activations:
         self.first_live = first_live
         self.memory = memory
         self.tell = tell or (lambda sentence: None)
-        self.can_replay = None
-        self._embeddings = self._states = None
+        self.can_replay: bool | None = None
+        self._embeddings: Kept | None = None
+        self._states: Kept | None = None
 
-    def source(self):
+    def source(self) -> Source:
         """Return what the module can begin with, given what of it trains now.
 
         Returns
@@ -74,12 +88,13 @@ class Activations:
         first, self._embeddings = self.module.n_frozen, None
         if not first or self.can_replay is False:
             return PaddedTokens(self.tokens)
-        if self._states is None or self._states.first > first or self._states.is_stale():
-            self._states = self._compute_states(first)
-        if self._states is None:
+        states = self._states
+        if states is None or states.depends_on(first) or states.is_stale():
+            self._states = states = self._compute_states(first)
+        if states is None:
             return PaddedTokens(self.tokens)
-        self.module.resume_at(self._states.first)
-        return States(self.tokens, self._states.values)
+        self.module.resume_at(states.first)
+        return States(self.tokens, states.values)
 
     def embeddings(self) -> torch.Tensor:
         """Return what :meth:`MultiheadModule.embed` makes of the texts; computed once."""
@@ -90,7 +105,7 @@ class Activations:
     # ----------------------------------------------------------------------------------------
     # Passes
 
-    def _compute_embeddings(self):
+    def _compute_embeddings(self) -> Kept:
         if self.memory is not None and not self.memory.is_stale():
             with _evaluating(self.module):
                 embeddings = self.memory.embed(self.tokens.texts)
@@ -101,14 +116,14 @@ class Activations:
         self._run(embeddings, self._states)
         return Kept(torch.from_numpy(embeddings), self.module)
 
-    def _compute_states(self, first):
+    def _compute_states(self, first: int) -> Kept | None:
         self._states = None  # what is there goes before there is more
         states = self._new_states(first)
         if states is not None:
             self._run(None, states)
         return states
 
-    def _new_states(self, first):
+    def _new_states(self, first: int | None) -> Kept | None:
         """Return room for what enters a layer, if a replay from there is right."""
         if not first or self.can_replay is False or not len(self.tokens):
             return None
@@ -128,10 +143,10 @@ class Activations:
             return None
         return Kept(torch.from_numpy(values), self.module, first)
 
-    def _layers(self, first):
+    def _layers(self, first: int | None) -> list[torch.nn.Module]:
         return layer_stack(self.module.encoder)[first:]
 
-    def _replays(self, first) -> bool:
+    def _replays(self, first: int) -> bool:
         """Compare a replay with a full run on one batch: some architectures cannot be entered."""
         if not self.module.resume_at(first):
             return False
@@ -147,72 +162,44 @@ class Activations:
             return False
         # Kept states are float32; an architecture may hand on bfloat16 from layer to layer.
         lowered = is_lowered(self.module.precision, whole.device.type)
-        return torch.allclose(whole, replayed, **({"atol": 3e-2} if lowered else {"atol": 1e-5}))
+        return torch.allclose(whole, replayed, atol=3e-2 if lowered else 1e-5)
 
-    def _run(self, embeddings, states):
+    def _run(self, embeddings: np.ndarray | None, states: Kept | None):
         """Run the encoder once over all texts, and fill in what is asked for."""
         source = PaddedTokens(self.tokens)
-        layer = self._layers(states.first)[0] if states is not None else None
+        layer = None if states is None else self._layers(states.first)[0]
         with _evaluating(self.module), torch.inference_mode():
             for texts in by_length(self.tokens.lengths):
                 inputs = self._inputs(texts)
-                if layer is None:
-                    embeddings[texts] = self.module.embed(**inputs).cpu().numpy()
-                    continue
-                with states_entering(layer, stop=embeddings is None) as seen:
-                    output = self.module.embed(**inputs, eager=True)
-                    embeddings[texts] = output.cpu().numpy()
-                at, mask = source.places(texts)
-                states.values.numpy()[at[mask]] = seen[0].float().cpu().numpy()[mask]
+                with _recording(layer, stop=embeddings is None) as seen:
+                    output = self.module.embed(**inputs, eager=layer is not None)
+                    if embeddings is not None:
+                        embeddings[texts] = output.cpu().numpy()
+                if states is not None:
+                    at, mask = source.places(texts)
+                    states.values.numpy()[at[mask]] = seen[0].float().cpu().numpy()[mask]
 
-    def _inputs(self, texts):
+    def _inputs(self, texts: np.ndarray) -> dict[str, Any]:
         device = next(self.module.parameters()).device
         inputs = PaddedTokens(self.tokens).inputs(texts)
         return {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
-def _of_all_lengths(lengths, n) -> np.ndarray:
+def _of_all_lengths(lengths: np.ndarray, n: int) -> np.ndarray:
     """Pick `n` texts from the shortest to the longest: side by side they need padding."""
     order = np.argsort(lengths, kind="stable")
     return np.unique(order[np.linspace(0, len(order) - 1, n).astype(int)])
 
 
-class Kept:
-    """Values that follow from the encoder below a layer, right as long as it stays as it is.
-
-    Parameters
-    ----------
-    values : Tensor or None
-        What is kept.
-    module : MultiheadModule
-        Has the encoder.
-    first : int or None
-        The layer that the values enter; None for what follows from the whole encoder.
-    """
-
-    def __init__(self, values, module, first=None):
-        self.values = values
-        self.module = module
-        self.first = first
-        self._n_thaws = len(module.thaws)
-        above = [] if first is None else layer_stack(module.encoder)[first:]
-        upper = {id(p) for layer in above for p in layer.parameters()}
-        self._lower = [p for p in module.encoder.parameters() if id(p) not in upper]
-        self._versions = [p._version for p in self._lower]
-
-    def is_stale(self):
-        """Say whether what it follows from was written to, or let train, since.
-
-        torch counts what is written to a parameter, but neither what a fused optimizer writes nor
-        what is written to its `data`.
-        """
-        thaws = self.module.thaws[self._n_thaws :]
-        may_have_trained = any(self.first is None or layer < self.first for layer in thaws)
-        return may_have_trained or self._versions != [p._version for p in self._lower]
+def _recording(
+    layer: torch.nn.Module | None, *, stop: bool
+) -> AbstractContextManager[list[torch.Tensor]]:
+    """Keep what enters a layer, if there is one; see :func:`states_entering`."""
+    return nullcontext([]) if layer is None else states_entering(layer, stop=stop)
 
 
 @contextlib.contextmanager
-def _evaluating(module):
+def _evaluating(module: torch.nn.Module) -> Iterator[None]:
     """Hold a module in evaluation mode for a while."""
     mode = module.training
     module.train(False)
@@ -222,7 +209,7 @@ def _evaluating(module):
         module.train(mode)
 
 
-def find_room(shape, *, memory, disk):
+def find_room(shape: tuple[int, int], *, memory: float, disk: float) -> NDArray[np.float32] | None:
     """Make an array in memory, else in a temporary file.
 
     Parameters
@@ -254,7 +241,7 @@ def find_room(shape, *, memory, disk):
             return None
 
 
-def _free_memory():
+def _free_memory() -> int:
     """Return the bytes that are free on the machine or, if that is less, in the container."""
     free = psutil.virtual_memory().available
     for limit, used in _CONTAINER:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from .._model import TextTokenizer, TokenIds, TokensOnDemand
+from .._model import TextTokenizer, TokensOnDemand
 from .._rows import CodedRows
 
 # Tokens, padding included, in a batch without gradients: enough to keep the cores busy, and few
@@ -38,12 +41,12 @@ class Batch:
         The weight of all rows together that have a say in the loss.
     """
 
-    inputs: dict
-    targets: dict
+    inputs: dict[str, Any]
+    targets: dict[str, list[torch.Tensor]]
     n_rows: int
     weight: float
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the inputs and the targets."""
         return iter((self.inputs, self.targets))
 
@@ -53,7 +56,7 @@ class TextRows(torch.utils.data.Dataset):
 
     Parameters
     ----------
-    tokens : TokenIds
+    tokens : TokensOnDemand
         The distinct texts.
     texts : ndarray of int, shape (n_rows,)
         The text of each row.
@@ -67,7 +70,15 @@ class TextRows(torch.utils.data.Dataset):
         How much each row counts; None for 1.
     """
 
-    def __init__(self, tokens: TokenIds, texts, tasks, n_tasks, labels=None, weights=None):
+    def __init__(
+        self,
+        tokens: TokensOnDemand,
+        texts: NDArray[np.int64],
+        tasks: NDArray[np.int64],
+        n_tasks: int,
+        labels: NDArray[np.int64] | None = None,
+        weights: NDArray[np.float32] | None = None,
+    ):
         self.tokens = tokens
         self.texts = texts
         self.tasks = tasks
@@ -82,15 +93,15 @@ class TextRows(torch.utils.data.Dataset):
         n_tasks = len(rows.classes)
         return cls(tokens, rows.texts.codes, rows.tasks, n_tasks, rows.labels, rows.weights)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.texts)
 
-    def rows_by_task(self, rows) -> list[np.ndarray]:
+    def rows_by_task(self, rows: np.ndarray) -> list[np.ndarray]:
         """Sort row numbers into one array per task, in the order of a batch."""
         tasks = self.tasks[rows]
         return [rows[tasks == task] for task in range(self.n_tasks)]
 
-    def batch(self, rows, source) -> Batch:
+    def batch(self, rows: np.ndarray, source: Source) -> Batch:
         """Build the batch of some rows; each of their texts stands in it once.
 
         Parameters
@@ -122,14 +133,14 @@ class PaddedTokens:
 
     Parameters
     ----------
-    tokens : TokenIds
+    tokens : TokensOnDemand
         The distinct texts.
     """
 
-    def __init__(self, tokens):
+    def __init__(self, tokens: TokensOnDemand):
         self.tokens = tokens
 
-    def inputs(self, texts) -> dict:
+    def inputs(self, texts: np.ndarray) -> dict[str, Any]:
         """Lay some texts side by side, filled up to the longest of them."""
         inputs = self._inputs_at(*self.places(texts))
         counts = self.tokens.firsts[texts + 1] - self.tokens.firsts[texts]
@@ -137,14 +148,14 @@ class PaddedTokens:
             inputs["firsts"] = torch.from_numpy(np.cumsum(counts) - counts)
         return inputs
 
-    def _inputs_at(self, at, mask):
+    def _inputs_at(self, at: np.ndarray, mask: np.ndarray) -> dict[str, torch.Tensor]:
         ids = np.where(mask, self.tokens.ids[at], self.tokens.padding)
         return {
             "input_ids": torch.from_numpy(ids.astype(np.int64)),
             "attention_mask": torch.from_numpy(mask.astype(np.int64)),
         }
 
-    def places(self, texts):
+    def places(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return where the tokens of texts stand, and a mask, both of shape (n_pieces, length)."""
         pieces = _ranges(self.tokens.firsts[texts], self.tokens.firsts[texts + 1])
         starts = self.tokens.starts[pieces]
@@ -154,7 +165,7 @@ class PaddedTokens:
         # Beyond the end of a piece any valid place will do.
         return np.where(mask, starts[:, None] + column, 0), mask
 
-    def passes(self, dataset):
+    def passes(self, dataset: TextRows) -> list[np.ndarray]:
         """Cut all rows of a dataset into batches of texts of like length, for less padding.
 
         Returns
@@ -175,17 +186,17 @@ class States(PaddedTokens):
 
     Parameters
     ----------
-    tokens : TokenIds
+    tokens : TokensOnDemand
         The distinct texts.
     states : Tensor of float32, shape (n_tokens, width)
         What enters that layer, for the tokens of all texts.
     """
 
-    def __init__(self, tokens, states):
+    def __init__(self, tokens: TokensOnDemand, states: torch.Tensor):
         super().__init__(tokens)
         self.states = states
 
-    def _inputs_at(self, at, mask):
+    def _inputs_at(self, at: np.ndarray, mask: np.ndarray) -> dict[str, torch.Tensor]:
         inputs = super()._inputs_at(at, mask)
         rows = self.states.index_select(0, torch.from_numpy(at.ravel()))
         inputs["states"] = rows.view(*mask.shape, -1)  # (n_texts, length, width)
@@ -201,18 +212,22 @@ class Embeddings:
         One for each text.
     """
 
-    def __init__(self, embeddings):
+    def __init__(self, embeddings: torch.Tensor):
         self.embeddings = embeddings
 
-    def inputs(self, texts) -> dict:
+    def inputs(self, texts: np.ndarray) -> dict[str, Any]:
         """Look up some texts."""
         return {"embeddings": self.embeddings.index_select(0, torch.from_numpy(texts))}
 
-    def passes(self, dataset):
+    def passes(self, dataset: TextRows) -> list[np.ndarray]:
         """Cut all rows of a dataset into large batches."""
         return np.array_split(
             np.arange(len(dataset)), range(ROWS_PER_PASS, len(dataset), ROWS_PER_PASS)
         )
+
+
+# What is known of texts: token ids, or hidden states of the encoder, or embeddings.
+Source: TypeAlias = PaddedTokens | Embeddings
 
 
 class Batches:
@@ -232,19 +247,24 @@ class Batches:
         batches that suit the source.
     """
 
-    def __init__(self, dataset: TextRows, source, sampler=None):
+    def __init__(
+        self,
+        dataset: TextRows,
+        source: Callable[[], Source],
+        sampler: Iterable[list[np.ndarray]] | None = None,
+    ):
         self.dataset = dataset
         self.source = source
         self.sampler = sampler
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Batch] | Iterator[list[Batch]]:
         source = self.source()
         if self.sampler is None:
             return (self.dataset.batch(rows, source) for rows in source.passes(self.dataset))
         return ([self.dataset.batch(rows, source) for rows in step] for step in self.sampler)
 
 
-def _ranges(starts, ends) -> np.ndarray:
+def _ranges(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Return the numbers of several ranges, one after the other.
 
     Examples
@@ -257,7 +277,7 @@ def _ranges(starts, ends) -> np.ndarray:
     return np.arange(counts.sum()) + offsets
 
 
-def by_length(lengths) -> list[np.ndarray]:
+def by_length(lengths: np.ndarray) -> list[np.ndarray]:
     """Cut texts into batches of like length, the longest first.
 
     Parameters
@@ -277,7 +297,8 @@ def by_length(lengths) -> list[np.ndarray]:
     [[3], [1, 2], [0]]
     """
     order = np.argsort(-lengths, kind="stable")
-    batches, start = [], 0
+    batches: list[np.ndarray] = []
+    start = 0
     while start < len(order):
         n = max(1, TOKENS_PER_PASS // int(lengths[order[start]]))
         batches.append(order[start : start + n])

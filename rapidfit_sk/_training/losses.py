@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import nn
 from torch.nn import functional as F
 
@@ -34,7 +37,13 @@ class MultiheadLoss(nn.Module):
     answer for every row of the large class would then be 0.49.
     """
 
-    def __init__(self, class_weights, task_weights, label_smoothing=0.0, focal_gamma=0.0):
+    def __init__(
+        self,
+        class_weights: Iterable[ArrayLike],
+        task_weights: Iterable[float],
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+    ):
         super().__init__()
         self.task_weights = [float(weight) for weight in task_weights]
         self.label_smoothing = label_smoothing
@@ -43,7 +52,9 @@ class MultiheadLoss(nn.Module):
             tensor = torch.as_tensor(weights, dtype=torch.float32)
             self.register_buffer(f"class_weights_{task}", tensor, persistent=False)
 
-    def forward(self, logits, targets):
+    def forward(
+        self, logits: list[torch.Tensor], targets: dict[str, list[torch.Tensor]]
+    ) -> torch.Tensor:
         """Compute the loss.
 
         Parameters
@@ -60,17 +71,18 @@ class MultiheadLoss(nn.Module):
             The weighted sum over rows. A sum, so that batches add up to larger batches.
         """
         parts = zip(self.task_weights, logits, targets["labels"], targets["weights"], strict=True)
-        return sum(
+        losses = (
             task_weight * torch.dot(self.row_losses(task, part, labels), weights)
             for task, (task_weight, part, labels, weights) in enumerate(parts)
             if len(labels)
         )
+        return sum(losses, start=logits[0].new_zeros(()))
 
-    def class_weights(self, task):
+    def class_weights(self, task: int) -> torch.Tensor:
         """Return the weight of each class of one task."""
         return getattr(self, f"class_weights_{task}")
 
-    def row_losses(self, task, logits, labels):
+    def row_losses(self, task: int, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss of each row of one task, class weights included."""
         loss = F.cross_entropy(
             logits,
@@ -89,7 +101,9 @@ class MultiheadLoss(nn.Module):
         return self.class_weights(task)[labels] * loss
 
 
-def inverse_frequency(labels, weights, n_classes) -> np.ndarray:
+def inverse_frequency(
+    labels: np.ndarray, weights: np.ndarray, n_classes: int
+) -> NDArray[np.float64]:
     """Return ``n_rows / (n_classes * n_rows_of_class)`` for each class, rows weighted.
 
     Parameters

@@ -5,20 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import joblib
 import numpy as np
 from filelock import FileLock
+from numpy.typing import NDArray
 
-from .._model import describe_encoder, is_lowered, take_source, weights_digest
-from .activations import Kept
+from .._model import (
+    MultiheadModule,
+    TextTokenizer,
+    describe_encoder,
+    is_lowered,
+    take_source,
+    weights_digest,
+)
+from .._typing import MemoryLike
+from .guard import Guard
 
 # Texts that are encoded before what is there is stored and others have their turn.
 CHUNK = 4096
 
+# Takes texts and returns their embeddings.
+Encode: TypeAlias = Callable[[list[str]], NDArray[np.float32]]
 
-def open_memory(memory, module, tokenizer, encode) -> EmbeddingMemory | None:
+
+def open_memory(
+    memory: MemoryLike | None, module: MultiheadModule, tokenizer: TextTokenizer, encode: Encode
+) -> EmbeddingMemory | None:
     """Open the embeddings that a folder has of an encoder, a tokenizer and a length.
 
     Parameters
@@ -60,13 +76,14 @@ def open_memory(memory, module, tokenizer, encode) -> EmbeddingMemory | None:
     return EmbeddingMemory(store, encode, module)
 
 
-def _folder(memory) -> Path | None:
+def _folder(memory: MemoryLike | None) -> Path | None:
     """Return where the embeddings of a memory are; `memory.clear()` removes them too."""
     if memory is None:
         return None
-    if not hasattr(memory, "store_backend"):
-        memory = joblib.Memory(os.fspath(memory), verbose=0)
-    backend = memory.store_backend
+    if isinstance(memory, str | os.PathLike):
+        backend = joblib.Memory(os.fspath(memory), verbose=0).store_backend
+    else:
+        backend = memory.store_backend
     return None if backend is None else Path(backend.location, "rapidfit_sk")
 
 
@@ -83,16 +100,16 @@ class EmbeddingMemory:
         Has the encoder.
     """
 
-    def __init__(self, store: EmbeddingStore, encode, module):
+    def __init__(self, store: EmbeddingStore, encode: Encode, module: MultiheadModule):
         self.store = store
         self.encode = encode
-        self._guard = Kept(None, module)
+        self._guard = Guard(module)
 
     def is_stale(self) -> bool:
         """Say whether the encoder may have changed since."""
         return self._guard.is_stale()
 
-    def embed(self, texts: list[str]) -> np.ndarray:
+    def embed(self, texts: list[str]) -> NDArray[np.float32]:
         """Return the embeddings of distinct texts; each is encoded once, by whoever asks first."""
         return self.store.embed(texts, self.encode)
 
@@ -115,12 +132,13 @@ class EmbeddingStore:
     shorter than the other one, as after a power failure, the rows that both have count.
     """
 
-    def __init__(self, folder, width):
+    def __init__(self, folder: Path, width: int):
         self.folder = folder
         self.width = width
-        self._index = None, None, None
+        # The keys, their order, and the state of the files that they were read in.
+        self._index: tuple[np.ndarray, np.ndarray, list] = np.empty(0, "S16"), np.empty(0, int), []
 
-    def embed(self, texts, encode) -> np.ndarray:
+    def embed(self, texts: list[str], encode: Encode) -> NDArray[np.float32]:
         """Return the embeddings of some texts, and keep those that are new.
 
         Parameters
@@ -150,7 +168,7 @@ class EmbeddingStore:
             return np.empty((0, self.width), np.float32)
         return self._rows()[rows]
 
-    def _find(self, keys) -> np.ndarray:
+    def _find(self, keys: np.ndarray) -> NDArray[np.int64]:
         """Return the row of each key, -1 where there is none."""
         known, order = self._known_keys()
         if not len(known):
@@ -159,7 +177,7 @@ class EmbeddingStore:
         rows = order[np.minimum(place, len(order) - 1)]
         return np.where(known[rows] == keys, rows, -1)
 
-    def _known_keys(self):
+    def _known_keys(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the keys of the complete rows and their order; read where a file has changed."""
         files = self.folder / "keys", self.folder / "embeddings"
         try:
@@ -176,11 +194,11 @@ class EmbeddingStore:
         self._index = known, order, state
         return known, order
 
-    def _rows(self) -> np.ndarray:
+    def _rows(self) -> NDArray[np.float32]:
         shape = (len(self._known_keys()[0]), self.width)
         return np.memmap(self.folder / "embeddings", np.float32, "r", shape=shape)
 
-    def _append(self, keys, embeddings):
+    def _append(self, keys: np.ndarray, embeddings: np.ndarray):
         """Add rows behind the complete ones; what an interrupted process left there goes."""
         n = len(self._known_keys()[0])
         for name, size, new in (("embeddings", 4 * self.width, embeddings), ("keys", 16, keys)):
@@ -191,7 +209,7 @@ class EmbeddingStore:
                 os.fsync(file.fileno())
 
 
-def _keys(texts) -> np.ndarray:
+def _keys(texts: list[str]) -> np.ndarray:
     """Hash texts to 16 bytes each."""
     digests = (
         hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

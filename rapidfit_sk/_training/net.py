@@ -6,18 +6,23 @@ import contextlib
 import copy
 import functools
 import math
+from collections.abc import Callable, Iterator
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from skorch import NeuralNet
+from skorch.callbacks import Callback, EpochTimer
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
-from skorch.callbacks import EpochTimer
+from skorch.history import History
 from tqdm.auto import tqdm
 
 from .._model import (
     DrawsFrom,
     MultiheadModule,
     TextTokenizer,
+    TokensOnDemand,
     build_module,
     checkpointed_layers,
     grown_copy,
@@ -25,11 +30,14 @@ from .._model import (
     take_apart,
 )
 from .activations import find_room
-from .batches import Batches, Embeddings, PaddedTokens, TextRows
+from .batches import Batch, Batches, Embeddings, PaddedTokens, Source, TextRows
 from .losses import MultiheadLoss
 from .memory import EmbeddingMemory
 from .run import Run
 from .sampling import TaskSampler
+
+# Callbacks of skorch, some of them with a name.
+Callbacks: TypeAlias = list[Callback | tuple[str, Callback]]
 
 
 class StopTraining(Exception):
@@ -85,26 +93,29 @@ class MultiheadNet(NeuralNet):
         The state of the training that is going on; None before and after it.
     """
 
+    callbacks: Callbacks
+    callbacks_: list[tuple[str, Callback]]
+    module_: MultiheadModule
     run_: Run | None = None
 
     def __init__(
         self,
-        module=build_module,
+        module: Callable[..., MultiheadModule] = build_module,
         *,
-        criterion=MultiheadLoss,
-        optimizer=torch.optim.AdamW,
-        lr=1e-4,
-        head_lr=5e-4,
-        weight_decay=0.01,
-        batch_size=16,
-        accumulate=1,
-        min_steps=1,
-        gradient_checkpointing=False,
-        cache_memory=0.25,
-        cache_disk=0.25,
-        seeds=(0, 0, 0),
-        verbose=0,
-        **kwargs,
+        criterion: type[torch.nn.Module] = MultiheadLoss,
+        optimizer: type[torch.optim.Optimizer] = torch.optim.AdamW,
+        lr: float = 1e-4,
+        head_lr: float = 5e-4,
+        weight_decay: float = 0.01,
+        batch_size: int = 16,
+        accumulate: int = 1,
+        min_steps: int = 1,
+        gradient_checkpointing: bool = False,
+        cache_memory: float = 0.25,
+        cache_disk: float = 0.25,
+        seeds: tuple[int, ...] = (0, 0, 0),
+        verbose: int = 0,
+        **kwargs: Any,
     ):
         super().__init__(
             module,
@@ -133,10 +144,10 @@ class MultiheadNet(NeuralNet):
     # ----------------------------------------------------------------------------------------
     # Parts
 
-    _former = None
+    _former: tuple[MultiheadModule, list[np.ndarray]] | None = None
 
     @classmethod
-    def rebuilt(cls, parts, history, **parameters) -> MultiheadNet:
+    def rebuilt(cls, parts: dict[str, Any], history: History, **parameters: Any) -> Self:
         """Build a trained net from the parts of its module and its history."""
         net = cls(**parameters)
         net.initialize_virtual_params()
@@ -145,7 +156,7 @@ class MultiheadNet(NeuralNet):
         net._restore(parts)
         return net
 
-    def go_on_from(self, module, places):
+    def go_on_from(self, module: MultiheadModule, places: list[np.ndarray]):
         """Have the next initialization grow a module instead of building one from nothing.
 
         Parameters
@@ -157,43 +168,43 @@ class MultiheadNet(NeuralNet):
         """
         self._former = (module, places)
 
-    def prepend_history(self, former):
+    def prepend_history(self, former: MultiheadNet):
         """Put the history of an earlier training before that of this one."""
         self.history_ = type(self.history)([*former.history, *self.history])
 
-    def drop_callback(self, callback):
+    def drop_callback(self, callback: Callback):
         """Let go of a callback, and of all that it holds."""
         # Given callbacks are named or not; those in `callbacks_` all are.
         self.callbacks = [each for each in self.callbacks if not _holds(each, callback)]
         self.callbacks_ = [each for each in self.callbacks_ if not _holds(each, callback)]
 
-    def with_head_of(self, other):
+    def with_head_of(self, other: MultiheadNet) -> Self:
         """Return a net with the only head of another net, and its history, as a further task.
 
         It shares all weights with this net, which stays as it is: whoever predicts with it in
         the meantime is not disturbed.
         """
-        (head,) = other.module_.heads
-        own, net = self.get_params_for("module"), copy.copy(self)
+        own, new = self.get_params_for("module"), other.get_params_for("module")
+        net = copy.copy(self)
         module = MultiheadModule(
             self.module_.encoder,
-            [*self.module_.heads, head],
+            [*self.module_.heads, *other.module_.heads],
             own["pooling"],
             self.module_.precision,
             self.module_.compiles,
         )
         other.prepend_history(self)
-        vars(net).update(
+        net.__dict__.update(
             module_=module,
-            module__n_classes=[*own["n_classes"], head[-1].out_features],
+            module__n_classes=[*own["n_classes"], *new["n_classes"]],
             history_=other.history_,
         )
         return net
 
-    def __copy__(self):
+    def __copy__(self) -> Self:
         """Copy the net, and share its module."""
         net = type(self).__new__(type(self))
-        vars(net).update(vars(self))
+        net.__dict__.update(self.__dict__)
         return net
 
     def initialize_module(self):
@@ -236,16 +247,16 @@ class MultiheadNet(NeuralNet):
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """Return the training rows and the validation rows of the run."""
-        return X, self.run_.validation
+        return X, self._run.validation
 
     def get_iterator(self, dataset, training=False):
         """Return the batches of a dataset: drawn by the sampler, or all rows."""
-        run = self.run_
+        run = self._run
         if training:
             return Batches(dataset, run.activations.source, run.sampler)
         return Batches(dataset, run.validation_activations.source)
 
-    def read_by_output_layer(self, task, texts) -> np.ndarray:
+    def read_by_output_layer(self, task: int, texts: np.ndarray) -> NDArray[np.float32]:
         """Return what the output layer of a head reads, in training, while the encoder is frozen.
 
         Parameters
@@ -260,13 +271,20 @@ class MultiheadNet(NeuralNet):
         features : ndarray of float32, shape (n_rows, width)
             Without dropout.
         """
-        inputs = self._on_device(Embeddings(self.run_.activations.embeddings()).inputs(texts))
-        head = self.module_.heads[task].eval()
+        inputs = self._on_device(Embeddings(self._run.activations.embeddings()).inputs(texts))
+        *hidden, _ = self.module_.heads[task].eval().children()
         with torch.inference_mode():
-            return head[:-1](inputs["embeddings"]).cpu().numpy()
+            return torch.nn.Sequential(*hidden)(inputs["embeddings"]).cpu().numpy()
 
     # ----------------------------------------------------------------------------------------
     # Training
+
+    @property
+    def _run(self) -> Run:
+        """The training that is going on; an error if there is none."""
+        if self.run_ is None:
+            raise RuntimeError("This net is not training.")
+        return self.run_
 
     def notify(self, method_name, **cb_kwargs):
         """Call a hook of the net and of each callback.
@@ -293,7 +311,16 @@ class MultiheadNet(NeuralNet):
         if stop is not None:
             raise stop
 
-    def partial_fit(self, X, y=None, classes=None, *, validation=None, memory=None, **fit_params):
+    def partial_fit(
+        self,
+        X: TextRows,
+        y: None = None,
+        classes: None = None,
+        *,
+        validation: TextRows | None = None,
+        memory: EmbeddingMemory | None = None,
+        **fit_params: Any,
+    ) -> Self:
         """Train on, until the epochs are over or a callback raises :class:`StopTraining`.
 
         Parameters
@@ -329,7 +356,9 @@ class MultiheadNet(NeuralNet):
         self._release()
         return self
 
-    def _new_run(self, rows: TextRows, validation: TextRows | None, memory: EmbeddingMemory | None):
+    def _new_run(
+        self, rows: TextRows, validation: TextRows | None, memory: EmbeddingMemory | None
+    ) -> Run:
         sampler = TaskSampler(
             rows.texts,
             rows.tasks,
@@ -350,7 +379,7 @@ class MultiheadNet(NeuralNet):
             tell=tqdm.write if self.verbose else None,
         )
 
-    def _lengths(self, tokens):
+    def _lengths(self, tokens: TokensOnDemand) -> NDArray[np.int64] | None:
         """Return the lengths of texts, if the encoder reads tokens: embeddings have no length."""
         return None if self.module_.reads_embeddings else tokens.lengths
 
@@ -386,14 +415,14 @@ class MultiheadNet(NeuralNet):
             )
         self.record_score(f"{prefix}_loss", loss, lower_is_better=True)
 
-    def record_score(self, name, score, *, lower_is_better):
+    def record_score(self, name: str, score: float, *, lower_is_better: bool):
         """Record a score of the epoch and, as skorch does, whether it is the best so far."""
         before = [epoch[name] for epoch in list(self.history)[:-1]]
         self.history.record(name, score)
         is_best = all(score < other if lower_is_better else score > other for other in before)
         self.history.record(f"{name}_best", is_best)
 
-    def train_step(self, batch, **fit_params):
+    def train_step(self, batch: list[Batch], **fit_params: Any) -> dict[str, Any]:
         """Take one optimizer step over a list of batches.
 
         The loss of each batch is a sum over its rows, and divided by what as many rows as the
@@ -401,11 +430,11 @@ class MultiheadNet(NeuralNet):
         rows of little weight that meet in a batch do not move the module as much as others.
         """
         self.optimizer_.zero_grad(set_to_none=True)
-        total = self.run_.mean_weight * sum(part.n_rows for part in batch)
+        total = self._run.mean_weight * sum(part.n_rows for part in batch)
         steps = [self.train_step_single(part, total) for part in batch]
         self.notify(
             "on_grad_computed",
-            named_parameters=self.run_.parameters,
+            named_parameters=self._run.parameters,
             batch=batch,
             training=True,
         )
@@ -416,15 +445,17 @@ class MultiheadNet(NeuralNet):
             "y_pred": [step["y_pred"] for step in steps],
         }
 
-    def train_step_single(self, batch, total=1.0, **fit_params):
+    def train_step_single(
+        self, batch: Batch, total: float = 1.0, **fit_params: Any
+    ) -> dict[str, Any]:
         """Add the gradient of one batch, with its loss divided by `total`."""
-        with DrawsFrom(self.run_.generator), self._checkpointing():
+        with DrawsFrom(self._run.generator), self._checkpointing():
             logits = self.infer(batch.inputs)
         loss = self.get_loss(logits, batch.targets, training=True) / total
         loss.backward()
         return {"loss": loss.detach(), "y_pred": [part.detach() for part in logits]}
 
-    def validation_step(self, batch, **fit_params):
+    def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Compute the loss and the logits of one batch."""
         with torch.inference_mode():
             logits = self.infer(batch.inputs)
@@ -455,7 +486,7 @@ class MultiheadNet(NeuralNet):
     def _checkpointing(self):
         if not self.gradient_checkpointing or self.module_.n_frozen is None:
             return contextlib.nullcontext()
-        return checkpointed_layers(self.module_.encoder, self.run_.generator)
+        return checkpointed_layers(self.module_.encoder, self._run.generator)
 
     def _set_training(self, training=True):
         # The loss has no modes; after loading there is none until the next training.
@@ -472,7 +503,9 @@ class MultiheadNet(NeuralNet):
     # ----------------------------------------------------------------------------------------
     # Prediction
 
-    def iter_logits(self, dataset: TextRows, source):
+    def iter_logits(
+        self, dataset: TextRows, source: Source
+    ) -> Iterator[tuple[list[NDArray[np.int64]], list[NDArray[np.float32]]]]:
         """Run the module over all rows of a dataset, one batch at a time.
 
         Parameters
@@ -495,7 +528,9 @@ class MultiheadNet(NeuralNet):
                 logits = self.infer(dataset.batch(rows, source).inputs)
             yield dataset.rows_by_task(rows), [part.cpu().numpy() for part in logits]
 
-    def iter_embeddings(self, dataset: TextRows):
+    def iter_embeddings(
+        self, dataset: TextRows
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Run the encoder over the texts of a dataset, one batch at a time.
 
         Yields
@@ -514,10 +549,9 @@ class MultiheadNet(NeuralNet):
                 embeddings = self.module_.embed(**inputs)[places]
             yield rows, embeddings.cpu().numpy()
 
-    def embed_texts(self, tokenizer: TextTokenizer, texts: list[str]) -> np.ndarray:
+    def embed_texts(self, tokenizer: TextTokenizer, texts: list[str]) -> NDArray[np.float32]:
         """Return the embeddings of distinct texts, as heads read them that have no query."""
-        tokens = tokenizer(texts)
-        n = len(tokens)
+        tokens, n = TokensOnDemand(texts, tokenizer), len(texts)
         dataset = TextRows(tokens, np.arange(n), np.zeros(n, dtype=int), 1)
         embeddings = np.empty((n, self.module_.encoder.config.hidden_size), np.float32)
         for rows, part in self.iter_embeddings(dataset):
@@ -533,7 +567,7 @@ class MultiheadNet(NeuralNet):
         skorch would keep bytes made by torch. The criterion and the optimizer are made anew by
         the next training.
         """
-        state = {key: value for key, value in vars(self).items() if key not in _REBUILT}
+        state = {key: value for key, value in self.__dict__.items() if key not in _REBUILT}
         if self.initialized_:
             state["parts"] = take_apart(self.module_)
         return state
@@ -541,15 +575,15 @@ class MultiheadNet(NeuralNet):
     def __setstate__(self, state):
         """Build the module, on the CPU where the device that it was trained on is not there."""
         parts = state.pop("parts", None)
-        vars(self).update(state)
+        self.__dict__.update(state)
         if parts is not None:
             self._restore(parts)
 
     def _restore(self, parts):
         """Build the module from its parts."""
-        vars(self)["device"] = _device_or_cpu(self.device)
+        self.__dict__["device"] = _device_or_cpu(self.device)
         module = put_together(parts, **self.get_params_for("module"))
-        vars(self).update(module_=module.to(self.device), initialized_=True)
+        self.__dict__.update(module_=module.to(self.device), initialized_=True)
 
 
 # Built again from the parts, or by the next training.

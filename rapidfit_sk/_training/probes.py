@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 
-def fit_probe(features, labels, weights, n_classes, C=1.0):
+def fit_probe(
+    features: np.ndarray, labels: np.ndarray, weights: np.ndarray, n_classes: int, C: float = 1.0
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Fit a linear layer to features that do not change.
 
     Parameters

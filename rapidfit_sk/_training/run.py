@@ -1,11 +1,13 @@
-"""The state that lives as long as one training of a net."""
+"""The state of one training, from its first epoch to its last; the net drives it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .._model import MultiheadModule
 from .activations import Activations
@@ -15,9 +17,9 @@ from .sampling import TaskSampler
 
 
 class Run:
-    """One training of a net, from its first epoch to its last.
+    """The state of one training: sampler, generator, activations.
 
-    A net has a run while it trains, and drops it at the end: what a trained net needs is in its
+    A net holds a run while it trains, and drops it at the end: what a trained net needs is in its
     module and its history.
 
     Parameters
@@ -59,8 +61,8 @@ class Run:
         *,
         sampler: TaskSampler,
         generator: torch.Generator,
-        room: Callable,
-        tell: Callable | None,
+        room: Callable[[tuple[int, int]], NDArray[np.float32] | None],
+        tell: Callable[[str], object] | None,
     ):
         self.rows = rows
         self.validation = validation

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 # Steps whose texts are sorted by length together. More would leave less padding, and less to
 # chance.
 POOL = 16
 
 
-def rows_per_task(counts, strategy: str, rounds: int = 1) -> np.ndarray:
+def rows_per_task(counts: ArrayLike, strategy: str, rounds: int = 1) -> NDArray[np.int64]:
     """Share out an epoch among tasks.
 
     Parameters
@@ -32,13 +35,13 @@ def rows_per_task(counts, strategy: str, rounds: int = 1) -> np.ndarray:
     >>> rows_per_task([900, 100], "sqrt")
     array([750, 250])
     """
-    counts = rounds * np.asarray(counts)
+    sizes = rounds * np.asarray(counts)
     power = {"proportional": 1.0, "sqrt": 0.5, "equal": 0.0}[strategy]
-    share = counts**power * (counts > 0)
-    exact = counts.sum() * share / share.sum()
+    share = sizes**power * (sizes > 0)
+    exact = sizes.sum() * share / share.sum()
     rows = np.floor(exact + 1e-9).astype(int)
     # The rows lost to rounding go to the tasks that lost the largest fraction.
-    short = counts.sum() - rows.sum()
+    short = sizes.sum() - rows.sum()
     rows[np.argsort(rows - exact, kind="stable")[:short]] += 1
     return rows
 
@@ -69,7 +72,17 @@ class TaskSampler:
     and is shuffled anew when used up: over epochs, every row has its turn.
     """
 
-    def __init__(self, texts, tasks, *, batch_size, n_accumulated, min_steps, rng, lengths):
+    def __init__(
+        self,
+        texts: NDArray[np.int64],
+        tasks: NDArray[np.int64],
+        *,
+        batch_size: int,
+        n_accumulated: int,
+        min_steps: int,
+        rng: np.random.Generator,
+        lengths: Callable[[], NDArray[np.int64] | None],
+    ):
         self.texts = texts
         self.batch_size = batch_size
         self.n_accumulated = n_accumulated
@@ -80,9 +93,9 @@ class TaskSampler:
         self.lengths = lengths
         self._rows = [np.flatnonzero(tasks == task) for task in range(tasks.max() + 1)]
         self._queues = [np.empty(0, dtype=int) for _ in self._rows]
-        self._steps = []
+        self._steps: list[list[np.ndarray]] = []
 
-    def draw_epoch(self, strategy="proportional"):
+    def draw_epoch(self, strategy: str = "proportional"):
         """Draw the rows of the next epoch and cut them into steps of batches.
 
         Parameters
@@ -97,11 +110,11 @@ class TaskSampler:
         n = self.n_accumulated
         self._steps = [batches[i : i + n] for i in range(0, len(batches), n)]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[np.ndarray]]:
         """Yield, for each step, the list of its batches: arrays of row numbers."""
         return iter(self._steps)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._steps)
 
     def _take(self, task, n):

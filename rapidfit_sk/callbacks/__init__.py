@@ -1,4 +1,4 @@
-"""Callbacks of the training loop: task sampling, freezing, learning rate, scores, stopping.
+"""Callbacks of the training loop: sampling, freezing, rates, scores, stopping, progress.
 
 They are skorch callbacks and know the net, never the classifier.
 """

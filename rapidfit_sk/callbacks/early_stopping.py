@@ -1,5 +1,9 @@
 """Keep the best weights, and stop when validation no longer improves."""
 
+from __future__ import annotations
+
+from typing import Literal
+
 from skorch.callbacks import Callback
 
 from .._training import StopTraining
@@ -54,7 +58,12 @@ class EarlyStopping(Callback):
     """
 
     def __init__(
-        self, metric="accuracy", patience=None, min_delta=0.001, first_epoch=0, one_se_rule=True
+        self,
+        metric: Literal["accuracy", "f1", "loss"] = "accuracy",
+        patience: int | None = None,
+        min_delta: float = 0.001,
+        first_epoch: int = 0,
+        one_se_rule: bool = True,
     ):
         self.metric = metric
         self.patience = patience

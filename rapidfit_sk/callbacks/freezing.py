@@ -1,4 +1,6 @@
-"""Heads first, then the top of the encoder too."""
+"""Freezing: the heads train first, then the top layers of the encoder too."""
+
+from __future__ import annotations
 
 from skorch.callbacks import Callback
 
@@ -27,7 +29,7 @@ class EncoderFreezing(Callback):
     1
     """
 
-    def __init__(self, freeze_epochs=1, unfreeze_layers=4):
+    def __init__(self, freeze_epochs: int = 1, unfreeze_layers: int | None = 4):
         self.freeze_epochs = freeze_epochs
         self.unfreeze_layers = unfreeze_layers
 

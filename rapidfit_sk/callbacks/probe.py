@@ -1,5 +1,7 @@
 """Heads that start from a logistic regression on the embeddings."""
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 from skorch.callbacks import Callback
@@ -43,7 +45,7 @@ class LinearProbe(Callback):
     1.0
     """
 
-    def __init__(self, heads, C=1.0):
+    def __init__(self, heads: list[int], C: float = 1.0):
         self.heads = heads
         self.C = C
 

@@ -1,5 +1,7 @@
 """A bar over all epochs."""
 
+from __future__ import annotations
+
 from skorch.callbacks import Callback
 from tqdm.auto import tqdm
 

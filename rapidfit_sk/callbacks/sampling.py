@@ -1,4 +1,8 @@
-"""The clock of the task sampler."""
+"""Task sampling: the rows of each epoch."""
+
+from __future__ import annotations
+
+from typing import Literal
 
 from skorch.callbacks import Callback
 
@@ -24,7 +28,7 @@ class TaskSampling(Callback):
     'sqrt'
     """
 
-    def __init__(self, strategy="proportional"):
+    def __init__(self, strategy: Literal["proportional", "sqrt", "equal"] = "proportional"):
         self.strategy = strategy
 
     def on_epoch_begin(self, net, **kwargs):

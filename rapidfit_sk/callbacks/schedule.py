@@ -1,11 +1,13 @@
 """Learning rates: up along a line, down along a cosine."""
 
+from __future__ import annotations
+
 import math
 
 from skorch.callbacks import Callback
 
 
-def warmup_cosine(progress, warmup_ratio):
+def warmup_cosine(progress: float, warmup_ratio: float) -> float:
     """Return the learning rate as a share of its peak.
 
     Parameters
@@ -60,7 +62,7 @@ class WarmupCosine(Callback):
     0.2
     """
 
-    def __init__(self, warmup_ratio=0.1, encoder_start=0):
+    def __init__(self, warmup_ratio: float = 0.1, encoder_start: int = 0):
         self.warmup_ratio = warmup_ratio
         self.encoder_start = encoder_start
 

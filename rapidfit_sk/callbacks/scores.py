@@ -1,5 +1,7 @@
 """Accuracy and F1 of each task on the validation rows."""
 
+from __future__ import annotations
+
 import numpy as np
 from skorch.callbacks import Callback
 
@@ -28,7 +30,7 @@ class TaskScores(Callback):
     ['sentiment', 'intent']
     """
 
-    def __init__(self, tasks):
+    def __init__(self, tasks: list[str]):
         self.tasks = tasks
 
     def on_epoch_begin(self, net, **kwargs):

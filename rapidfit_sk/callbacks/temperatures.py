@@ -1,9 +1,16 @@
 """The temperature of each task on the validation rows."""
 
+from __future__ import annotations
+
+from typing import TypeAlias
+
 import numpy as np
 from skorch.callbacks import Callback
 
 from .._rows import fit_temperatures
+
+# Logits, labels and weights.
+Rows: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Temperatures(Callback):
@@ -35,12 +42,12 @@ class Temperatures(Callback):
     ['sentiment', 'intent']
     """
 
-    def __init__(self, tasks):
+    def __init__(self, tasks: list[str]):
         self.tasks = tasks
 
     def on_epoch_begin(self, net, **kwargs):
         """Start with no rows."""
-        self.seen_ = [[] for _ in self.tasks]
+        self.seen_: list[list[Rows]] = [[] for _ in self.tasks]
 
     def on_batch_end(self, net, batch=None, training=False, y_pred=None, **kwargs):
         """Keep logits, labels and weights of a validation batch."""
@@ -52,10 +59,15 @@ class Temperatures(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         """Record the temperatures of the epoch."""
-        rows = [tuple(map(np.concatenate, zip(*seen, strict=True))) for seen in self.seen_]
+        rows = list(map(_joined, self.seen_))
         for task, (_, labels, _), found in zip(
             self.tasks, rows, fit_temperatures(rows), strict=True
         ):
             if (labels >= 0).any():
                 net.history.record(f"temperature/{task}", found)
         self.seen_ = []
+
+
+def _joined(batches: list[Rows]) -> Rows:
+    logits, labels, weights = map(np.concatenate, zip(*batches, strict=True))
+    return logits, labels, weights

@@ -185,7 +185,9 @@ def test_known_tasks_place_a_plain_y(name, task):
 
 def test_questions_need_no_label():
     """A frame or a dict of questions is read without labels."""
-    assert read_questions(LONG.drop(columns="label"), COLUMNS).labels is None
+    assert (
+        read_questions(LONG.drop(columns="label"), COLUMNS).tasks.tolist() == LONG["task"].tolist()
+    )
     questions = read_questions({"mood": [{"text": "fine"}]}, COLUMNS)
     assert (questions.texts.distinct, questions.tasks.tolist()) == (["fine"], ["mood"])
 

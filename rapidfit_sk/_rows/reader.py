@@ -1,0 +1,110 @@
+"""Read rows to train on or to score, and replace names by codes; forms are in tables.py."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._typing import ArrayOrFrame, RowsLike
+from .labels import CodedRows, encode_table, encode_training_table, learn_classes
+from .tables import Columns, Table, is_long, named_labels, read_labeled, read_new_task
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads labeled rows in any form that :meth:`rapidfit_sk.MultiheadClassifier.fit` takes.
+
+    Attributes
+    ----------
+    columns : Columns
+        The names of the columns of a long frame.
+    task_labels : dict of {str: array-like} or None
+        The labels that a task may have, if they are given and not learned.
+    """
+
+    columns: Columns
+    task_labels: Mapping[str, Collection[Any]] | None
+
+    def training_rows(
+        self,
+        X: RowsLike,
+        y: ArrayOrFrame | None,
+        sample_weight: ArrayLike | None,
+        known: dict[str, np.ndarray] | None,
+        *,
+        in_part: bool = False,
+    ) -> tuple[Table, CodedRows]:
+        """Read rows to train on, as a table and with codes.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in :func:`read_labeled`.
+        known : dict of {str: ndarray} or None
+            Tasks and classes of an earlier training, which stay.
+        in_part : bool, default=False
+            Whether other tasks may come with later rows.
+
+        Returns
+        -------
+        table : Table
+            The rows of some weight.
+        rows : CodedRows
+            The same rows with codes.
+        """
+        known = known or {}
+        if known and y is not None and not is_long(X, self.columns):
+            y = named_labels(y, list(known))
+        table = read_labeled(X, y, self.columns, sample_weight=sample_weight)
+        task_labels = self.task_labels or {}
+        if in_part:
+            there = {*table.task_names, *known}
+            task_labels = {task: given for task, given in task_labels.items() if task in there}
+        classes = learn_classes(table, task_labels, known)
+        table = table.without_zeros()
+        return table, encode_training_table(table, classes)
+
+    def rows_of_new_task(
+        self,
+        X: RowsLike,
+        y: ArrayOrFrame | None,
+        sample_weight: ArrayLike | None,
+        task: str | None,
+        known: list[str],
+    ) -> CodedRows:
+        """Read the rows of one task that is not known yet; see :func:`read_new_task`."""
+        table = read_new_task(X, y, self.columns, task, known, sample_weight=sample_weight)
+        (name,) = table.task_names
+        given = {key: labels for key, labels in (self.task_labels or {}).items() if key == name}
+        return encode_training_table(table.without_zeros(), learn_classes(table, given))
+
+    def known_rows(
+        self,
+        X: RowsLike,
+        y: ArrayOrFrame | None,
+        sample_weight: ArrayLike | None,
+        classes: dict[str, np.ndarray],
+    ) -> CodedRows:
+        """Read rows of known tasks."""
+        tasks = list(classes)
+        table = read_labeled(X, y, self.columns, tasks=tasks, sample_weight=sample_weight)
+        return encode_table(table.without_zeros(), classes)
+
+    def validation_rows(
+        self,
+        X_val: RowsLike | None,
+        y_val: ArrayOrFrame | None,
+        sample_weight_val: ArrayLike | None,
+        classes: dict[str, np.ndarray],
+    ) -> CodedRows | None:
+        """Read the validation rows that a user gives, if any; as :meth:`known_rows`."""
+        if X_val is not None:
+            return self.known_rows(X_val, y_val, sample_weight_val, classes)
+        for name, given in (("y_val", y_val), ("sample_weight_val", sample_weight_val)):
+            if given is not None:
+                raise ValueError(f"{name} was given without X_val. Give both, or neither.")
+        return None

@@ -1,0 +1,28 @@
+"""Types that several public signatures share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import Any, Protocol, TypeAlias
+
+import joblib
+from numpy.typing import ArrayLike
+
+
+class FrameLike(Protocol):
+    """A frame of pandas, polars or any other library that narwhals knows."""
+
+    @property
+    def columns(self) -> Any:
+        """The names of the columns, or the columns."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+#: Texts, or labels: one column, or a frame that has some.
+ArrayOrFrame: TypeAlias = ArrayLike | FrameLike
+#: Labeled rows in any form that ``fit`` takes, the dict of tasks included.
+RowsLike: TypeAlias = ArrayOrFrame | Mapping[str, Iterable[Mapping[str, Any]]]
+#: A place where embeddings outlive a fit.
+MemoryLike: TypeAlias = str | PathLike[str] | joblib.Memory
