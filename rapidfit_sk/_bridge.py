@@ -12,8 +12,8 @@ from ._rows import Columns, Table
 from ._training import StopTraining
 
 
-def begin_fit(estimator: Any, n_epochs: int, table: Table, columns: Columns) -> FitTasks | None:
-    """Open the task of a fit and return the callback that opens one for each epoch.
+def fit_tasks(estimator: Any, n_epochs: int, table: Table, columns: Columns) -> FitTasks | None:
+    """Return the callback that opens a task for a fit and one for each of its epochs.
 
     Parameters
     ----------
@@ -33,15 +33,13 @@ def begin_fit(estimator: Any, n_epochs: int, table: Table, columns: Columns) -> 
     """
     if not hasattr(CallbackSupportMixin, "_init_callback_context"):
         return None
-    context = estimator._init_callback_context(max_subtasks=n_epochs)
     data = {
         # Callables: they are called only where a callback asks for them.
         "X": lambda: pd.DataFrame({columns.text: table.texts.strings(), columns.task: table.tasks}),
         "y": lambda: table.labels,
         "metadata": None if table.weights is None else {"sample_weight": table.weights},
     }
-    context.call_on_fit_task_begin(estimator=estimator, **data)
-    return FitTasks(estimator, context, data)
+    return FitTasks(estimator, n_epochs, data)
 
 
 class FitTasks(Callback):
@@ -51,17 +49,22 @@ class FitTasks(Callback):
     ----------
     estimator : MultiheadClassifier
         What is being fitted.
-    context : sklearn.callback.CallbackContext
-        The task of the fit.
+    n_epochs : int
+        The most epochs that there can be.
     data : dict
         ``X``, ``y`` and ``metadata`` for the hooks.
     """
 
-    def __init__(self, estimator: Any, context: Any, data: dict[str, Any]):
+    def __init__(self, estimator: Any, n_epochs: int, data: dict[str, Any]):
         self.estimator = estimator
-        self.context = context
+        self.n_epochs = n_epochs
         self.data = data
         self._model = None
+
+    def begin_fit(self):
+        """Open the task of the fit."""
+        self.context_ = self.estimator._init_callback_context(max_subtasks=self.n_epochs)
+        self.context_.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
     def follow(self, model):
         """Pass on a model while it trains: a copy of the estimator predicts with it.
@@ -75,7 +78,7 @@ class FitTasks(Callback):
 
     def on_epoch_begin(self, net, **kwargs):
         """Open the task of an epoch."""
-        self.epoch_ = self.context.subcontext(task_name="epoch")
+        self.epoch_ = self.context_.subcontext(task_name="epoch")
         self.epoch_.call_on_fit_task_begin(estimator=self.estimator, **self._state())
 
     def on_epoch_end(self, net, **kwargs):
@@ -94,7 +97,7 @@ class FitTasks(Callback):
 
     def end_fit(self):
         """Close the task of the fit."""
-        self.context.call_on_fit_task_end(
+        self.context_.call_on_fit_task_end(
             estimator=self.estimator, **self.data, reconstruction_attributes={}
         )
 

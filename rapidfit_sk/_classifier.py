@@ -16,7 +16,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from ._bridge import begin_fit
+from ._bridge import fit_tasks
 from ._compat import CallbackSupportMixin, with_callbacks
 from ._fitted import FittedModel, Probabilities, ProbabilitiesByTask
 from ._fitting import (
@@ -30,16 +30,17 @@ from ._fitting import (
     for_one_epoch,
     with_parameters,
 )
-from ._held_out import hold_out_rows
+from ._held_out import hold_out_rows, indices_of
 from ._model import TextTokenizer, private_seeds
-from ._persistence import INDICES, library_versions, load_classifier, save_classifier
+from ._persistence import FITTED, library_versions, load_classifier, save_classifier
 from ._rows import (
     Columns,
     Reader,
+    Split,
     Texts,
-    columns_read,
     common_dtype,
     encode_tasks,
+    features_read,
     is_long,
     read_questions,
     read_texts,
@@ -133,7 +134,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         ``net_.callbacks_`` the callbacks that ran, and ``net_.history`` has the losses and the
         scores of each task for each epoch.
     model_ : FittedModel
-        The value that the attributes above are read from; a fit replaces it as a whole.
+        The value that the attributes above are read from. A fit replaces it as a whole.
     train_indices_, val_indices_, test_indices_ : ndarray of int
         Positions in X of the rows that trained, chose the best epoch, and were held out. For
         the dict form they count through its tasks in order.
@@ -314,13 +315,12 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         )
 
         n_epochs = config.encoder.freeze_epochs + config.training.epochs
-        tasks = begin_fit(self, n_epochs, table, self._columns)
+        tasks = fit_tasks(self, n_epochs, table, self._columns)
         recipe = self._recipe(config, seeds, fit_tasks=tasks)
         model = fit_calibrated(functools.partial(fit_model, start=start), recipe, parts)
         scores = model.score(parts.test)
 
-        indices = [np.unique(table.positions[part]) for part in parts.split]
-        self._keep(model, scores, indices, columns_read(X, self._columns))
+        self._keep(model, scores, X, table, parts.split)
         if tasks is not None:
             tasks.end_fit()
         return self
@@ -386,8 +386,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         seeds = private_seeds(self.random_state, 3 * (n_before + 1))[-3:]
         model = fit_model(self._recipe(config, seeds), rows, start=start)
         none = np.empty(0, dtype=int)
-        indices = [np.unique(table.positions), none, none]
-        self._keep(model, {}, indices, columns_read(X, self._columns))
+        self._keep(model, {}, X, table, Split(np.arange(len(rows)), none, none))
         return self
 
     def add_task(
@@ -449,7 +448,10 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         recipe = self._recipe(config, seeds, device=before.net.device)
         head = fit_calibrated(functools.partial(fit_head, before), recipe, parts)
         scores = self.test_scores_ | head.score(parts.test)
-        self._keep(before.with_task(head), scores)
+        kept = {name: vars(self)[name] for name in vars(self).keys() & FITTED - {"saved_with_"}}
+        new = {"model_": before.with_task(head), "test_scores_": scores}
+        self._replace_fitted(**kept | new)
+        self._show_scores()
         return self
 
     def _checked_config(self) -> FullConfig:
@@ -478,23 +480,27 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             verbose=int(self.verbose),
         )
 
-    def _keep(self, model: FittedModel, test_scores, indices=None, features=None):
-        """Put what was fitted in the place of what an earlier call has fitted, at once.
+    def _keep(self, model: FittedModel, scores, X, table, split):
+        """Keep a fitted model, and what is known about the rows that it was fitted on."""
+        self._replace_fitted(
+            model_=model,
+            test_scores_=scores,
+            **indices_of(split, table),
+            **features_read(X, self._columns),
+        )
+        self._show_scores()
+
+    def _replace_fitted(self, **attributes):
+        """Put these attributes in the place of all that an earlier call fitted, at once.
 
         An interruption leaves the old state or the new one, and never parts of both.
         """
-        fitted: dict[str, Any] = {"model_": model, "test_scores_": test_scores}
-        kept = {name: value for name, value in vars(self).items() if name != "saved_with_"}
-        if indices is not None:
-            kept = {name: value for name, value in kept.items() if not name.endswith("_")}
-            fitted |= dict(zip(INDICES, indices, strict=True))
-        if features is not None:
-            fitted["n_features_in_"] = len(features)
-            if all(isinstance(name, str) for name in features):
-                fitted["feature_names_in_"] = np.array(features, dtype=object)
+        others = {name: value for name, value in vars(self).items() if name not in FITTED}
+        self.__dict__ = others | attributes
+
+    def _show_scores(self):
         if self.verbose:
-            tqdm.write(score_table(test_scores))
-        self.__dict__ = kept | fitted
+            tqdm.write(score_table(self.test_scores_))
 
     # ----------------------------------------------------------------------------------------
     # What was fitted
@@ -529,25 +535,21 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         """The views of all tasks, by name."""
         views = Bunch()
         # Not as keywords: a task may be called `self`.
-        views.update({task: TaskClassifier(self, task) for task in self.tasks_})
+        tasks = self._fitted("named_estimators_").tasks
+        views.update({task: TaskClassifier(self, task) for task in tasks})
         return views
 
     def _fitted(self, name: str) -> FittedModel:
         """Return the fitted model, on behalf of an attribute that exists after `fit` only."""
         if not self.__sklearn_is_fitted__():
-            raise AttributeError(f"{name} exists after fit only.")
+            kind = type(self).__name__
+            raise AttributeError(f"{kind!r} object has no attribute {name!r} before fit.")
         return self.model_
 
     def _snapshot(self) -> FittedModel:
-        """Return the fitted model, which stays as it is while another thread fits.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            Before :meth:`fit`.
-        """
+        """Return the fitted model, which stays as it is while another thread fits."""
         check_is_fitted(self)
-        return self.model_
+        return self.model_ if self.memory is not None else self.model_.without_memory()
 
     # ----------------------------------------------------------------------------------------
     # Prediction
@@ -581,7 +583,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         model = self._snapshot()
         if task is None and is_long(X, self._columns):
             return model.labels(*self._questions(model, X, None))
-        columns = list(model.labels_by_task(read_texts(X, self._columns), task).values())
+        asked = model.task_codes(task)
+        columns = list(model.labels_by_task(read_texts(X, self._columns), asked).values())
         if len(columns) == 1:
             return columns[0]
         result = np.empty((len(columns[0]), len(columns)), common_dtype(columns))
@@ -605,7 +608,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         """
         index = X.index if isinstance(X, pd.DataFrame | pd.Series) else None
         model = self._snapshot()
-        return pd.DataFrame(model.labels_by_task(read_texts(X, self._columns)), index=index)
+        texts, asked = read_texts(X, self._columns), model.task_codes(None)
+        return pd.DataFrame(model.labels_by_task(texts, asked), index=index)
 
     @overload
     def predict_proba(self, X: ArrayOrFrame, task: str) -> NDArray[np.float64]: ...
@@ -690,7 +694,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
 
     def __contains__(self, task: object) -> bool:
         """Say whether there is such a task."""
-        return task in self._snapshot().classes
+        return task in self._snapshot().tasks
 
     def __sklearn_is_fitted__(self) -> bool:
         """Say whether `fit` has come to its end."""
@@ -772,7 +776,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         return state | {"saved_with_": library_versions()} if "model_" in state else state
 
     # ----------------------------------------------------------------------------------------
-    # Reading and scoring rows
+    # Reading
 
     @property
     def _columns(self) -> Columns:
@@ -781,9 +785,6 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     @property
     def _reader(self) -> Reader:
         return Reader(self._columns, self.task_labels)
-
-    # ----------------------------------------------------------------------------------------
-    # Parts of predict
 
     def _questions(self, model: FittedModel, X, task) -> tuple[Texts, NDArray[np.int64]]:
         """Return a text and a task code for each answer that is asked for."""

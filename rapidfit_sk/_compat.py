@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 try:
-    from sklearn import callback as _callback
+    from sklearn.callback import CallbackSupportMixin as _Mixin
+    from sklearn.callback import with_callbacks as _with_callbacks
 except ImportError:  # before 1.9
-    _callback = None
+    _Mixin = _with_callbacks = None
 try:
     from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
 except ImportError:  # before 1.7
@@ -21,12 +22,12 @@ class _NoCallbacks:
     """Stands for scikit-learn's mixin; there are no callbacks to support."""
 
 
-CallbackSupportMixin: Any = getattr(_callback, "CallbackSupportMixin", _NoCallbacks)
+CallbackSupportMixin: Any = _Mixin or _NoCallbacks
 
 
 def with_callbacks(method: _Method) -> _Method:
     """Decorate a `fit` so that it calls scikit-learn's callbacks, if there are any."""
-    return method if _callback is None else _callback.with_callbacks(method)
+    return method if _with_callbacks is None else _with_callbacks(method)
 
 
 __all__ = ["CallbackSupportMixin", "VisualBlock", "with_callbacks"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import NoReturn, TypeAlias
@@ -90,9 +91,8 @@ class FittedModel:
             labels[rows] = classes[codes[rows]]
         return labels
 
-    def labels_by_task(self, texts: Texts, task: str | None = None) -> dict[str, np.ndarray]:
-        """Predict the labels of all texts for one task, or for each."""
-        asked = self.task_codes(task)
+    def labels_by_task(self, texts: Texts, asked: NDArray[np.int64]) -> dict[str, np.ndarray]:
+        """Predict the labels of all texts for each of some tasks, given by their codes."""
         tasks = np.tile(asked, len(texts))
         codes = self.codes(texts.repeat(len(asked)), tasks)
         names = [self.tasks[code] for code in asked]
@@ -184,9 +184,12 @@ class FittedModel:
 
     def with_task(self, other: FittedModel) -> FittedModel:
         """Return this model with the only task of another one, trained on the same encoder."""
+        net = self.net.with_head_of(other.net)
+        encode = functools.partial(net.embed_texts, self.tokenizer)
         return replace(
             self,
-            net=self.net.with_head_of(other.net),
+            net=net,
+            memory=None if self.memory is None else self.memory.filled_by(encode),
             classes=self.classes | other.classes,
             temperatures=self.temperatures | other.temperatures,
         )
@@ -201,6 +204,10 @@ class FittedModel:
         parts = zip(logits, of_tasks, strict=True)
         found = fit_temperatures([(z, part.labels, part.weights) for z, part in parts])
         return self.with_temperatures(dict(zip(self.classes, found, strict=True)))
+
+    def without_memory(self) -> FittedModel:
+        """Return this model without embeddings that outlive the fit."""
+        return self if self.memory is None else replace(self, memory=None)
 
     def with_temperatures(self, temperatures: dict[str, float]) -> FittedModel:
         """Return this model with other temperatures for some tasks."""

@@ -48,7 +48,7 @@ CALIBRATION_SIZE = 0.25
 
 @dataclass(frozen=True)
 class Hardware:
-    """How to compute, which changes nothing of what is computed but its last bits.
+    """Where and in which precision to compute, and how much room that may take.
 
     Attributes
     ----------
@@ -71,7 +71,9 @@ class Hardware:
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """All that a training depends on besides its rows. Nobody writes to it.
+    """The settings of a training: all that it depends on besides rows and an earlier model.
+
+    No field is written to.
 
     Attributes
     ----------
@@ -160,6 +162,8 @@ def fit_model(
         If the configuration names a task that the rows do not have, or shapes the module
         otherwise than `start`.
     """
+    if recipe.fit_tasks is not None:
+        recipe.fit_tasks.begin_fit()
     _check_task_weights(recipe.config.loss.task_weights, list(rows.classes))
     net = _new_net(recipe, rows, validation, start)
     if start is not None:
@@ -261,7 +265,9 @@ def _trained(
     held_out = None if validation is None else TextRows.of(validation, tokenizer)
     net.partial_fit(TextRows.of(rows, tokenizer), validation=held_out, memory=memory)
     temperatures = _temperatures_of_earlier_fit(start, recipe, rows) | _temperatures_of(net, rows)
-    return replace(model.with_temperatures(temperatures), memory=memory)
+    # What would be stored now is that of an encoder that has trained.
+    is_known = memory is not None and not memory.is_stale()
+    return replace(model.with_temperatures(temperatures), memory=memory if is_known else None)
 
 
 def _temperatures_of_earlier_fit(
@@ -384,7 +390,7 @@ def _class_weights(loss: LossConfig, rows: CodedRows) -> list[np.ndarray]:
 
 
 def _go_on_from(net: MultiheadNet, start: FittedModel, classes: dict[str, np.ndarray]):
-    """Have a net start from the weights of an earlier model, whose tasks and classes it keeps.
+    """Start a net from the weights of an earlier model, whose tasks and classes it keeps.
 
     Raises
     ------

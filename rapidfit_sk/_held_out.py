@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._rows import CodedRows, Split, split_rows, tasks_without
+from ._rows import CodedRows, Split, Table, split_rows, tasks_without
 from ._validation import warn_user
 from .config import FullConfig
 
@@ -95,6 +95,14 @@ def hold_out_rows(
     )
 
 
+def indices_of(split: Split, table: Table) -> dict[str, np.ndarray]:
+    """Return the positions in the user's data of the rows of each part."""
+    return {
+        f"{part}_indices_": np.unique(table.positions[rows])
+        for part, rows in split._asdict().items()
+    }
+
+
 def _validation_size(config: FullConfig, n_rows: int) -> float:
     """Return the share of validation rows; `val_size=None` is 0.1, or 0 for few rows."""
     training = config.training
@@ -112,7 +120,7 @@ def _warn_of_split(
     validation: CodedRows | None,
     given: CodedRows | None,
 ):
-    """Say in one warning what could not be held out, and what follows from it."""
+    """Give one warning that names what could not be held out, and what follows from it."""
     sizes = {"test": config.training.test_size}
     if given is None:
         sizes["val"] = val_size

@@ -37,7 +37,9 @@ WEIGHTS, DESCRIPTION, CHECKSUMS, TOKENIZER = (
     "tokenizer",
 )
 _FEATURES = {"feature_names_in_", "n_features_in_"}
-INDICES = ("train_indices_", "val_indices_", "test_indices_")
+_INDICES = ("train_indices_", "val_indices_", "test_indices_")
+# The attributes that fitting and loading set.
+FITTED = {"model_", "test_scores_", "saved_with_", *_INDICES, *_FEATURES}
 
 # The class of a classifier, which this file cannot import.
 _Classifier = TypeVar("_Classifier", bound=ParameterGroup)
@@ -99,7 +101,7 @@ def _describe(classifier, model: FittedModel) -> dict[str, Any]:
         "long_text": model.tokenizer.long_text,
         "test_scores": classifier.test_scores_,
         "history": list(model.net.history),
-        "indices": {name: getattr(classifier, name).tolist() for name in INDICES},
+        "indices": {name: getattr(classifier, name).tolist() for name in _INDICES},
         "features": {name: vars(classifier)[name] for name in _FEATURES & vars(classifier).keys()},
     }
 
@@ -130,11 +132,11 @@ def _restore(
     features = description["features"]
     if "feature_names_in_" in features:
         features["feature_names_in_"] = np.array(features["feature_names_in_"], dtype=object)
-    classifier.__dict__.update(
+    classifier._replace_fitted(
         model_=FittedModel(net, tokenizer, classes, temperatures),
         test_scores_=description["test_scores"],
         saved_with_=description["versions"],
-        **{name: np.array(description["indices"][name], dtype=int) for name in INDICES},
+        **{name: np.array(description["indices"][name], dtype=int) for name in _INDICES},
         **{name: features[name] for name in _FEATURES & set(features)},
     )
     return classifier

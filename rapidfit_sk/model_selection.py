@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.frozen import FrozenEstimator
@@ -23,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._classifier import MultiheadClassifier
 from ._rows import (
     Columns,
+    Texts,
     column_values,
     deal_out,
     is_long,
@@ -148,7 +148,7 @@ class TaskStratifiedKFold(BaseCrossValidator):
         classes = np.array([numbers[name] for name in names])
         self._check_sizes(texts, classes, list(numbers))
         # Each row counts for its class and for its task; texts without any label for their own.
-        tasks = len(numbers) + pd.factorize(table.tasks)[0]
+        tasks = len(numbers) + Texts.of(table.tasks).codes
         unlabeled = np.setdiff1d(codes, texts)
         strata = [classes, tasks, np.full(len(unlabeled), tasks.max() + 1)]
         return codes, (np.concatenate([texts, texts, unlabeled]), np.concatenate(strata))

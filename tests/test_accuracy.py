@@ -123,7 +123,8 @@ def hidden(messages):
 
 def scores_by_place(hidden, long_text):
     train, test = hidden.iloc[:90], hidden.iloc[90:150]
-    classifier = make(training={"long_text": long_text}).fit(train[["text", "task", "label"]])
+    classifier = make(training={"long_text": long_text}).set_params(precision="auto")
+    classifier.fit(train[["text", "task", "label"]])
     right = classifier.predict(test["text"], task="intent") == test["label"]
     return right.groupby(test["place"]).mean()
 

@@ -75,6 +75,16 @@ def test_imports_point_down(path):
         assert not rest, f"{path.name} looks into {place}"
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_of_our_own_are_relative(path):
+    """No file imports the package by its name, which the tests of storeys would not see."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module]
+        assert not [name for name in names if name.split(".")[0] == "rapidfit_sk"]
+
+
 @pytest.mark.parametrize("folder", [*PRIVATE_FOLDERS, "callbacks"])
 def test_no_circles_in_a_folder(folder):
     """The files of a folder can be put in an order in which each imports from those before."""

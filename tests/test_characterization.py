@@ -1,4 +1,4 @@
-"""Ten fits over all input forms, compared with recorded results.
+"""Eleven fits over all input forms, compared with recorded results.
 
 ``python -m tests.test_characterization`` records them again, in
 ``tests/data/characterization.json``. Do this only for a change that is meant to change results,
@@ -183,6 +183,12 @@ def search_by_scores_per_task(encoder, folder):
     return best_of_search(encoder, {}, scoring, "mean_neg_log_loss")
 
 
+def search_by_scores_with_memory(encoder, folder):
+    """The same search, where scorers read embeddings that fits have stored."""
+    scoring = multitask_scoring(["sentiment", "intent"], ["accuracy", "neg_log_loss"])
+    return best_of_search(encoder, {"memory": folder}, scoring, "mean_neg_log_loss")
+
+
 def best_of_search(encoder, parameters, scoring, refit):
     config = configuration(encoder, training__test_size=0, encoder__unfreeze_layers=0)
     search = GridSearchCV(
@@ -212,7 +218,12 @@ FITS = [
     warm_start,
     search_with_memory,
     search_by_scores_per_task,
+    search_by_scores_with_memory,
 ]
+
+# Recorded when scorers ran the encoder again. Now they read what is stored, which was computed in
+# other batches and may differ in the last bits.
+CLOSE = {search_by_scores_with_memory}
 
 # --------------------------------------------------------------------------------------------
 # What is recorded
@@ -305,7 +316,7 @@ def test_a_fit_is_what_it_was(fit, encoder, record, tmp_path):
     To the bit with the recorded libraries on the recorded kind of processor, else closely.
     """
     expected = record["fits"][fit.__name__]
-    if record["place"] != PLACE:
+    if record["place"] != PLACE or fit in CLOSE:
         expected = rounded(expected)
     found = describe(fit, encoder, tmp_path)
     assert list(differences(expected, found)) == []

@@ -1,6 +1,9 @@
 """The classifier: forms in, forms out, seeds, persistence, errors."""
 
+import os
 import random
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -420,6 +423,55 @@ def test_interrupted_refit_leaves_the_first_fit(make_classifier, messages, monke
     assert classifier.tasks_ == list(classifier.test_scores_) == TASKS
     for task, p in classifier.predict_proba(TEXTS).items():
         assert np.array_equal(p, before[task])
+
+
+def test_same_seed_in_two_threads_of_torch(encoder_name):
+    """To the bit holds with several threads too, in a process that has them."""
+    code = (
+        "import sys, torch, numpy as np\n"
+        "from rapidfit_sk import MultiheadClassifier\n"
+        "from rapidfit_sk.datasets import load_support_messages\n"
+        "assert torch.get_num_threads() == 2\n"
+        "p = []\n"
+        "for _ in range(2):\n"
+        "    classifier = MultiheadClassifier(random_state=0).set_params(\n"
+        "        config__training__model_name=sys.argv[1], config__training__epochs=1)\n"
+        "    classifier.fit(load_support_messages()[:120])\n"
+        "    p.append(classifier.predict_proba(['It broke again!'], task='intent'))\n"
+        "assert np.array_equal(*p)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, encoder_name],
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+    )
+
+
+def test_unfitted_attributes(make_classifier):
+    """Before fit each learned attribute is missing, and says its own name."""
+    for name in ("net_", "tokenizer_", "tasks_", "classes_", "temperatures_", "named_estimators_"):
+        assert not hasattr(make_classifier(), name)
+        with pytest.raises(AttributeError, match=f"'MultiheadClassifier' .* '{name}' before fit"):
+            getattr(make_classifier(), name)
+
+
+def test_a_subclass_keeps_attributes_of_its_own(make_config, messages):
+    """A fit replaces what fits have learned, and nothing that a subclass keeps."""
+
+    class Sub(MultiheadClassifier):
+        def fit(self, X, y=None):
+            self.seen_ = len(X)
+            return super().fit(X, y)
+
+    assert Sub(make_config(), random_state=0).fit(messages[:120]).seen_ == 120
+
+
+def test_a_task_that_is_not_there_is_named_first(fitted):
+    """A typo in `task` is reported before texts are read, and membership takes any object."""
+    for method in (fitted.predict, fitted.predict_proba):
+        with pytest.raises(ValueError, match="Task 'nope' was not seen"):
+            method("one string", task="nope")
+    assert ["intent"] not in fitted
 
 
 def test_clone_is_unfitted(fitted):

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+from rapidfit_sk import EncoderConfig
 from rapidfit_sk._rows.texts import Texts
 
 TEXTS = ["Do you ship to Norway?", "It broke again!", "Two tickets, please."]
@@ -33,15 +34,31 @@ def test_the_classifier_reads_what_it_learned_from_it(fitted, model):
     assert not names & vars(fitted).keys()
 
 
-def test_a_held_model_survives_a_refit(make_classifier, messages):
-    """A model that was taken before a refit answers as it did."""
-    classifier = make_classifier().fit(messages)
+@pytest.mark.parametrize("change", ["add_task", "partial_fit", "warm_start"])
+def test_a_held_model_survives_what_comes_after(make_classifier, messages, change):
+    """A model that was taken before a change, with which it may share parts, predicts as before."""
+    classifier = make_classifier(test_size=0, val_size=0).fit(messages[:200])
     held, texts = classifier.model_, Texts.of(TEXTS)
-    tasks = np.zeros(len(TEXTS), int)
+    tasks, n_epochs = np.zeros(len(TEXTS), int), len(held.net.history)
     before = held.logits(texts, tasks)[0]
-    classifier.fit(messages[messages["task"] == "intent"].assign(task="other"))
+    rows = messages[messages["task"] == "intent"].assign(task="other")
+    method = "fit" if change == "warm_start" else change
+    getattr(classifier.set_params(warm_start=True), method)(rows)
+    assert classifier.tasks_ == [*held.tasks, "other"]
     assert np.array_equal(held.logits(texts, tasks)[0], before)
-    assert classifier.model_ is not held
+    assert len(held.net.history) == n_epochs
+
+
+def test_a_head_can_be_added_twice(make_classifier, messages):
+    """Adding the model of a task changes it as little as the model that it is added to."""
+    intent, mood = (
+        make_classifier().fit(messages[messages["task"] == "intent"].assign(task=task)).model_
+        for task in ("intent", "mood")
+    )
+    n_epochs = len(mood.net.history)
+    for _ in range(2):
+        assert len(intent.with_task(mood).net.history) == len(intent.net.history) + n_epochs
+    assert len(mood.net.history) == n_epochs
 
 
 def test_temperatures_divide_logits(model):
@@ -57,20 +74,21 @@ def test_temperatures_divide_logits(model):
 
 
 def test_codes_labels_and_probabilities_agree(model):
-    """The label of a row is the class of its code, which has the largest logit."""
+    """The label of a row is the class of its code, which has the largest probability."""
     texts, tasks = Texts.of(TEXTS).repeat(2), np.array([0, 1] * 3)
     codes, labels = model.codes(texts, tasks), model.labels(texts, tasks)
-    for task, (logits, classes) in enumerate(
-        zip(model.logits(texts, tasks), model.classes.values(), strict=False)
-    ):
-        if task < 2:
-            assert np.array_equal(logits.argmax(1), codes[tasks == task])
-            assert np.array_equal(classes[codes[tasks == task]], labels[tasks == task])
+    every = zip(model.probabilities(texts, tasks), model.classes.values(), strict=True)
+    for task, (probabilities, classes) in enumerate(every):
+        assert np.array_equal(probabilities.argmax(1), codes[tasks == task])
+        assert np.array_equal(classes[codes[tasks == task]], labels[tasks == task])
+        np.testing.assert_allclose(probabilities.sum(1), 1)
 
 
 def test_memory_is_not_pickled(make_classifier, messages, tmp_path):
     """A pickle has no path of this machine; what is loaded runs the encoder instead."""
-    classifier = make_classifier(memory=str(tmp_path / "memory")).fit(messages[:80])
+    frozen = EncoderConfig(freeze_epochs=1, unfreeze_layers=0)
+    classifier = make_classifier(memory=str(tmp_path / "memory"), encoder=frozen)
+    classifier.fit(messages[:80])
     assert classifier.model_.memory is not None
     model = pickle.loads(pickle.dumps(classifier.model_))
     assert model.memory is None

@@ -3,6 +3,7 @@
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,3 +88,9 @@ def test_cpu(shown, monkeypatch):
     entries = shown()
     assert entries["CPU capability"] == "AVX2"
     assert entries["threads"] == "7"
+
+
+def test_the_citation_is_of_this_version():
+    """CITATION.cff names the version of the package."""
+    citation = (Path(__file__).parents[1] / "CITATION.cff").read_text()
+    assert f"\nversion: {rapidfit_sk.__version__}\n" in citation

@@ -473,8 +473,8 @@ def grown_copy(
     *,
     n_classes: list[int],
     head: dict[str, Any],
-    precision: str = "float32",
-    compile: bool = False,
+    precision: str,
+    compile: bool,
 ) -> MultiheadModule:
     """Copy a module, with wider heads for new classes and further heads for new tasks.
 

@@ -1,13 +1,7 @@
 """Rows as plain data: read them, code them, split them, score them; nothing here knows torch."""
 
 from .calibration import fit_temperatures, probabilities
-from .labels import (
-    CodedRows,
-    common_dtype,
-    encode_labels,
-    encode_tasks,
-    warn_of_contradictions,
-)
+from .labels import CodedRows, common_dtype, encode_labels, encode_tasks, warn_of_contradictions
 from .metrics import mean_over_tasks, score_table, scores_per_task, standard_error
 from .reader import Reader
 from .splits import Split, deal_out, hold_out, split_rows, tasks_without
@@ -15,7 +9,7 @@ from .tables import (
     Columns,
     Table,
     column_values,
-    columns_read,
+    features_read,
     is_long,
     read_labeled,
     read_questions,
@@ -31,11 +25,11 @@ __all__ = [
     "Table",
     "Texts",
     "column_values",
-    "columns_read",
     "common_dtype",
     "deal_out",
     "encode_labels",
     "encode_tasks",
+    "features_read",
     "fit_temperatures",
     "hold_out",
     "is_long",

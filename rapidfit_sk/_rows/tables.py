@@ -295,12 +295,16 @@ def as_pandas(X: Any) -> Any:
     return pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in columns.items()})
 
 
-def columns_read(X: RowsLike, columns: Columns) -> list | None:
-    """Return the names of the columns of X that are features, in their order; None if no frame."""
+def features_read(X: RowsLike, columns: Columns) -> dict[str, Any]:
+    """Return ``n_features_in_`` and, if all are strings, ``feature_names_in_`` of a frame."""
     X = as_pandas(X)
     if not isinstance(X, pd.DataFrame):
-        return None
-    return [name for name in X.columns if X.shape[1] == 1 or name in columns[:2]]
+        return {}
+    names = [name for name in X.columns if X.shape[1] == 1 or name in columns[:2]]
+    features: dict[str, Any] = {"n_features_in_": len(names)}
+    if all(isinstance(name, str) for name in names):
+        features["feature_names_in_"] = np.array(names, dtype=object)
+    return features
 
 
 def column_values(values: Any, name: str = "y") -> NDArray[np.object_]:

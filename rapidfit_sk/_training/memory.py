@@ -73,7 +73,7 @@ def open_memory(
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     # Not the bare digest: `joblib.Memory.reduce_size` would take it for one of its own.
     store = EmbeddingStore(folder / f"encoder-{digest[:32]}", module.encoder.config.hidden_size)
-    return EmbeddingMemory(store, encode, module)
+    return EmbeddingMemory(store, encode, Guard(module))
 
 
 def _folder(memory: MemoryLike | None) -> Path | None:
@@ -96,18 +96,22 @@ class EmbeddingMemory:
         Has the embeddings that were computed before.
     encode : callable
         Takes a list of texts and returns their embeddings.
-    module : MultiheadModule
-        Has the encoder.
+    guard : Guard
+        Notices when the encoder changes.
     """
 
-    def __init__(self, store: EmbeddingStore, encode: Encode, module: MultiheadModule):
+    def __init__(self, store: EmbeddingStore, encode: Encode, guard: Guard):
         self.store = store
         self.encode = encode
-        self._guard = Guard(module)
+        self.guard = guard
 
     def is_stale(self) -> bool:
-        """Say whether the encoder may have changed since."""
-        return self._guard.is_stale()
+        """Return whether the encoder may have changed since."""
+        return self.guard.is_stale()
+
+    def filled_by(self, encode: Encode) -> EmbeddingMemory:
+        """Return the same memory for another net that shares the encoder."""
+        return EmbeddingMemory(self.store, encode, self.guard)
 
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
         """Return the embeddings of distinct texts; each is encoded once, by whoever asks first."""

@@ -124,7 +124,8 @@ class MultiheadNet(NeuralNet):
             lr=lr,
             batch_size=batch_size,
             verbose=verbose,
-            **{"train_split": None, **kwargs},  # validation rows are given to `partial_fit`
+            train_split=None,
+            **kwargs,
         )
         self.head_lr = head_lr
         self.weight_decay = weight_decay
@@ -173,10 +174,9 @@ class MultiheadNet(NeuralNet):
         self.history_ = type(self.history)([*former.history, *self.history])
 
     def drop_callback(self, callback: Callback):
-        """Let go of a callback, and of all that it holds."""
-        # Given callbacks are named or not; those in `callbacks_` all are.
-        self.callbacks = [each for each in self.callbacks if not _holds(each, callback)]
-        self.callbacks_ = [each for each in self.callbacks_ if not _holds(each, callback)]
+        """Remove a named callback, and with it all that it holds."""
+        self.callbacks = [each for each in self.callbacks if not _is_named(each, callback)]
+        self.callbacks_ = [each for each in self.callbacks_ if not _is_named(each, callback)]
 
     def with_head_of(self, other: MultiheadNet) -> Self:
         """Return a net with the only head of another net, and its history, as a further task.
@@ -193,11 +193,10 @@ class MultiheadNet(NeuralNet):
             self.module_.precision,
             self.module_.compiles,
         )
-        other.prepend_history(self)
         net.__dict__.update(
             module_=module,
             module__n_classes=[*own["n_classes"], *new["n_classes"]],
-            history_=other.history_,
+            history_=type(self.history)([*self.history, *other.history]),
         )
         return net
 
@@ -244,6 +243,12 @@ class MultiheadNet(NeuralNet):
                     "peak_lr": lr,
                     "weight_decay": decay,
                 }
+
+    def get_params(self, deep=True, **kwargs):
+        """Return the parameters, without `train_split`: validation rows go to `partial_fit`."""
+        params = super().get_params(deep, **kwargs)
+        params.pop("train_split", None)
+        return params
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """Return the training rows and the validation rows of the run."""
@@ -349,10 +354,13 @@ class MultiheadNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.run_ = self._new_run(X, validation, memory)
-        self.notify("on_train_begin", X=X, y=y)
-        with contextlib.suppress(StopTraining):
-            self.fit_loop(X, y, **fit_params)
-        self.notify("on_train_end", X=X, y=y)
+        try:
+            self.notify("on_train_begin", X=X, y=y)
+            with contextlib.suppress(StopTraining):
+                self.fit_loop(X, y, **fit_params)
+            self.notify("on_train_end", X=X, y=y)
+        finally:
+            self.run_ = None
         self._release()
         return self
 
@@ -494,7 +502,6 @@ class MultiheadNet(NeuralNet):
 
     def _release(self):
         """Let go of what only training needs: data, gradients, the moments of the optimizer."""
-        self.run_ = None
         self.module_.resume_at(None)
         self.optimizer_.zero_grad(set_to_none=True)
         self.optimizer_.state.clear()
@@ -590,9 +597,9 @@ class MultiheadNet(NeuralNet):
 _REBUILT = {"module_", "criterion_", "optimizer_", "run_"}
 
 
-def _holds(entry, callback) -> bool:
-    """Say whether an entry is a callback, or a pair of a name and it."""
-    return entry is callback or (isinstance(entry, tuple) and entry[1] is callback)
+def _is_named(entry, callback) -> bool:
+    """Return whether an entry of a list of callbacks is a pair of a name and this callback."""
+    return isinstance(entry, tuple) and entry[1] is callback
 
 
 def _sent(tensor, device):

@@ -75,7 +75,7 @@ class Run:
         self._activations_of = partial(Activations, module, room=room, memory=memory)
 
     def announce_training_from(self, layer: int | None):
-        """Say which layer of the encoder is the lowest that will train, before the first epoch."""
+        """Set the lowest layer of the encoder that will train; called before the first epoch."""
         self.first_live = layer
 
     @cached_property

@@ -211,6 +211,16 @@ def test_a_trained_encoder_is_not_remembered(make_frozen, messages, encoded, tmp
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
+def test_a_memory_that_is_taken_away_is_left_alone(make_frozen, messages, tmp_path):
+    """With `memory=None` after the fit, texts that are predicted are not stored."""
+    classifier = make_frozen().fit(messages)
+    (keys,) = Path(tmp_path / "memory").rglob("keys")
+    size = keys.stat().st_size
+    classifier.set_params(memory=None).predict(["some text that is new"], task="intent")
+    assert keys.stat().st_size == size
+
+
+@pytest.mark.filterwarnings("ignore:There are no validation rows")
 def test_heads_that_trained_alone_leave_the_memory_in_use(make_frozen, messages, encoded):
     """Layers that would have trained later change nothing: predictions find the embeddings."""
     later = EncoderConfig(freeze_epochs=1, unfreeze_layers=2)

@@ -205,3 +205,19 @@ def test_divergence_is_an_error(make_classifier, messages):
 def test_net_can_be_cloned(fitted):
     """skorch and scikit-learn find no parameter in a trained net that it was not made with."""
     assert clone(fitted.net_).get_params().keys() >= {"lr", "head_lr", "seeds", "accumulate"}
+
+
+def test_an_interrupted_training_leaves_no_run(make_classifier, messages):
+    """The state of a training is gone however it ends."""
+    nets = []
+
+    class Interrupts(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            nets.append(net)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_classifier(callbacks=[Interrupts()]).fit(messages)
+    assert nets[0].run_ is None
+    with pytest.raises(RuntimeError, match="not training"):
+        nets[0].get_iterator(None, training=True)
