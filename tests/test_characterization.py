@@ -329,7 +329,7 @@ def main():
     for fit in FITS:
         with tempfile.TemporaryDirectory() as folder:
             fits[fit.__name__] = describe(fit, encoder, folder)
-    RECORD.write_text(json.dumps({"place": PLACE, "fits": fits}, indent=0) + "\n")
+    RECORD.write_text(json.dumps({"place": PLACE, "fits": fits}) + "\n")
 
 
 if __name__ == "__main__":
