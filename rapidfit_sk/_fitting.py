@@ -265,7 +265,7 @@ def _trained(
     held_out = None if validation is None else TextRows.of(validation, tokenizer)
     net.partial_fit(TextRows.of(rows, tokenizer), validation=held_out, memory=memory)
     temperatures = _temperatures_of_earlier_fit(start, recipe, rows) | _temperatures_of(net, rows)
-    # What would be stored now is that of an encoder that has trained.
+    # The memory has embeddings of the encoder before it trained.
     is_known = memory is not None and not memory.is_stale()
     return replace(model.with_temperatures(temperatures), memory=memory if is_known else None)
 
