@@ -8,11 +8,13 @@ import pandas as pd
 from skorch.callbacks import Callback
 
 from ._compat import CallbackSupportMixin
-from ._rows import Columns, Table
+from ._rows import Columns, LabeledTable
 from ._training import StopTraining
 
 
-def fit_tasks(estimator: Any, n_epochs: int, table: Table, columns: Columns) -> FitTasks | None:
+def fit_tasks(
+    estimator: Any, n_epochs: int, table: LabeledTable, columns: Columns
+) -> FitTasks | None:
     """Return the callback that opens a task for a fit and one for each of its epochs.
 
     Parameters
@@ -21,7 +23,7 @@ def fit_tasks(estimator: Any, n_epochs: int, table: Table, columns: Columns) -> 
         What is being fitted.
     n_epochs : int
         The most epochs that there can be.
-    table : Table
+    table : LabeledTable
         The rows, which callbacks see as a frame of texts and tasks, and an array of labels.
     columns : Columns
         The names of the columns of that frame.
@@ -88,7 +90,7 @@ class FitTasks(Callback):
 
     def on_train_end(self, net, **kwargs):
         """Leave the net, which outlives the fit."""
-        net.drop_callback(self)
+        net.remove_callback(self)
         self._model = None
 
     def __reduce__(self):

@@ -42,8 +42,8 @@ from ._rows import (
     encode_tasks,
     features_read,
     is_long,
-    read_questions,
     read_texts,
+    read_unlabeled,
     score_table,
     warn_of_contradictions,
 )
@@ -311,7 +311,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
 
         split_seed, *seeds = private_seeds(self.random_state, 4)
         parts = hold_out_rows(
-            config, rows, split_seed, validation=validation, goes_on=start is not None
+            config, rows, split_seed, validation=validation, warm_start=start is not None
         )
 
         n_epochs = config.encoder.freeze_epochs + config.training.epochs
@@ -320,7 +320,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         model = fit_calibrated(functools.partial(fit_model, start=start), recipe, parts)
         scores = model.score(parts.test)
 
-        self._keep(model, scores, X, table, parts.split)
+        self._store_fit(model, scores, X, table, parts.split)
         if tasks is not None:
             tasks.end_fit()
         return self
@@ -386,7 +386,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         seeds = private_seeds(self.random_state, 3 * (n_before + 1))[-3:]
         model = fit_model(self._recipe(config, seeds), rows, start=start)
         none = np.empty(0, dtype=int)
-        self._keep(model, {}, X, table, Split(np.arange(len(rows)), none, none))
+        self._store_fit(model, {}, X, table, Split(np.arange(len(rows)), none, none))
         return self
 
     def add_task(
@@ -480,7 +480,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             verbose=int(self.verbose),
         )
 
-    def _keep(self, model: FittedModel, scores, X, table, split):
+    def _store_fit(self, model: FittedModel, scores, X, table, split):
         """Keep a fitted model, and what is known about the rows that it was fitted on."""
         self._replace_fitted(
             model_=model,
@@ -582,9 +582,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         """
         model = self._snapshot()
         if task is None and is_long(X, self._columns):
-            return model.labels(*self._questions(model, X, None))
-        asked = model.task_codes(task)
-        columns = list(model.labels_by_task(read_texts(X, self._columns), asked).values())
+            return model.labels(*self._rows_to_predict(model, X, None))
+        requested = model.task_codes(task)
+        columns = list(model.labels_by_task(read_texts(X, self._columns), requested).values())
         if len(columns) == 1:
             return columns[0]
         result = np.empty((len(columns[0]), len(columns)), common_dtype(columns))
@@ -608,8 +608,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         """
         index = X.index if isinstance(X, pd.DataFrame | pd.Series) else None
         model = self._snapshot()
-        texts, asked = read_texts(X, self._columns), model.task_codes(None)
-        return pd.DataFrame(model.labels_by_task(texts, asked), index=index)
+        texts, requested = read_texts(X, self._columns), model.task_codes(None)
+        return pd.DataFrame(model.labels_by_task(texts, requested), index=index)
 
     @overload
     def predict_proba(self, X: ArrayOrFrame, task: str) -> NDArray[np.float64]: ...
@@ -635,10 +635,10 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             such arrays, each for the rows of its task in their order.
         """
         model = self._snapshot()
-        texts, tasks = self._questions(model, X, task)
+        texts, tasks = self._rows_to_predict(model, X, task)
         every = model.probabilities(texts, tasks)
-        asked = dict.fromkeys(tasks) if len(tasks) else model.task_codes(task)
-        result = ProbabilitiesByTask({model.tasks[code]: every[code] for code in sorted(asked)})
+        requested = dict.fromkeys(tasks) if len(tasks) else model.task_codes(task)
+        result = ProbabilitiesByTask({model.tasks[code]: every[code] for code in sorted(requested)})
         return next(iter(result.values())) if len(result) == 1 else result
 
     def score(
@@ -786,10 +786,10 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     def _reader(self) -> Reader:
         return Reader(self._columns, self.task_labels)
 
-    def _questions(self, model: FittedModel, X, task) -> tuple[Texts, NDArray[np.int64]]:
-        """Return a text and a task code for each answer that is asked for."""
+    def _rows_to_predict(self, model: FittedModel, X, task) -> tuple[Texts, NDArray[np.int64]]:
+        """Return a text and a task code for each answer that is requested for."""
         if task is None and is_long(X, self._columns):
-            table = read_questions(X, self._columns)
+            table = read_unlabeled(X, self._columns)
             return table.texts, encode_tasks(table, model.tasks)
         codes = model.task_codes(task)
         texts = read_texts(X, self._columns)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ._model import TextTokenizer, TokensOnDemand
 from ._rows import CodedRows, Texts, common_dtype, fit_temperatures, probabilities, scores_per_task
-from ._training import EmbeddingMemory, Embeddings, MultiheadNet, PaddedTokens, TextRows
+from ._training import EmbeddingCache, Embeddings, MultiheadNet, PaddedTokens, TextRows
 from ._validation import unknown_task
 
 # Of one task, or of several by name.
@@ -41,7 +41,7 @@ class FittedModel:
         The tasks in their order, each with its sorted classes.
     temperatures : dict of {str: float}
         The temperature that divides the logits of each task.
-    memory : EmbeddingMemory or None, default=None
+    memory : EmbeddingCache or None, default=None
         Has the embeddings of the encoder, if they outlive the fit. It is not pickled, because
         its folder is that of this machine.
     """
@@ -50,7 +50,7 @@ class FittedModel:
     tokenizer: TextTokenizer
     classes: dict[str, np.ndarray]
     temperatures: dict[str, float]
-    memory: EmbeddingMemory | None = field(default=None, repr=False)
+    memory: EmbeddingCache | None = field(default=None, repr=False)
 
     @property
     def tasks(self) -> list[str]:
@@ -84,21 +84,21 @@ class FittedModel:
     def labels(self, texts: Texts, tasks: NDArray[np.int64]) -> np.ndarray:
         """Predict the label of each row, in a type that all labels have; as :meth:`codes`."""
         codes = self.codes(texts, tasks)
-        asked = {code: self.classes[self.tasks[code]] for code in np.unique(tasks)}
-        labels = np.empty(len(texts), dtype=common_dtype(asked.values()))
-        for code, classes in asked.items():
+        requested = {code: self.classes[self.tasks[code]] for code in np.unique(tasks)}
+        labels = np.empty(len(texts), dtype=common_dtype(requested.values()))
+        for code, classes in requested.items():
             rows = tasks == code
             labels[rows] = classes[codes[rows]]
         return labels
 
-    def labels_by_task(self, texts: Texts, asked: NDArray[np.int64]) -> dict[str, np.ndarray]:
+    def labels_by_task(self, texts: Texts, requested: NDArray[np.int64]) -> dict[str, np.ndarray]:
         """Predict the labels of all texts for each of some tasks, given by their codes."""
-        tasks = np.tile(asked, len(texts))
-        codes = self.codes(texts.repeat(len(asked)), tasks)
-        names = [self.tasks[code] for code in asked]
+        tasks = np.tile(requested, len(texts))
+        codes = self.codes(texts.repeat(len(requested)), tasks)
+        names = [self.tasks[code] for code in requested]
         return {
             name: self.classes[name][codes[tasks == code]]
-            for name, code in zip(names, asked, strict=True)
+            for name, code in zip(names, requested, strict=True)
         }
 
     def task_codes(self, task: str | None) -> NDArray[np.int64]:
@@ -175,7 +175,7 @@ class FittedModel:
     def _source(self, texts: list[str], tokens: TokensOnDemand) -> Embeddings | PaddedTokens:
         """Return embeddings that outlive the fit, if they are what all heads read."""
         memory = self.memory
-        if memory is None or memory.is_stale() or not self.net.module_.heads_read_alike:
+        if memory is None or memory.is_stale() or not self.net.module_.heads_share_embeddings:
             return PaddedTokens(tokens)
         return Embeddings(torch.from_numpy(memory.embed(texts)))
 

@@ -27,7 +27,7 @@ from ._fitted import FittedModel
 from ._held_out import Parts
 from ._model import TextTokenizer, build_heads, load_tokenizer, longest_input
 from ._rows import CodedRows, encode_labels, hold_out
-from ._training import Callbacks, MultiheadNet, TextRows, inverse_frequency, open_memory
+from ._training import Callbacks, MultiheadNet, TextRows, inverse_frequency, open_cache
 from ._typing import MemoryLike
 from ._validation import IN_FOLDS, InvalidParameterError, suggestion
 from .callbacks import (
@@ -167,13 +167,13 @@ def fit_model(
     _check_task_weights(recipe.config.loss.task_weights, list(rows.classes))
     net = _new_net(recipe, rows, validation, start)
     if start is not None:
-        _go_on_from(net, start, rows.classes)
+        _start_from(net, start, rows.classes)
     net.initialize()
     tokenizer = _make_tokenizer(recipe.config.training, net.module_.encoder, start)
     model = FittedModel(net, tokenizer, rows.classes, dict.fromkeys(rows.classes, 1.0))
     if recipe.fit_tasks is not None:
         recipe.fit_tasks.follow(model)
-    model = _trained(model, recipe, rows, validation, start)
+    model = _train_net(model, recipe, rows, validation, start)
     if start is not None:
         net.prepend_history(start.net)
     return model
@@ -198,7 +198,7 @@ def fit_head(
     """
     net = _new_net(recipe, rows, validation, None, **_heads_on(model.net)).initialize()
     head = FittedModel(net, model.tokenizer, rows.classes, dict.fromkeys(rows.classes, 1.0))
-    return _trained(head, recipe, rows, validation, None)
+    return _train_net(head, recipe, rows, validation, None)
 
 
 def fit_calibrated(
@@ -224,17 +224,17 @@ def fit_calibrated(
     model : FittedModel
         The model. If a callback ended its training early, it keeps its own temperatures.
     """
-    temperatures = _temperatures_from_first_training(fit, recipe, parts)
+    temperatures = _temperatures_of_calibration_fit(fit, recipe, parts)
     model = fit(recipe, parts.train, parts.validation)
-    ran_its_course = len(model.net.history) == model.net.max_epochs
-    return model.with_temperatures(temperatures) if ran_its_course else model
+    completed = len(model.net.history) == model.net.max_epochs
+    return model.with_temperatures(temperatures) if completed else model
 
 
-def _temperatures_from_first_training(
+def _temperatures_of_calibration_fit(
     fit: Callable[[Recipe, CodedRows, CodedRows | None], FittedModel], recipe: Recipe, parts: Parts
 ) -> dict[str, float]:
     rows = parts.train
-    if not parts.to_calibrate:
+    if not parts.needs_calibration_fit:
         return {}
     rng = np.random.default_rng(recipe.seeds[2])
     held_out = hold_out(rows.texts.codes, rows.tasks, rows.labels, CALIBRATION_SIZE, rng)
@@ -248,7 +248,7 @@ def _temperatures_from_first_training(
     return {task: t for task, t in calibrated.temperatures.items() if task in trained}
 
 
-def _trained(
+def _train_net(
     model: FittedModel,
     recipe: Recipe,
     rows: CodedRows,
@@ -261,7 +261,7 @@ def _trained(
     """
     net, tokenizer = model.net, model.tokenizer
     encode = functools.partial(net.embed_texts, tokenizer)
-    memory = open_memory(recipe.memory, net.module_, tokenizer, encode)
+    memory = open_cache(recipe.memory, net.module_, tokenizer, encode)
     held_out = None if validation is None else TextRows.of(validation, tokenizer)
     net.partial_fit(TextRows.of(rows, tokenizer), validation=held_out, memory=memory)
     temperatures = _temperatures_of_earlier_fit(start, recipe, rows) | _temperatures_of(net, rows)
@@ -389,7 +389,7 @@ def _class_weights(loss: LossConfig, rows: CodedRows) -> list[np.ndarray]:
     ]
 
 
-def _go_on_from(net: MultiheadNet, start: FittedModel, classes: dict[str, np.ndarray]):
+def _start_from(net: MultiheadNet, start: FittedModel, classes: dict[str, np.ndarray]):
     """Start a net from the weights of an earlier model, whose tasks and classes it keeps.
 
     Raises
@@ -405,7 +405,7 @@ def _go_on_from(net: MultiheadNet, start: FittedModel, classes: dict[str, np.nda
                 f"fit and is {now[name]!r} now. Set it back, or fit with warm_start=False."
             )
     places = [encode_labels(old, classes[task]) for task, old in start.classes.items()]
-    net.go_on_from(start.net.module_, places)
+    net.warm_start_from(start.net.module_, places)
 
 
 # Callbacks of skorch that cannot work here, and what to do instead.

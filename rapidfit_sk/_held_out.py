@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._rows import CodedRows, Split, Table, split_rows, tasks_without
+from ._rows import CodedRows, LabeledTable, Split, split_rows, tasks_without
 from ._validation import warn_user
 from .config import FullConfig
 
@@ -26,7 +26,7 @@ class Parts:
         The rows that choose the best epoch and calibrate, held out or given.
     split : Split
         The numbers of the rows that train or are held out.
-    to_calibrate : bool
+    needs_calibration_fit : bool
         Whether probabilities are to be calibrated and no rows are held out for that.
     """
 
@@ -34,7 +34,7 @@ class Parts:
     validation: CodedRows | None
     test: CodedRows
     split: Split
-    to_calibrate: bool
+    needs_calibration_fit: bool
 
 
 def hold_out_rows(
@@ -43,7 +43,7 @@ def hold_out_rows(
     seed: int,
     *,
     validation: CodedRows | None = None,
-    goes_on: bool = False,
+    warm_start: bool = False,
 ) -> Parts:
     """Hold out test and validation rows, and warn of what cannot be held out.
 
@@ -57,7 +57,7 @@ def hold_out_rows(
         Decides between rows of equal standing.
     validation : CodedRows or None, default=None
         Validation rows that the user gives; then none are held out for that.
-    goes_on : bool, default=False
+    warm_start : bool, default=False
         Whether training goes on from a model that may have trained on these rows. Then nothing
         is calibrated on them.
 
@@ -79,7 +79,7 @@ def hold_out_rows(
     if given is None and len(split.val):
         validation = rows.take(split.val)
     _warn_of_split(config, split, rows, val_size, validation, given)
-    if goes_on and (len(split.test) or len(split.val)):
+    if warm_start and (len(split.test) or len(split.val)):
         warn_user(
             "An earlier fit may have trained on rows that are held out now, so that scores on "
             "them are better than they should be. Give rows of your own as X_val, and "
@@ -91,11 +91,11 @@ def hold_out_rows(
         validation,
         rows.take(split.test),
         split,
-        to_calibrate=config.eval.calibrate and all_train and not goes_on,
+        needs_calibration_fit=config.eval.calibrate and all_train and not warm_start,
     )
 
 
-def indices_of(split: Split, table: Table) -> dict[str, np.ndarray]:
+def indices_of(split: Split, table: LabeledTable) -> dict[str, np.ndarray]:
     """Return the positions in the user's data of the rows of each part."""
     return {
         f"{part}_indices_": np.unique(table.positions[rows])

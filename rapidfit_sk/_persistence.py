@@ -23,7 +23,7 @@ from skorch.history import History
 
 from ._fitted import FittedModel
 from ._fitting import find_device
-from ._model import TextTokenizer, take_apart, tokenizer_from_files, tokenizer_to_files
+from ._model import TextTokenizer, module_to_parts, tokenizer_from_files, tokenizer_to_files
 from ._training import MultiheadNet
 from ._validation import warn_user
 from .config import MultiheadConfig, ParameterGroup
@@ -59,7 +59,7 @@ def library_versions() -> dict[str, str]:
 def save_classifier(classifier: Any, folder: str | os.PathLike[str]):
     """Write a fitted classifier to a folder; see :meth:`MultiheadClassifier.save`."""
     model = classifier.model_
-    parts = take_apart(model.net.module_)
+    parts = module_to_parts(model.net.module_)
     description = _describe(classifier, model) | {"encoder": parts["encoder"]}
     files = tokenizer_to_files(model.tokenizer.tokenizer)
 

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from ._fitting import find_device
-from ._model import is_lowered
+from ._model import uses_bfloat16
 
 DEPENDENCIES = (
     "torch",
@@ -72,7 +72,7 @@ def _computation() -> dict[str, str]:
     device = find_device("auto")
     return {
         'device="auto"': device,
-        'precision="auto"': "bfloat16" if is_lowered("auto", device) else "float32",
+        'precision="auto"': "bfloat16" if uses_bfloat16("auto", device) else "float32",
         "CPU capability": torch.backends.cpu.get_cpu_capability(),
         "threads": str(torch.get_num_threads()),
     }

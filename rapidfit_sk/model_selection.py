@@ -23,8 +23,8 @@ from ._classifier import MultiheadClassifier
 from ._rows import (
     Columns,
     Texts,
+    assign_folds,
     column_values,
-    deal_out,
     is_long,
     read_labeled,
     read_texts,
@@ -128,7 +128,7 @@ class TaskStratifiedKFold(BaseCrossValidator):
             warn_user("groups are ignored by TaskStratifiedKFold: the texts are its groups.")
         texts, (rows, strata) = self._read(X, y)
         rng = check_random_state(self.random_state) if self.shuffle else None
-        folds = deal_out(rows, strata, self.n_splits, rng)[texts]
+        folds = assign_folds(rows, strata, self.n_splits, rng)[texts]
         for fold in range(self.n_splits):
             yield np.flatnonzero(folds == fold)
 
@@ -313,7 +313,7 @@ class _Scorer(BaseEstimator):
         sample_weight: ArrayLike | None = None,
     ) -> float:
         """Score a fitted estimator on labeled rows."""
-        return self.score_answers(_ask(estimator, X, y, sample_weight, self.tasks))
+        return self.score_predictions(_predict_tasks(estimator, X, y, sample_weight, self.tasks))
 
     def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
         """Say whether a search shall pass `sample_weight` on: True, False, None or an alias."""
@@ -345,16 +345,16 @@ class TaskScorer(_Scorer):
         """The tasks that are scored."""
         return [self.task]
 
-    def score_answers(self, answers: dict[str, _Answers | str]) -> float:
+    def score_predictions(self, answers: dict[str, _TaskPredictions | str]) -> float:
         """Score what a classifier has answered."""
-        rows = _answers_of(self.task, answers).with_labels(self.labels)
+        rows = _predictions_of(self.task, answers).with_labels(self.labels)
         weights = {} if rows.weights is None else {"sample_weight": rows.weights}
         scorer = get_scorer(self.metric)
         if not hasattr(scorer, "_score_func"):
             # A function of the user's own may ask for anything, so that it gets the view itself.
             return scorer(rows.view, rows.texts, rows.labels, **weights)
         return _with_labels(scorer, rows.classes)(
-            _Recorded(rows), rows.texts, rows.labels, **weights
+            _PrecomputedClassifier(rows), rows.texts, rows.labels, **weights
         )
 
 
@@ -370,10 +370,10 @@ class MeanScorer(_Scorer):
         """The tasks that are scored."""
         return [scorer.task for scorer in self.scorers]
 
-    def score_answers(self, answers: dict[str, _Answers | str]) -> float:
+    def score_predictions(self, answers: dict[str, _TaskPredictions | str]) -> float:
         """Score what a classifier has answered."""
-        scores = [scorer.score_answers(answers) for scorer in self.scorers]
-        sizes = [_answers_of(scorer.task, answers).size for scorer in self.scorers]
+        scores = [scorer.score_predictions(answers) for scorer in self.scorers]
+        sizes = [_predictions_of(scorer.task, answers).size for scorer in self.scorers]
         return float(np.average(scores, weights=sizes if self.average == "weighted" else None))
 
 
@@ -389,7 +389,7 @@ class MultitaskScoring(dict[str, TaskScorer | MeanScorer]):
     ) -> dict[str, float]:
         """Score a fitted estimator on labeled rows; what cannot be scored is nan."""
         tasks = dict.fromkeys(task for scorer in self.values() for task in scorer.tasks)
-        answers = _ask(estimator, X, y, sample_weight, list(tasks))
+        answers = _predict_tasks(estimator, X, y, sample_weight, list(tasks))
         return {name: _score_or_nan(name, scorer, answers) for name, scorer in self.items()}
 
     def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
@@ -406,7 +406,7 @@ class MultitaskScoring(dict[str, TaskScorer | MeanScorer]):
 def _score_or_nan(name, scorer, answers) -> float:
     # A search that gets scores of some folds and an error from another one breaks down.
     try:
-        return scorer.score_answers(answers)
+        return scorer.score_predictions(answers)
     except (ValueError, TypeError, ArithmeticError) as error:
         if not isinstance(scorer, MeanScorer):
             warn_user(f"The score {name!r} could not be computed and is nan: {error}")
@@ -418,7 +418,7 @@ def _score_or_nan(name, scorer, answers) -> float:
 
 
 @dataclass(frozen=True)
-class _Answers:
+class _TaskPredictions:
     """The rows of one task and what a classifier says of them.
 
     Attributes
@@ -447,7 +447,7 @@ class _Answers:
         """How much all rows count."""
         return len(self.labels) if self.weights is None else self.weights.sum()
 
-    def with_labels(self, labels: Collection[Any] | None) -> _Answers:
+    def with_labels(self, labels: Collection[Any] | None) -> _TaskPredictions:
         """Add a column of zeros for each label that the classifier does not know."""
         known, plain = self.classes.tolist(), self.labels.tolist()
         given = [] if labels is None else column_values(labels).tolist()
@@ -470,7 +470,7 @@ class _Answers:
         return replace(self, labels=own, classes=classes, probabilities=probabilities)
 
 
-def _answers_of(task: str, answers: dict[str, _Answers | str]) -> _Answers:
+def _predictions_of(task: str, answers: dict[str, _TaskPredictions | str]) -> _TaskPredictions:
     """Return the answers for one task; raise the reason if there are none."""
     found = answers[task]
     if isinstance(found, str):
@@ -478,10 +478,10 @@ def _answers_of(task: str, answers: dict[str, _Answers | str]) -> _Answers:
     return found
 
 
-class _Recorded(ClassifierMixin, BaseEstimator):
+class _PrecomputedClassifier(ClassifierMixin, BaseEstimator):
     """A classifier that has been asked already, for scikit-learn's scorers."""
 
-    def __init__(self, rows: _Answers):
+    def __init__(self, rows: _TaskPredictions):
         self.rows = rows
         self.classes_ = rows.classes
 
@@ -492,7 +492,9 @@ class _Recorded(ClassifierMixin, BaseEstimator):
         return self.rows.probabilities
 
 
-def _ask(estimator, X, y, sample_weight, tasks: list[str]) -> dict[str, _Answers | str]:
+def _predict_tasks(
+    estimator, X, y, sample_weight, tasks: list[str]
+) -> dict[str, _TaskPredictions | str]:
     """Return the answers for each task, or the sentence that says why there are none."""
     classifier, X = _find_classifier(estimator, X)
     model = classifier.model_
@@ -502,7 +504,7 @@ def _ask(estimator, X, y, sample_weight, tasks: list[str]) -> dict[str, _Answers
     wanted = np.isin(table.tasks, [task for task in tasks if task in known])
     codes = np.array([known.index(task) for task in table.tasks[wanted]], dtype=int)
     probabilities = model.probabilities(table.texts.take(wanted), codes)
-    answers: dict[str, _Answers | str] = {}
+    answers: dict[str, _TaskPredictions | str] = {}
     for task in tasks:
         rows = table.tasks == task
         if task not in known and not rows.any():
@@ -512,7 +514,7 @@ def _ask(estimator, X, y, sample_weight, tasks: list[str]) -> dict[str, _Answers
         elif not rows.any():
             answers[task] = f"There are no rows of task {task!r} to score. {IN_FOLDS}"
         else:
-            answers[task] = _Answers(
+            answers[task] = _TaskPredictions(
                 classifier[task],
                 table.texts.take(rows).strings(),
                 table.labels[rows],

@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
-from ._model import DrawsFrom, loading
+from ._model import UseGenerator, loading
 from .datasets import load_support_messages
 
 __all__ = ["ARCHITECTURES", "tiny_encoder"]
@@ -87,7 +87,7 @@ def tiny_encoder(
     path = _temporary_folder() if folder is None else Path(folder)
     tokenizer = _tokenizer()
     tokenizer.save_pretrained(path)
-    with loading(), DrawsFrom(torch.Generator().manual_seed(seed)):
+    with loading(), UseGenerator(torch.Generator().manual_seed(seed)):
         config = _config(architecture, n_layers, tokenizer)
         AutoModel.from_config(config).save_pretrained(path)
     return str(path)

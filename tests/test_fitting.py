@@ -112,8 +112,8 @@ def test_few_rows_all_train_unless_they_are_asked_to_choose(make_config, rows):
     """`val_size=None` holds none of few rows out, but a tenth if `patience` needs them."""
     few = make_config(val_size=None)._filled()
     assert hold_out_rows(few, rows, 0).validation is None
-    assert hold_out_rows(few, rows, 0).to_calibrate
+    assert hold_out_rows(few, rows, 0).needs_calibration_fit
     patient = make_config(val_size=None).set_params(eval__patience=1)._filled()
     parts = hold_out_rows(patient, rows, 0)
     assert len(parts.validation) == pytest.approx(0.1 * len(parts.train), rel=0.3)
-    assert not parts.to_calibrate
+    assert not parts.needs_calibration_fit

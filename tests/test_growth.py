@@ -65,7 +65,7 @@ def test_warm_start_keeps_what_heads_look_for(make_classifier, messages, tmp_pat
     """Heads that trained with the encoder do not read plain means once it is frozen again."""
     train = {"test_size": 0.0, "val_size": 0.0, "eval": EvalConfig(calibrate=False)}
     classifier = make_classifier(warm_start=True, memory=tmp_path, **train).fit(messages)
-    assert not classifier.net_.module_.heads_read_alike
+    assert not classifier.net_.module_.heads_share_embeddings
     before = classifier.predict_proba(TEXTS)
     classifier.set_params(config__encoder=NO_ENCODER, config__training__learning_rate=1e-12)
     after = classifier.fit(messages).predict_proba(TEXTS)

@@ -74,7 +74,7 @@ def test_precision_belongs_to_the_device(shown, monkeypatch, device, lowered_on,
     """The device of "auto" is shown, and precision="auto" is the one of that device."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
     monkeypatch.setattr(
-        _show_versions, "is_lowered", lambda chosen, on: (chosen, on) == ("auto", lowered_on)
+        _show_versions, "uses_bfloat16", lambda chosen, on: (chosen, on) == ("auto", lowered_on)
     )
     entries = shown()
     assert entries['device="auto"'] == device

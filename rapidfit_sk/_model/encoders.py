@@ -27,7 +27,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from .randomness import LeavesZero
+from .randomness import ZeroInit
 
 __all__ = ["find_encoder"]
 
@@ -59,11 +59,11 @@ _PACKAGES = {
 _LOADING = threading.RLock()
 
 # What a folder looked like: path, size, time and inode of each file.
-Source: TypeAlias = tuple[tuple[str, int, int, int], ...]
+Fingerprint: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 # Encoders that were just loaded -> what the folder looked like -> the hash of the weights.
-_SOURCES: weakref.WeakKeyDictionary[torch.nn.Module, Source] = weakref.WeakKeyDictionary()
-_DIGESTS: dict[Source, str] = {}
+_FINGERPRINTS: weakref.WeakKeyDictionary[torch.nn.Module, Fingerprint] = weakref.WeakKeyDictionary()
+_DIGESTS: dict[Fingerprint, str] = {}
 
 # Where architectures keep their layers, as attribute paths from the encoder.
 _STACKS = (
@@ -130,12 +130,12 @@ def load_encoder(model_name: str) -> PreTrainedModel:
         If no place has it; the message lists the places and the ways to get it.
     """
     folder = Path(find_encoder(model_name))
-    source = _status(folder) if folder.is_dir() else None
+    fingerprint = _fingerprint_of(folder) if folder.is_dir() else None
     model, report = _load(AutoModel, model_name, output_loading_info=True)
     encoder = _encoder_half(model)
     # Weights that a file lacks are random, other ones each time.
-    if source is not None and not any(map(_matters, report["missing_keys"])):
-        _SOURCES[encoder] = source
+    if fingerprint is not None and not any(map(_is_used, report["missing_keys"])):
+        _FINGERPRINTS[encoder] = fingerprint
     return encoder
 
 
@@ -146,42 +146,42 @@ def _encoder_half(model) -> PreTrainedModel:
     return encoder.float()
 
 
-def take_source(encoder: torch.nn.Module) -> Source | None:
+def take_fingerprint(encoder: torch.nn.Module) -> Fingerprint | None:
     """Return what the folder looked like that an encoder was loaded from.
 
     Returns
     -------
-    source : tuple or None
+    fingerprint : tuple or None
         For :func:`weights_digest`. None where there is no folder, and where it was asked before:
         what happens to the weights later cannot be known.
     """
-    return _SOURCES.pop(encoder, None)
+    return _FINGERPRINTS.pop(encoder, None)
 
 
-def weights_digest(encoder: torch.nn.Module, source: Source | None = None) -> str:
+def weights_digest(encoder: torch.nn.Module, fingerprint: Fingerprint | None = None) -> str:
     """Hash the weights of an encoder, those of an unchanged folder once in a process."""
-    if source is None:
+    if fingerprint is None:
         return _digest(encoder)
-    if source not in _DIGESTS:
-        _DIGESTS[source] = _digest(encoder)
-    return _DIGESTS[source]
+    if fingerprint not in _DIGESTS:
+        _DIGESTS[fingerprint] = _digest(encoder)
+    return _DIGESTS[fingerprint]
 
 
 def _digest(encoder) -> str:
     digest = hashlib.sha256()
     for name, tensor in encoder.state_dict().items():
-        if _matters(name):
+        if _is_used(name):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
     return digest.hexdigest()
 
 
-def _matters(name):
+def _is_used(name):
     """Leave out what is read from the last hidden states, which many checkpoints lack."""
     return not name.startswith("pooler.")
 
 
-def _status(folder: Path) -> Source:
+def _fingerprint_of(folder: Path) -> Fingerprint:
     """Return what changes when a file of a folder does."""
     statuses = {path: path.stat() for path in sorted(folder.iterdir()) if path.exists()}
     return tuple((str(p), s.st_size, s.st_mtime_ns, s.st_ino) for p, s in statuses.items())
@@ -201,7 +201,7 @@ def empty_encoder(description: dict[str, Any]) -> PreTrainedModel:
     """Build an encoder from what :func:`describe_encoder` returned; its weights are to be set."""
     values = _architecture_alone(description)
     config = AutoConfig.for_model(values["model_type"]).from_dict(values)
-    with loading(), LeavesZero():
+    with loading(), ZeroInit():
         return _encoder_half(AutoModel.from_config(config, trust_remote_code=False))
 
 

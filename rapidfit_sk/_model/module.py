@@ -23,8 +23,8 @@ from .encoders import (
     with_layers,
 )
 from .heads import build_head
-from .pooling import POOLING, attention_pooling, mean_of_pieces
-from .randomness import DrawsFrom, LeavesZero
+from .pooling import POOLING, attention_pooling, mean_of_windows
+from .randomness import UseGenerator, ZeroInit
 
 
 class MultiheadModule(nn.Module):
@@ -51,7 +51,7 @@ class MultiheadModule(nn.Module):
     n_frozen : int or None
         How many layers at the bottom of the encoder do not train. It is None where none of the
         encoder trains, and 0 where its embeddings do too.
-    thaws : list of int
+    unfreeze_log : list of int
         The values that `n_frozen` has had whenever something of the encoder was let train.
     """
 
@@ -70,10 +70,10 @@ class MultiheadModule(nn.Module):
         self.precision = precision
         self.compiles = compile
         self._compiled: list[Callable[..., Any]] | None = None
-        self._live: list[nn.Module] = []
+        self._trainable: list[nn.Module] = []
         self._upper: UpperLayers | None = None
         self.n_frozen: int | None = None
-        self.thaws: list[int] = []
+        self.unfreeze_log: list[int] = []
         # In evaluation mode until training begins: the parts may be in use elsewhere.
         self.training = False
         self.train_encoder_layers(0)
@@ -99,10 +99,10 @@ class MultiheadModule(nn.Module):
             One for each task.
         """
         # Heads without a query share one answer.
-        read = functools.cache(self._reader(embeddings, **inputs))
+        read = functools.cache(self._embeddings_by_query(embeddings, **inputs))
         return [_logits(head, read, at) for head, at in zip(self.heads, rows, strict=True)]
 
-    def _reader(self, embeddings, attention_mask=None, firsts=None, **inputs):
+    def _embeddings_by_query(self, embeddings, attention_mask=None, firsts=None, **inputs):
         """Return what takes the query of a head and gives the embeddings that the head reads."""
         if embeddings is not None:
             return lambda query: embeddings
@@ -121,11 +121,11 @@ class MultiheadModule(nn.Module):
 
         Parameters
         ----------
-        input_ids, attention_mask : Tensor of shape (n_pieces, length)
-            The batch: a piece for each text, or several.
+        input_ids, attention_mask : Tensor of shape (n_windows, length)
+            The batch: a window for each text, or several.
         firsts : Tensor of int64, shape (n_texts,), or None, default=None
-            The first piece of each text; None where each has one.
-        states : Tensor of shape (n_pieces, length, width) or None, default=None
+            The first window of each text; None where each has one.
+        states : Tensor of shape (n_windows, length, width) or None, default=None
             The hidden states that enter the layer given to :meth:`resume_at`, where they are
             known: only the layers from there on are run.
         eager : bool, default=False
@@ -140,26 +140,26 @@ class MultiheadModule(nn.Module):
         return self._pool(tokens, attention_mask, firsts)
 
     def _tokens(self, input_ids, attention_mask, states=None, eager=False):
-        encoder = self._whole(eager) if states is None else self._resumed(states)
+        encoder = self._full_encoder(eager) if states is None else self._upper_encoder(states)
         device = input_ids.device.type
-        lower = is_lowered(self.precision, device)
+        lower = uses_bfloat16(self.precision, device)
         with torch.autocast(device, torch.bfloat16) if lower else contextlib.nullcontext():
             output = encoder(input_ids=input_ids, attention_mask=attention_mask)
         return output.last_hidden_state.float()
 
     def _pool(self, tokens, mask, firsts, query=None):
         if query is None:
-            pieces = POOLING[self.pooling](tokens, mask)
+            windows = POOLING[self.pooling](tokens, mask)
         else:
-            pieces = attention_pooling(tokens, mask, query)
-        return pieces if firsts is None else mean_of_pieces(pieces, firsts)
+            windows = attention_pooling(tokens, mask, query)
+        return windows if firsts is None else mean_of_windows(windows, firsts)
 
-    def _resumed(self, states: torch.Tensor) -> PreTrainedModel:
+    def _upper_encoder(self, states: torch.Tensor) -> PreTrainedModel:
         if self._upper is None:
             raise RuntimeError("Call `resume_at` with a layer before you give the states for it.")
         return self._upper.on(states)
 
-    def _whole(self, eager: bool) -> Callable[..., Any]:
+    def _full_encoder(self, eager: bool) -> Callable[..., Any]:
         if eager or not self.compiles or torch.is_grad_enabled():
             return self.encoder
         if self._compiled is None:
@@ -172,14 +172,14 @@ class MultiheadModule(nn.Module):
         return {**super().__getstate__(), "_compiled": None, "_upper": None}
 
     @property
-    def heads_read_alike(self) -> bool:
+    def heads_share_embeddings(self) -> bool:
         """Whether no head has learned what to look for, so that all read what `embed` returns."""
         return not any(map(_has_learned_query, self.heads))
 
     @property
     def reads_embeddings(self) -> bool:
         """Whether embeddings are all that a training needs of the encoder as it is."""
-        return self.n_frozen is None and self.heads_read_alike
+        return self.n_frozen is None and self.heads_share_embeddings
 
     def resume_at(self, layer: int | None) -> bool:
         """Prepare to run the layers from one on alone.
@@ -227,13 +227,13 @@ class MultiheadModule(nn.Module):
         """
         self.n_frozen = self.n_frozen_with(n_layers)
         if n_layers is None:
-            self._live = [self.encoder]
+            self._trainable = [self.encoder]
         else:
-            self._live = layer_stack(self.encoder)[-n_layers:] if n_layers else []
+            self._trainable = layer_stack(self.encoder)[-n_layers:] if n_layers else []
         if self.n_frozen is not None:
-            self.thaws.append(self.n_frozen)
+            self.unfreeze_log.append(self.n_frozen)
         self.encoder.requires_grad_(False)
-        for module in self._live:
+        for module in self._trainable:
             module.requires_grad_(True)
         self.train(self.training)
 
@@ -246,7 +246,7 @@ class MultiheadModule(nn.Module):
         """
         self.training = mode
         self.heads.train(mode)
-        live = {id(part) for module in self._live for part in module.modules()}
+        live = {id(part) for module in self._trainable for part in module.modules()}
         for part in self.encoder.modules():
             part.training = mode and id(part) in live
         return self
@@ -269,12 +269,12 @@ class UpperLayers:
     Parameters
     ----------
     encoder : torch.nn.Module
-        An encoder that begins with an :class:`_Entry`.
-    entry : _Entry
+        An encoder that begins with an :class:`_EntryLayer`.
+    entry : _EntryLayer
         Takes the states.
     """
 
-    def __init__(self, encoder: PreTrainedModel, entry: _Entry):
+    def __init__(self, encoder: PreTrainedModel, entry: _EntryLayer):
         self.encoder = encoder
         self.entry = entry
 
@@ -282,7 +282,7 @@ class UpperLayers:
     def of(cls, encoder: PreTrainedModel, first: int) -> Self | None:
         """Share the layers of an encoder from `first` on; None where it has no such stack."""
         layers = layer_stack(encoder)
-        entry = _Entry(layers[first])
+        entry = _EntryLayer(layers[first])
         upper = with_layers(encoder, [entry, *layers[first + 1 :]])
         return None if upper is None else cls(upper, entry)
 
@@ -292,7 +292,7 @@ class UpperLayers:
         return self.encoder
 
 
-class _Entry(nn.Module):
+class _EntryLayer(nn.Module):
     """A layer that reads given states instead of what the layer below gives it.
 
     The encoder may look at attributes of its layers, so that it has those of the layer.
@@ -338,17 +338,17 @@ def states_entering(layer: nn.Module, *, stop: bool = False) -> Iterator[list[to
     def hook(module, args, kwargs):
         seen.append(args[0] if args else kwargs["hidden_states"])
         if stop:
-            raise _Reached
+            raise _StopForward
 
     handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
     try:
-        with contextlib.suppress(_Reached):
+        with contextlib.suppress(_StopForward):
             yield seen
     finally:
         handle.remove()
 
 
-class _Reached(Exception):
+class _StopForward(Exception):
     """Ends the run of an encoder where the rest of it is not needed."""
 
 
@@ -367,7 +367,7 @@ def checkpointed_layers(encoder: PreTrainedModel, generator: torch.Generator) ->
     """
 
     def contexts():
-        return contextlib.nullcontext(), DrawsFrom(generator.clone_state())
+        return contextlib.nullcontext(), UseGenerator(generator.clone_state())
 
     try:
         layers = set(layer_stack(encoder))
@@ -393,7 +393,7 @@ def _checkpointed(layer, forward, contexts, *args, **kwargs):
 
 
 @functools.cache
-def is_lowered(precision: str, device: str) -> bool:
+def uses_bfloat16(precision: str, device: str) -> bool:
     """Say whether an encoder multiplies in bfloat16 on a type of device.
 
     Where the hardware does not know bfloat16, "auto" is float32.
@@ -521,7 +521,7 @@ def _widened(layer, place, n) -> nn.Linear:
 # Parts: what a module can be stored as and built from again, plain data and arrays
 
 
-def take_apart(module: MultiheadModule) -> dict[str, Any]:
+def module_to_parts(module: MultiheadModule) -> dict[str, Any]:
     """Describe a module without its classes.
 
     Returns
@@ -536,7 +536,7 @@ def take_apart(module: MultiheadModule) -> dict[str, Any]:
     return {"encoder": describe_encoder(module.encoder), "weights": weights}
 
 
-def put_together(
+def module_from_parts(
     parts: dict[str, Any],
     *,
     n_classes: list[int],
@@ -546,12 +546,12 @@ def put_together(
     compile: bool = False,
     model_name: str | None = None,
 ) -> MultiheadModule:
-    """Build the module that :func:`take_apart` described, around the very arrays it is given.
+    """Build the module that :func:`module_to_parts` described, around the very arrays it is given.
 
     Parameters
     ----------
     parts : dict
-        What :func:`take_apart` returned.
+        What :func:`module_to_parts` returned.
     n_classes, head, pooling, precision, compile
         As in :func:`build_module`.
     model_name : str or None
@@ -568,7 +568,7 @@ def put_together(
         If names or shapes of the weights do not fit the architecture.
     """
     encoder = empty_encoder(parts["encoder"])
-    with loading(), LeavesZero():
+    with loading(), ZeroInit():
         heads = [build_head(encoder.config.hidden_size, n, pooling, **head) for n in n_classes]
     module = MultiheadModule(encoder, heads, pooling, precision, compile)
     first = _first_names(module)

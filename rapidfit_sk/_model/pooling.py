@@ -64,23 +64,23 @@ def attention_pooling(states, mask, query):
     return (states * scores.softmax(1).unsqueeze(-1)).sum(1)
 
 
-def mean_of_pieces(pieces, firsts):
-    """Average over the pieces of each text.
+def mean_of_windows(windows, firsts):
+    """Average over the windows of each text.
 
     Parameters
     ----------
-    pieces : Tensor of shape (n_pieces, width)
-        Embeddings of pieces, those of a text one after the other.
+    windows : Tensor of shape (n_windows, width)
+        Embeddings of windows, those of a text one after the other.
     firsts : Tensor of int64, shape (n_texts,)
-        Where the pieces of each text begin.
+        Where the windows of each text begin.
 
     Returns
     -------
     embeddings : Tensor of shape (n_texts, width)
         Text embeddings.
     """
-    numbers = torch.arange(len(pieces), device=pieces.device)
-    return F.embedding_bag(numbers, pieces, firsts, mode="mean")
+    numbers = torch.arange(len(windows), device=windows.device)
+    return F.embedding_bag(numbers, windows, firsts, mode="mean")
 
 
 # Whoever has no query yet sees the mean, where attention starts from.

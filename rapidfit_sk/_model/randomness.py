@@ -34,7 +34,7 @@ def private_seeds(random_state: int | np.random.RandomState | None, n: int) -> l
     return [int(seed) for seed in check_random_state(random_state).randint(2**31 - 1, size=n)]
 
 
-class DrawsFrom(TorchFunctionMode):
+class UseGenerator(TorchFunctionMode):
     """A context in which torch's random functions draw from a generator of our own.
 
     Parameters
@@ -79,7 +79,7 @@ class DrawsFrom(TorchFunctionMode):
         return device.type == self.generator.device.type
 
 
-class LeavesZero(TorchFunctionMode):
+class ZeroInit(TorchFunctionMode):
     """A context in which tensors are filled with zeros instead of random numbers.
 
     For a module whose weights are at hand already: drawing millions of numbers that are then

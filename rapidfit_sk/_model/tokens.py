@@ -23,13 +23,13 @@ class TokenIds:
     ----------
     ids : ndarray of int32, shape (n_tokens,)
         All ids, special tokens included.
-    starts : ndarray of int64, shape (n_pieces + 1,)
+    starts : ndarray of int64, shape (n_windows + 1,)
         Piece i has ``ids[starts[i]:starts[i + 1]]``.
     firsts : ndarray of int64, shape (n_texts + 1,)
-        Text i has the pieces from ``firsts[i]`` to ``firsts[i + 1]``: one, or several where long
+        Text i has the windows from ``firsts[i]`` to ``firsts[i + 1]``: one, or several where long
         texts are read in windows.
     padding : int
-        The id that fills up shorter pieces of a batch.
+        The id that fills up shorter windows of a batch.
     """
 
     ids: NDArray[np.int32]
@@ -105,13 +105,13 @@ class TextTokenizer:
         # Some tokenizers have no padding token; what stands there is masked anyway.
         padding = self.tokenizer.pad_token_id or 0
         # Without special tokens an empty text would have no token at all to read.
-        of_texts = [self._pieces(ids or [padding]) for ids in lists]
-        pieces = list(chain.from_iterable(of_texts))
-        starts = _bounds(map(len, pieces))
-        flat = np.fromiter(chain.from_iterable(pieces), np.int32, count=starts[-1])
+        of_texts = [self._windows(ids or [padding]) for ids in lists]
+        windows = list(chain.from_iterable(of_texts))
+        starts = _bounds(map(len, windows))
+        flat = np.fromiter(chain.from_iterable(windows), np.int32, count=starts[-1])
         return TokenIds(flat, starts, _bounds(map(len, of_texts)), padding)
 
-    def _pieces(self, ids: list[int]) -> list[list[int]]:
+    def _windows(self, ids: list[int]) -> list[list[int]]:
         """Cut the token ids of one text into what the encoder reads at once."""
         if len(ids) <= self.max_length:
             return [ids]
@@ -172,7 +172,7 @@ class TokensOnDemand:
 
     @property
     def starts(self) -> NDArray[np.int64]:
-        """The bounds of pieces, as in :class:`TokenIds`."""
+        """The bounds of windows, as in :class:`TokenIds`."""
         return self._token_ids.starts
 
     @property
@@ -182,7 +182,7 @@ class TokensOnDemand:
 
     @property
     def padding(self) -> int:
-        """The id that fills up shorter pieces."""
+        """The id that fills up shorter windows."""
         return self._token_ids.padding
 
     @property

@@ -4,29 +4,29 @@ from .calibration import fit_temperatures, probabilities
 from .labels import CodedRows, common_dtype, encode_labels, encode_tasks, warn_of_contradictions
 from .metrics import mean_over_tasks, score_table, scores_per_task, standard_error
 from .reader import Reader
-from .splits import Split, deal_out, hold_out, split_rows, tasks_without
+from .splits import Split, assign_folds, hold_out, split_rows, tasks_without
 from .tables import (
     Columns,
-    Table,
+    LabeledTable,
     column_values,
     features_read,
     is_long,
     read_labeled,
-    read_questions,
     read_texts,
+    read_unlabeled,
 )
 from .texts import Texts
 
 __all__ = [
     "CodedRows",
     "Columns",
+    "LabeledTable",
     "Reader",
     "Split",
-    "Table",
     "Texts",
+    "assign_folds",
     "column_values",
     "common_dtype",
-    "deal_out",
     "encode_labels",
     "encode_tasks",
     "features_read",
@@ -36,8 +36,8 @@ __all__ = [
     "mean_over_tasks",
     "probabilities",
     "read_labeled",
-    "read_questions",
     "read_texts",
+    "read_unlabeled",
     "score_table",
     "scores_per_task",
     "split_rows",

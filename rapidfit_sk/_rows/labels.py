@@ -11,12 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .._validation import IN_FOLDS, suggestion, unknown_task, warn_user
-from .tables import Questions, Table, column_values
+from .tables import LabeledTable, TextTable, column_values
 from .texts import Texts
 
 
 def learn_classes(
-    table: Table,
+    table: LabeledTable,
     task_labels: Mapping[str, Collection[Any]] | None = None,
     known: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
@@ -24,7 +24,7 @@ def learn_classes(
 
     Parameters
     ----------
-    table : Table
+    table : LabeledTable
         Labeled rows.
     task_labels : dict of {str: array-like} or None
         The labels that a task may have, where they are given and not learned.
@@ -141,7 +141,7 @@ class CodedRows:
         )
 
 
-def encode_table(table: Table, classes: dict[str, np.ndarray]) -> CodedRows:
+def encode_table(table: LabeledTable, classes: dict[str, np.ndarray]) -> CodedRows:
     """Replace the names of tasks and labels of a labeled table by codes.
 
     A label that is not among the classes of its task gets -1: rows to score may have one.
@@ -160,7 +160,7 @@ def encode_table(table: Table, classes: dict[str, np.ndarray]) -> CodedRows:
     return CodedRows(table.texts, task_codes, label_codes, weights.astype(np.float32), classes)
 
 
-def encode_training_table(table: Table, classes: dict[str, np.ndarray]) -> CodedRows:
+def encode_training_table(table: LabeledTable, classes: dict[str, np.ndarray]) -> CodedRows:
     """Encode rows that train, as :func:`encode_table`; each label must have a code.
 
     Raises
@@ -180,13 +180,13 @@ def encode_training_table(table: Table, classes: dict[str, np.ndarray]) -> Coded
     return rows
 
 
-def encode_tasks(questions: Questions, tasks: list[str]) -> NDArray[np.int64]:
+def encode_tasks(table: TextTable, tasks: list[str]) -> NDArray[np.int64]:
     """Return the position of each row's task in `tasks`."""
-    codes = encode_labels(questions.tasks, np.array(tasks, dtype=object))
+    codes = encode_labels(table.tasks, np.array(tasks, dtype=object))
     if (codes < 0).any():
         first = int(np.argmax(codes < 0))
-        sentence = unknown_task(questions.tasks[first], tasks)
-        raise ValueError(f"Row {questions.rows[first]}: {sentence} {IN_FOLDS}")
+        sentence = unknown_task(table.tasks[first], tasks)
+        raise ValueError(f"Row {table.rows[first]}: {sentence} {IN_FOLDS}")
     return codes
 
 
@@ -198,7 +198,7 @@ def common_dtype(arrays: Iterable[np.ndarray]) -> np.dtype:
     return np.result_type(*dtypes)
 
 
-def warn_of_contradictions(table: Table, rows: CodedRows):
+def warn_of_contradictions(table: LabeledTable, rows: CodedRows):
     """Say how many rows repeat a (text, task) pair with another label, if any."""
     frame = pd.DataFrame({"text": rows.texts.codes, "task": rows.tasks})
     n_labels = frame.assign(label=rows.labels).groupby(["text", "task"])["label"]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._typing import ArrayOrFrame, RowsLike
 from .labels import CodedRows, encode_table, encode_training_table, learn_classes
-from .tables import Columns, Table, is_long, named_labels, read_labeled, read_new_task
+from .tables import Columns, LabeledTable, is_long, named_labels, read_labeled, read_new_task
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Reader:
         known: dict[str, np.ndarray] | None,
         *,
         in_part: bool = False,
-    ) -> tuple[Table, CodedRows]:
+    ) -> tuple[LabeledTable, CodedRows]:
         """Read rows to train on, as a table and with codes.
 
         Parameters
@@ -51,7 +51,7 @@ class Reader:
 
         Returns
         -------
-        table : Table
+        table : LabeledTable
             The rows of some weight.
         rows : CodedRows
             The same rows with codes.

@@ -106,7 +106,7 @@ def hold_out(
     return taken[texts]
 
 
-def deal_out(
+def assign_folds(
     texts: np.ndarray,
     strata: np.ndarray,
     n_folds: int,

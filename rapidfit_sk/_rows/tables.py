@@ -25,7 +25,7 @@ class Columns(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Questions:
+class TextTable:
     """Checked rows of (text, task), all columns of the same length.
 
     Attributes
@@ -54,13 +54,13 @@ class Questions:
 
 
 @dataclass(frozen=True, eq=False)
-class Table(Questions):
-    """Questions with their answers: checked rows of (text, task, label).
+class LabeledTable(TextTable):
+    """TextTable with their answers: checked rows of (text, task, label).
 
     Attributes
     ----------
     texts, tasks, rows, positions
-        As in :class:`Questions`.
+        As in :class:`TextTable`.
     labels : ndarray of object, shape (n_rows,)
         Labels as scalars of the type they came in.
     weights : ndarray of float or None, shape (n_rows,)
@@ -70,15 +70,15 @@ class Table(Questions):
     labels: NDArray[np.object_]
     weights: NDArray[np.float64] | None = None
 
-    def without_zeros(self) -> Table:
+    def without_zeros(self) -> LabeledTable:
         """Leave out the rows of weight 0."""
         if self.weights is None or self.weights.all():
             return self
         return self.take(self.weights > 0)
 
-    def take(self, rows: np.ndarray) -> Table:
+    def take(self, rows: np.ndarray) -> LabeledTable:
         """Return some of the rows."""
-        return Table(
+        return LabeledTable(
             texts=self.texts.take(rows),
             tasks=self.tasks[rows],
             rows=self.rows[rows],
@@ -105,19 +105,19 @@ class _Cells(NamedTuple):
     def place(self, i: int) -> str:
         return _place(self.rows[i], self.tasks[i])
 
-    def questions(self, columns: Columns) -> Questions:
+    def unlabeled(self, columns: Columns) -> TextTable:
         """Check texts and tasks, and number the texts."""
         _check_tasks(self, columns.task)
         _check_texts(self.texts, columns.text, self.place)
-        return Questions(
+        return TextTable(
             texts=Texts.of(self.texts), tasks=self.tasks, rows=self.rows, positions=self.positions
         )
 
-    def table(self, columns: Columns) -> Table:
+    def labeled(self, columns: Columns) -> LabeledTable:
         """Check all cells, and number the texts."""
-        questions = self.questions(columns)
+        unlabeled = self.unlabeled(columns)
         _check_labels(self, columns.label)
-        return Table(**vars(questions), labels=self.labels)
+        return LabeledTable(**vars(unlabeled), labels=self.labels)
 
 
 def _place(row, task) -> str:
@@ -131,7 +131,7 @@ def read_labeled(
     *,
     tasks: list[str] | None = None,
     sample_weight: ArrayLike | None = None,
-) -> Table:
+) -> LabeledTable:
     """Read rows that carry labels, in any accepted form.
 
     Parameters
@@ -150,7 +150,7 @@ def read_labeled(
 
     Returns
     -------
-    table : Table
+    table : LabeledTable
         The checked rows.
 
     Raises
@@ -162,7 +162,7 @@ def read_labeled(
     cells = _read_cells(given, as_pandas(y), columns, tasks)
     if not len(cells.texts):
         raise ValueError("X has no rows, so there is nothing to learn from or to score.")
-    table = cells.table(columns)
+    table = cells.labeled(columns)
     if sample_weight is None:
         return table
     n_rows = len(table) if isinstance(given, Mapping) else len(given)
@@ -197,7 +197,7 @@ def read_new_task(
     known: list[str],
     *,
     sample_weight: ArrayLike | None = None,
-) -> Table:
+) -> LabeledTable:
     """Read labeled rows of one task that is not known yet.
 
     Parameters
@@ -211,7 +211,7 @@ def read_new_task(
 
     Returns
     -------
-    table : Table
+    table : LabeledTable
         The checked rows.
 
     Raises
@@ -241,7 +241,7 @@ def read_new_task(
     return table
 
 
-def read_questions(X: RowsLike, columns: Columns) -> Questions:
+def read_unlabeled(X: RowsLike, columns: Columns) -> TextTable:
     """Read (text, task) rows without labels: a frame with a task column, or the guide's dict."""
     X = as_pandas(X)
     if isinstance(X, Mapping):
@@ -249,7 +249,7 @@ def read_questions(X: RowsLike, columns: Columns) -> Questions:
     else:
         texts, tasks = (_column(X, name) for name in columns[:2])
         cells = _cells(texts, tasks, _repeat(None, len(texts)))
-    return cells.questions(columns)
+    return cells.unlabeled(columns)
 
 
 def is_long(X: RowsLike, columns: Columns) -> bool:

@@ -1,14 +1,14 @@
 """How a model learns: net, run, batches, losses, sampling, probes, frozen layers."""
 
 from .batches import Embeddings, PaddedTokens, TextRows
+from .cache import EmbeddingCache, open_cache
 from .losses import inverse_frequency
-from .memory import EmbeddingMemory, open_memory
 from .net import Callbacks, MultiheadNet, StopTraining
 from .probes import fit_probe
 
 __all__ = [
     "Callbacks",
-    "EmbeddingMemory",
+    "EmbeddingCache",
     "Embeddings",
     "MultiheadNet",
     "PaddedTokens",
@@ -16,5 +16,5 @@ __all__ = [
     "TextRows",
     "fit_probe",
     "inverse_frequency",
-    "open_memory",
+    "open_cache",
 ]

@@ -17,16 +17,16 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from .._model import MultiheadModule, TokensOnDemand, is_lowered, layer_stack, states_entering
-from .batches import Embeddings, PaddedTokens, Source, States, by_length
-from .guard import Kept
-from .memory import EmbeddingMemory
+from .._model import MultiheadModule, TokensOnDemand, layer_stack, states_entering, uses_bfloat16
+from .batches import Embeddings, HiddenStates, PaddedTokens, Source, by_length
+from .cache import EmbeddingCache
+from .guard import CachedTensor
 
 # Texts that run both ways before a replay is trusted.
 N_COMPARED = 8
 
 
-class Activations:
+class ActivationCache:
     """The texts of a training, as far as frozen layers have taken them already.
 
     Parameters
@@ -35,21 +35,21 @@ class Activations:
         The module that trains.
     tokens : TokensOnDemand
         The distinct texts.
-    room : callable
+    allocate : callable
         Takes a shape; returns an array of float32 of that shape, or None where there is no room.
-        :func:`find_room` is one.
-    first_live : int or None
+        :func:`allocate_array` is one.
+    first_trainable : int or None
         The lowest layer that will train, where that is known: what enters it is kept when the
         embeddings are computed, so that it takes no second pass.
-    memory : EmbeddingMemory or None
+    memory : EmbeddingCache or None
         Has the embeddings of the encoder as it was before the training, where these outlive a
         fit. It is not asked once the encoder may have changed.
-    tell : callable or None
+    report : callable or None
         Takes a sentence for the user, where something cannot be kept.
 
     Attributes
     ----------
-    can_replay : bool or None
+    can_resume : bool or None
         Whether running the upper layers on kept states gives what the whole encoder gives. None
         before it was tried.
     """
@@ -59,34 +59,34 @@ class Activations:
         module: MultiheadModule,
         tokens: TokensOnDemand,
         *,
-        room: Callable[[tuple[int, int]], NDArray[np.float32] | None],
-        first_live: int | None = None,
-        memory: EmbeddingMemory | None = None,
-        tell: Callable[[str], object] | None = None,
+        allocate: Callable[[tuple[int, int]], NDArray[np.float32] | None],
+        first_trainable: int | None = None,
+        memory: EmbeddingCache | None = None,
+        report: Callable[[str], object] | None = None,
     ):
         self.module = module
         self.tokens = tokens
-        self.room = room
-        self.first_live = first_live
+        self.allocate = allocate
+        self.first_trainable = first_trainable
         self.memory = memory
-        self.tell = tell or (lambda sentence: None)
-        self.can_replay: bool | None = None
-        self._embeddings: Kept | None = None
-        self._states: Kept | None = None
+        self.report = report or (lambda sentence: None)
+        self.can_resume: bool | None = None
+        self._embeddings: CachedTensor | None = None
+        self._states: CachedTensor | None = None
 
     def source(self) -> Source:
         """Return what the module can begin with, given what of it trains now.
 
         Returns
         -------
-        source : Embeddings, States or PaddedTokens
+        source : Embeddings, HiddenStates or PaddedTokens
             Embeddings where the encoder is frozen and all heads read them; the states that enter
             the first layer that trains, where they can be kept; otherwise tokens.
         """
         if self.module.reads_embeddings:
             return Embeddings(self.embeddings())
         first, self._embeddings = self.module.n_frozen, None
-        if not first or self.can_replay is False:
+        if not first or self.can_resume is False:
             return PaddedTokens(self.tokens)
         states = self._states
         if states is None or states.depends_on(first) or states.is_stale():
@@ -94,7 +94,7 @@ class Activations:
         if states is None:
             return PaddedTokens(self.tokens)
         self.module.resume_at(states.first)
-        return States(self.tokens, states.values)
+        return HiddenStates(self.tokens, states.values)
 
     def embeddings(self) -> torch.Tensor:
         """Return what :meth:`MultiheadModule.embed` makes of the texts; computed once."""
@@ -105,52 +105,52 @@ class Activations:
     # ----------------------------------------------------------------------------------------
     # Passes
 
-    def _compute_embeddings(self) -> Kept:
+    def _compute_embeddings(self) -> CachedTensor:
         if self.memory is not None and not self.memory.is_stale():
             with _evaluating(self.module):
                 embeddings = self.memory.embed(self.tokens.texts)
-            return Kept(torch.from_numpy(embeddings), self.module)
+            return CachedTensor(torch.from_numpy(embeddings), self.module)
         width = self.module.encoder.config.hidden_size
         embeddings = np.empty((len(self.tokens), width), np.float32)
-        self._states = self._new_states(self.first_live)
+        self._states = self._new_states(self.first_trainable)
         self._run(embeddings, self._states)
-        return Kept(torch.from_numpy(embeddings), self.module)
+        return CachedTensor(torch.from_numpy(embeddings), self.module)
 
-    def _compute_states(self, first: int) -> Kept | None:
+    def _compute_states(self, first: int) -> CachedTensor | None:
         self._states = None  # what is there goes before there is more
         states = self._new_states(first)
         if states is not None:
             self._run(None, states)
         return states
 
-    def _new_states(self, first: int | None) -> Kept | None:
+    def _new_states(self, first: int | None) -> CachedTensor | None:
         """Return room for what enters a layer, if a replay from there is right."""
-        if not first or self.can_replay is False or not len(self.tokens):
+        if not first or self.can_resume is False or not len(self.tokens):
             return None
         name = type(self.module.encoder).__name__
-        self.can_replay = self._replays(first)
-        if not self.can_replay:
-            self.tell(f"All layers of {name} run in each epoch: it cannot be entered in between.")
+        self.can_resume = self._can_resume_at(first)
+        if not self.can_resume:
+            self.report(f"All layers of {name} run in each epoch: it cannot be entered in between.")
             return None
         shape = (len(self.tokens.ids), self.module.encoder.config.hidden_size)
-        values = self.room(shape)
+        values = self.allocate(shape)
         if values is None:
-            self.tell(
+            self.report(
                 f"All layers of {name} run in each epoch: {4 * np.prod(shape):,} bytes for what "
                 "the frozen ones give are more than cache_memory and cache_disk allow."
             )
-            self.can_replay = False
+            self.can_resume = False
             return None
-        return Kept(torch.from_numpy(values), self.module, first)
+        return CachedTensor(torch.from_numpy(values), self.module, first)
 
     def _layers(self, first: int | None) -> list[torch.nn.Module]:
         return layer_stack(self.module.encoder)[first:]
 
-    def _replays(self, first: int) -> bool:
+    def _can_resume_at(self, first: int) -> bool:
         """Compare a replay with a full run on one batch: some architectures cannot be entered."""
         if not self.module.resume_at(first):
             return False
-        inputs = self._inputs(_of_all_lengths(self.tokens.lengths, N_COMPARED))
+        inputs = self._inputs(_spread_over_lengths(self.tokens.lengths, N_COMPARED))
         try:
             with _evaluating(self.module), torch.inference_mode():
                 with states_entering(self._layers(first)[0]) as seen:
@@ -160,11 +160,11 @@ class Activations:
         # whole encoder, which runs instead, would say it again.
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
             return False
-        # Kept states are float32; an architecture may hand on bfloat16 from layer to layer.
-        lowered = is_lowered(self.module.precision, whole.device.type)
+        # CachedTensor states are float32; an architecture may hand on bfloat16 from layer to layer.
+        lowered = uses_bfloat16(self.module.precision, whole.device.type)
         return torch.allclose(whole, replayed, atol=3e-2 if lowered else 1e-5)
 
-    def _run(self, embeddings: np.ndarray | None, states: Kept | None):
+    def _run(self, embeddings: np.ndarray | None, states: CachedTensor | None):
         """Run the encoder once over all texts, and fill in what is asked for."""
         source = PaddedTokens(self.tokens)
         layer = None if states is None else self._layers(states.first)[0]
@@ -185,7 +185,7 @@ class Activations:
         return {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
-def _of_all_lengths(lengths: np.ndarray, n: int) -> np.ndarray:
+def _spread_over_lengths(lengths: np.ndarray, n: int) -> np.ndarray:
     """Pick `n` texts from the shortest to the longest: side by side they need padding."""
     order = np.argsort(lengths, kind="stable")
     return np.unique(order[np.linspace(0, len(order) - 1, n).astype(int)])
@@ -209,7 +209,9 @@ def _evaluating(module: torch.nn.Module) -> Iterator[None]:
         module.train(mode)
 
 
-def find_room(shape: tuple[int, int], *, memory: float, disk: float) -> NDArray[np.float32] | None:
+def allocate_array(
+    shape: tuple[int, int], *, memory: float, disk: float
+) -> NDArray[np.float32] | None:
     """Make an array in memory, else in a temporary file.
 
     Parameters

@@ -108,7 +108,7 @@ class TextRows(torch.utils.data.Dataset):
         ----------
         rows : ndarray of int
             Row numbers.
-        source : PaddedTokens, Embeddings or States
+        source : PaddedTokens, Embeddings or HiddenStates
             What is known of the texts.
         """
         distinct, place = np.unique(self.texts[rows], return_inverse=True)
@@ -156,13 +156,13 @@ class PaddedTokens:
         }
 
     def places(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return where the tokens of texts stand, and a mask, both of shape (n_pieces, length)."""
-        pieces = _ranges(self.tokens.firsts[texts], self.tokens.firsts[texts + 1])
-        starts = self.tokens.starts[pieces]
-        lengths = self.tokens.starts[pieces + 1] - starts
+        """Return where the tokens of texts stand, and a mask, both of shape (n_windows, length)."""
+        windows = _ranges(self.tokens.firsts[texts], self.tokens.firsts[texts + 1])
+        starts = self.tokens.starts[windows]
+        lengths = self.tokens.starts[windows + 1] - starts
         column = np.arange(lengths.max())
         mask = column < lengths[:, None]
-        # Beyond the end of a piece any valid place will do.
+        # Beyond the end of a window any valid place will do.
         return np.where(mask, starts[:, None] + column, 0), mask
 
     def passes(self, dataset: TextRows) -> list[np.ndarray]:
@@ -181,7 +181,7 @@ class PaddedTokens:
         return np.split(rows, np.flatnonzero(np.diff(batch[rows])) + 1)
 
 
-class States(PaddedTokens):
+class HiddenStates(PaddedTokens):
     """Texts as hidden states of the encoder, for its layers from one on.
 
     Parameters

@@ -21,7 +21,7 @@ class Guard:
     def __init__(self, module: MultiheadModule, first: int | None = None):
         self.module = module
         self.first = first
-        self._n_thaws = len(module.thaws)
+        self._n_logged = len(module.unfreeze_log)
         above = [] if first is None else layer_stack(module.encoder)[first:]
         upper = {id(p) for layer in above for p in layer.parameters()}
         self._lower = [p for p in module.encoder.parameters() if id(p) not in upper]
@@ -37,11 +37,11 @@ class Guard:
         torch counts what is written to a parameter, but neither what a fused optimizer writes nor
         what is written to its `data`.
         """
-        may_have_trained = any(map(self.depends_on, self.module.thaws[self._n_thaws :]))
+        may_have_trained = any(map(self.depends_on, self.module.unfreeze_log[self._n_logged :]))
         return may_have_trained or self._versions != [p._version for p in self._lower]
 
 
-class Kept(Guard):
+class CachedTensor(Guard):
     """Values that an encoder, or its part below a layer, has computed.
 
     Parameters

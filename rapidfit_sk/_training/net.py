@@ -19,20 +19,20 @@ from skorch.history import History
 from tqdm.auto import tqdm
 
 from .._model import (
-    DrawsFrom,
     MultiheadModule,
     TextTokenizer,
     TokensOnDemand,
+    UseGenerator,
     build_module,
     checkpointed_layers,
     grown_copy,
-    put_together,
-    take_apart,
+    module_from_parts,
+    module_to_parts,
 )
-from .activations import find_room
+from .activations import allocate_array
 from .batches import Batch, Batches, Embeddings, PaddedTokens, Source, TextRows
+from .cache import EmbeddingCache
 from .losses import MultiheadLoss
-from .memory import EmbeddingMemory
 from .run import Run
 from .sampling import TaskSampler
 
@@ -145,7 +145,7 @@ class MultiheadNet(NeuralNet):
     # ----------------------------------------------------------------------------------------
     # Parts
 
-    _former: tuple[MultiheadModule, list[np.ndarray]] | None = None
+    _initial: tuple[MultiheadModule, list[np.ndarray]] | None = None
 
     @classmethod
     def rebuilt(cls, parts: dict[str, Any], history: History, **parameters: Any) -> Self:
@@ -157,7 +157,7 @@ class MultiheadNet(NeuralNet):
         net._restore(parts)
         return net
 
-    def go_on_from(self, module: MultiheadModule, places: list[np.ndarray]):
+    def warm_start_from(self, module: MultiheadModule, places: list[np.ndarray]):
         """Have the next initialization grow a module instead of building one from nothing.
 
         Parameters
@@ -167,13 +167,13 @@ class MultiheadNet(NeuralNet):
         places : list of ndarray of int
             See :func:`rapidfit_sk._model.module.grown_copy`.
         """
-        self._former = (module, places)
+        self._initial = (module, places)
 
     def prepend_history(self, former: MultiheadNet):
         """Put the history of an earlier training before that of this one."""
         self.history_ = type(self.history)([*former.history, *self.history])
 
-    def drop_callback(self, callback: Callback):
+    def remove_callback(self, callback: Callback):
         """Remove a named callback, and with it all that it holds."""
         self.callbacks = [each for each in self.callbacks if not _is_named(each, callback)]
         self.callbacks_ = [each for each in self.callbacks_ if not _is_named(each, callback)]
@@ -208,8 +208,8 @@ class MultiheadNet(NeuralNet):
 
     def initialize_module(self):
         """Build the module; its random weights come from a generator of our own."""
-        former, self._former = self._former, None
-        with DrawsFrom(torch.Generator().manual_seed(self.seeds[0])):
+        former, self._initial = self._initial, None
+        with UseGenerator(torch.Generator().manual_seed(self.seeds[0])):
             if former is None:
                 return super().initialize_module()
             own = self.get_params_for("module")
@@ -261,7 +261,7 @@ class MultiheadNet(NeuralNet):
             return Batches(dataset, run.activations.source, run.sampler)
         return Batches(dataset, run.validation_activations.source)
 
-    def read_by_output_layer(self, task: int, texts: np.ndarray) -> NDArray[np.float32]:
+    def output_layer_inputs(self, task: int, texts: np.ndarray) -> NDArray[np.float32]:
         """Return what the output layer of a head reads, in training, while the encoder is frozen.
 
         Parameters
@@ -323,7 +323,7 @@ class MultiheadNet(NeuralNet):
         classes: None = None,
         *,
         validation: TextRows | None = None,
-        memory: EmbeddingMemory | None = None,
+        memory: EmbeddingCache | None = None,
         **fit_params: Any,
     ) -> Self:
         """Train on, until the epochs are over or a callback raises :class:`StopTraining`.
@@ -336,7 +336,7 @@ class MultiheadNet(NeuralNet):
             Not used; X holds the labels.
         validation : TextRows or None, default=None
             The validation rows.
-        memory : EmbeddingMemory or None, default=None
+        memory : EmbeddingCache or None, default=None
             Has the embeddings of the encoder as it is, if they outlive a fit.
         **fit_params : dict
             Passed on to skorch.
@@ -365,7 +365,7 @@ class MultiheadNet(NeuralNet):
         return self
 
     def _new_run(
-        self, rows: TextRows, validation: TextRows | None, memory: EmbeddingMemory | None
+        self, rows: TextRows, validation: TextRows | None, memory: EmbeddingCache | None
     ) -> Run:
         sampler = TaskSampler(
             rows.texts,
@@ -383,8 +383,10 @@ class MultiheadNet(NeuralNet):
             memory,
             sampler=sampler,
             generator=torch.Generator(self.device).manual_seed(self.seeds[1]),
-            room=functools.partial(find_room, memory=self.cache_memory, disk=self.cache_disk),
-            tell=tqdm.write if self.verbose else None,
+            allocate=functools.partial(
+                allocate_array, memory=self.cache_memory, disk=self.cache_disk
+            ),
+            report=tqdm.write if self.verbose else None,
         )
 
     def _lengths(self, tokens: TokensOnDemand) -> NDArray[np.int64] | None:
@@ -457,7 +459,7 @@ class MultiheadNet(NeuralNet):
         self, batch: Batch, total: float = 1.0, **fit_params: Any
     ) -> dict[str, Any]:
         """Add the gradient of one batch, with its loss divided by `total`."""
-        with DrawsFrom(self._run.generator), self._checkpointing():
+        with UseGenerator(self._run.generator), self._checkpointing():
             logits = self.infer(batch.inputs)
         loss = self.get_loss(logits, batch.targets, training=True) / total
         loss.backward()
@@ -576,7 +578,7 @@ class MultiheadNet(NeuralNet):
         """
         state = {key: value for key, value in self.__dict__.items() if key not in _REBUILT}
         if self.initialized_:
-            state["parts"] = take_apart(self.module_)
+            state["parts"] = module_to_parts(self.module_)
         return state
 
     def __setstate__(self, state):
@@ -589,7 +591,7 @@ class MultiheadNet(NeuralNet):
     def _restore(self, parts):
         """Build the module from its parts."""
         self.__dict__["device"] = _device_or_cpu(self.device)
-        module = put_together(parts, **self.get_params_for("module"))
+        module = module_from_parts(parts, **self.get_params_for("module"))
         self.__dict__.update(module_=module.to(self.device), initialized_=True)
 
 

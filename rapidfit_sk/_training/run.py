@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from .._model import MultiheadModule
-from .activations import Activations
+from .activations import ActivationCache
 from .batches import TextRows
-from .memory import EmbeddingMemory
+from .cache import EmbeddingCache
 from .sampling import TaskSampler
 
 
@@ -30,20 +30,20 @@ class Run:
         The training rows.
     validation : TextRows or None
         The validation rows.
-    memory : EmbeddingMemory or None
+    memory : EmbeddingCache or None
         Has the embeddings of the encoder as it is before the training.
     sampler : TaskSampler
         Draws the training rows of each epoch.
     generator : torch.Generator
         Draws the random numbers of dropout.
-    room : callable
-        Finds room for hidden states, see :func:`find_room`.
-    tell : callable or None
+    allocate : callable
+        Finds room for hidden states, see :func:`allocate_array`.
+    report : callable or None
         Takes a sentence for the user.
 
     Attributes
     ----------
-    first_live : int or None
+    first_trainable : int or None
         The lowest layer of the encoder that will train, if a callback has announced it.
     mean_weight : float
         The mean weight of the training rows.
@@ -57,35 +57,37 @@ class Run:
         module: MultiheadModule,
         rows: TextRows,
         validation: TextRows | None,
-        memory: EmbeddingMemory | None,
+        memory: EmbeddingCache | None,
         *,
         sampler: TaskSampler,
         generator: torch.Generator,
-        room: Callable[[tuple[int, int]], NDArray[np.float32] | None],
-        tell: Callable[[str], object] | None,
+        allocate: Callable[[tuple[int, int]], NDArray[np.float32] | None],
+        report: Callable[[str], object] | None,
     ):
         self.rows = rows
         self.validation = validation
         self.sampler = sampler
         self.generator = generator
-        self.tell = tell
-        self.first_live: int | None = None
+        self.report = report
+        self.first_trainable: int | None = None
         self.mean_weight = float(rows.weights.mean())
         self.parameters = list(module.named_parameters())
-        self._activations_of = partial(Activations, module, room=room, memory=memory)
+        self._activations_of = partial(ActivationCache, module, allocate=allocate, memory=memory)
 
-    def announce_training_from(self, layer: int | None):
+    def set_first_trainable(self, layer: int | None):
         """Set the lowest layer of the encoder that will train; called before the first epoch."""
-        self.first_live = layer
+        self.first_trainable = layer
 
     @cached_property
-    def activations(self) -> Activations:
+    def activations(self) -> ActivationCache:
         """What frozen layers give for the training texts."""
-        return self._activations_of(self.rows.tokens, first_live=self.first_live, tell=self.tell)
+        return self._activations_of(
+            self.rows.tokens, first_trainable=self.first_trainable, report=self.report
+        )
 
     @cached_property
-    def validation_activations(self) -> Activations:
+    def validation_activations(self) -> ActivationCache:
         """What frozen layers give for the validation texts."""
         if self.validation is None:
             raise ValueError("This run has no validation rows.")
-        return self._activations_of(self.validation.tokens, first_live=self.first_live)
+        return self._activations_of(self.validation.tokens, first_trainable=self.first_trainable)

@@ -35,7 +35,7 @@ class EncoderFreezing(Callback):
 
     def on_train_begin(self, net, **kwargs):
         """Freeze the encoder, after one look whether its layers can be found later on."""
-        net.run_.announce_training_from(net.module_.n_frozen_with(self.unfreeze_layers))
+        net.run_.set_first_trainable(net.module_.n_frozen_with(self.unfreeze_layers))
         net.module_.train_encoder_layers(0)
 
     def on_epoch_begin(self, net, **kwargs):

@@ -64,7 +64,7 @@ class LinearProbe(Callback):
         head = net.module_.heads[task]
         class_weights = net.criterion_.class_weights(task).cpu().numpy()
         weight, bias = fit_probe(
-            net.read_by_output_layer(task, data.texts[rows]),
+            net.output_layer_inputs(task, data.texts[rows]),
             labels,
             data.weights[rows] * class_weights[labels],
             n_classes=head[-1].out_features,

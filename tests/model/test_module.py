@@ -174,9 +174,9 @@ def test_heads_have_queries_of_their_own(folder):
         mean = module(**given, embeddings=module.embed(*list(inputs.values())[:2]))
         for part, other in zip(module(**inputs), mean, strict=True):
             torch.testing.assert_close(part, other, atol=2e-5, rtol=1e-4)
-        assert module.heads_read_alike
+        assert module.heads_share_embeddings
         logits = with_queries(module)(**inputs)
-        assert not module.heads_read_alike
+        assert not module.heads_share_embeddings
         assert all(not torch.equal(a, b) for a, b in zip(logits, mean, strict=True))
         for i, text in enumerate(TEXTS):  # padding has no say
             one = {**batch_of(folder, [text]), "rows": 2 * [torch.tensor([0])]}

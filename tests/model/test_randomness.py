@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rapidfit_sk._model.randomness import DrawsFrom, private_seeds
+from rapidfit_sk._model.randomness import UseGenerator, private_seeds
 
 
 def generator(seed=0):
@@ -38,11 +38,11 @@ def test_seeds():
 def test_draws_are_private_and_repeatable(draw):
     """The same generator gives the same values, and the global one does not move."""
     before = torch.random.get_rng_state()
-    with DrawsFrom(generator()):
+    with UseGenerator(generator()):
         first = draw()
-    with DrawsFrom(generator()):
+    with UseGenerator(generator()):
         second = draw()
-    with DrawsFrom(generator(1)):
+    with UseGenerator(generator(1)):
         other = draw()
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
@@ -52,7 +52,7 @@ def test_draws_are_private_and_repeatable(draw):
 def test_dropout_drops_its_share():
     """A dropped value is 0, a kept one is scaled so that the mean stays."""
     ones = torch.ones(100_000)
-    with DrawsFrom(generator()):
+    with UseGenerator(generator()):
         result = F.dropout(ones, 0.25)
         assert F.dropout(ones, 0.25, training=False) is ones
         assert F.dropout(ones, 1.0).sum() == 0
@@ -63,7 +63,7 @@ def test_dropout_drops_its_share():
 def test_dropout_gradient():
     """The gradient flows through what was kept, with its scale."""
     x = torch.ones(100, requires_grad=True)
-    with DrawsFrom(generator()):
+    with UseGenerator(generator()):
         result = F.dropout(x, 0.5)
     result.sum().backward()
     assert torch.equal(x.grad, result.detach())
@@ -82,7 +82,7 @@ def test_attention_is_torch_attention(mask):
         lowest = torch.zeros(2, 1, 6, 6).masked_fill(~allowed, -torch.inf)
         options["attn_mask"] = allowed if mask == "bool" else lowest
     expected = F.scaled_dot_product_attention(query, key, value, **options)
-    with DrawsFrom(generator()):
+    with UseGenerator(generator()):
         result = F.scaled_dot_product_attention(query, key, value, dropout_p=1e-7, **options)
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
 
@@ -91,7 +91,7 @@ def test_attention_of_a_query_that_sees_nothing():
     """It is 0, as in torch, and its gradient a number; the mean of nothing would be none."""
     query = torch.randn(1, 1, 3, 8, generator=generator(), requires_grad=True)
     mask = torch.tensor([[True, True, False], [False, False, False], [True, True, True]])
-    with DrawsFrom(generator()):
+    with UseGenerator(generator()):
         result = F.scaled_dot_product_attention(query, query, query, mask, dropout_p=1e-7)
     expected = F.scaled_dot_product_attention(query, query, query, mask)
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
@@ -104,7 +104,7 @@ def test_grouped_query_attention():
     query, key = torch.randn(1, 4, 6, 8), torch.randn(1, 2, 6, 8)
     options = {"enable_gqa": True}
     expected = F.scaled_dot_product_attention(query, key, key, **options)
-    with DrawsFrom(generator()):
+    with UseGenerator(generator()):
         result = F.scaled_dot_product_attention(query, key, key, dropout_p=1e-7, **options)
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
 
@@ -112,7 +112,7 @@ def test_grouped_query_attention():
 def test_attention_dropout_drops():
     """Attention weights are dropped: with values of 1 the result is no longer 1 everywhere."""
     ones = torch.ones(1, 1, 50, 4)
-    with DrawsFrom(generator()):
+    with UseGenerator(generator()):
         result = F.scaled_dot_product_attention(ones, ones, ones, dropout_p=0.5)
     assert result.std() > 0.05
     assert abs(result.mean() - 1) < 0.1
@@ -123,7 +123,7 @@ def test_attention_dropout_drops():
 def test_dropout_drops_as_often_as_it_says(p, dtype):
     """The share that is dropped is p, what is kept makes up for it, and neighbors do not agree."""
     x = torch.ones(101, 999, dtype=dtype)
-    with DrawsFrom(generator()):
+    with UseGenerator(generator()):
         y = F.dropout(x, p).float()
     kept = y != 0
     assert abs(kept.float().mean() - (1 - p)) < 4 * (p * (1 - p) / x.numel()) ** 0.5 + 2**-16

@@ -7,8 +7,8 @@ import pytest
 from rapidfit_sk._rows.tables import (
     Columns,
     read_labeled,
-    read_questions,
     read_texts,
+    read_unlabeled,
 )
 
 COLUMNS = Columns("text", "task", "label")
@@ -186,9 +186,9 @@ def test_known_tasks_place_a_plain_y(name, task):
 def test_questions_need_no_label():
     """A frame or a dict of questions is read without labels."""
     assert (
-        read_questions(LONG.drop(columns="label"), COLUMNS).tasks.tolist() == LONG["task"].tolist()
+        read_unlabeled(LONG.drop(columns="label"), COLUMNS).tasks.tolist() == LONG["task"].tolist()
     )
-    questions = read_questions({"mood": [{"text": "fine"}]}, COLUMNS)
+    questions = read_unlabeled({"mood": [{"text": "fine"}]}, COLUMNS)
     assert (questions.texts.distinct, questions.tasks.tolist()) == (["fine"], ["mood"])
 
 

@@ -14,10 +14,10 @@ from skorch.callbacks import Callback
 
 from rapidfit_sk import EncoderConfig, HeadConfig
 from rapidfit_sk._model.encoders import layer_stack, load_tokenizer, with_layers
-from rapidfit_sk._model.module import build_module, is_lowered
+from rapidfit_sk._model.module import build_module, uses_bfloat16
 from rapidfit_sk._model.tokens import TextTokenizer, TokensOnDemand
-from rapidfit_sk._training.activations import Activations, find_room
-from rapidfit_sk._training.batches import Embeddings, PaddedTokens, States
+from rapidfit_sk._training.activations import ActivationCache, allocate_array
+from rapidfit_sk._training.batches import Embeddings, HiddenStates, PaddedTokens
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
 
 # ALBERT has no stack of its own; the first layer of T5 gives the others their positions.
@@ -75,14 +75,14 @@ def test_embeddings_are_those_of_a_full_pass(architecture):
         torch.testing.assert_close(source.embeddings[[number]], alone, atol=2e-5, rtol=1e-4)
 
 
-def activations_of(folder, first_live=2, **options):
+def activations_of(folder, first_trainable=2, **options):
     head = HeadConfig()._layout()
     module = build_module(model_name=folder, n_classes=[2], head=head, pooling="mean")
     texts = [" ".join(["why"] * (number + 1)) for number in range(20)]
     tokens = TokensOnDemand(texts, TextTokenizer(load_tokenizer(folder), 64))
-    room = functools.partial(find_room, memory=0.25, disk=0.25)
-    return Activations(
-        module, tokens, **{"room": room, "first_live": first_live, **options}
+    allocate = functools.partial(allocate_array, memory=0.25, disk=0.25)
+    return ActivationCache(
+        module, tokens, **{"allocate": allocate, "first_trainable": first_trainable, **options}
     ), module
 
 
@@ -102,7 +102,7 @@ def test_one_pass_serves_both_phases(encoder_name):
         assert isinstance(activations.source(), Embeddings)
     module.train_encoder_layers(2)
     for _ in range(3):
-        assert isinstance(activations.source(), States)
+        assert isinstance(activations.source(), HiddenStates)
     tried = counts[0]  # as a whole and in its upper part
     assert sum(counts) == 20 + 2 * tried
 
@@ -131,7 +131,7 @@ def test_what_follows_from_other_weights_is_computed_anew(encoder_name):
 def test_a_wrong_replay_is_noticed_and_said(encoder_name, monkeypatch):
     """Where the upper layers alone give something else, all layers run, and the user is told."""
     said = []
-    activations, module = activations_of(encoder_name, tell=said.append)
+    activations, module = activations_of(encoder_name, report=said.append)
     monkeypatch.setattr(
         "rapidfit_sk._model.module.with_layers",
         lambda encoder, layers: with_layers(encoder, [layers[0], *layers]),
@@ -151,15 +151,15 @@ def test_room_is_found_in_memory_then_on_disk_then_nowhere(tmp_path, monkeypatch
     """Budgets are bytes or shares of what is free; the file leaves nothing in its folder."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     shape = (10, 10)  # 400 bytes
-    assert type(find_room(shape, memory=400, disk=0)) is np.ndarray
-    assert type(find_room(shape, memory=1.0, disk=0)) is np.ndarray
-    on_disk = find_room(shape, memory=399, disk=400)
+    assert type(allocate_array(shape, memory=400, disk=0)) is np.ndarray
+    assert type(allocate_array(shape, memory=1.0, disk=0)) is np.ndarray
+    on_disk = allocate_array(shape, memory=399, disk=400)
     assert isinstance(on_disk, np.memmap)
     on_disk[:] = 1.0
     assert on_disk.sum() == 100
-    assert find_room(shape, memory=399, disk=399) is None
-    assert find_room(shape, memory=0.0, disk=0.0) is None
-    assert find_room(shape, memory=np.float32(1.0), disk=0) is not None
+    assert allocate_array(shape, memory=399, disk=399) is None
+    assert allocate_array(shape, memory=0.0, disk=0.0) is None
+    assert allocate_array(shape, memory=np.float32(1.0), disk=0) is not None
     if os.name == "posix":  # gone before it is used: no way to end leaves it there
         assert list(tmp_path.iterdir()) == []
 
@@ -172,7 +172,7 @@ def test_room_on_disk_is_reserved(monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    assert find_room((10, 10), memory=0, disk=400) is None
+    assert allocate_array((10, 10), memory=0, disk=400) is None
 
 
 @pytest.mark.parametrize(("limit", "granted"), [("1000", True), ("900", False), ("max", True)])
@@ -184,7 +184,7 @@ def test_room_in_a_container(tmp_path, monkeypatch, limit, granted):
     monkeypatch.setattr(
         "rapidfit_sk._training.activations._CONTAINER", [files, (tmp_path / "no",) * 2]
     )
-    assert (find_room((10, 10), memory=0.5, disk=0) is not None) is granted
+    assert (allocate_array((10, 10), memory=0.5, disk=0) is not None) is granted
 
 
 def test_states_on_disk_change_nothing(make_classifier, messages, tmp_path, monkeypatch):
@@ -252,13 +252,13 @@ def test_bfloat16_keeps_states_too(make_classifier, messages):
 def test_auto_is_bfloat16_where_the_processor_knows_it(monkeypatch):
     """ "auto" asks the hardware; the two others do not."""
     for knows in (True, False):
-        is_lowered.cache_clear()
+        uses_bfloat16.cache_clear()
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda knows=knows: knows)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        assert is_lowered("auto", "cpu") == knows
-        assert is_lowered("bfloat16", "cpu")
-        assert not is_lowered("float32", "cpu")
-    is_lowered.cache_clear()
+        assert uses_bfloat16("auto", "cpu") == knows
+        assert uses_bfloat16("bfloat16", "cpu")
+        assert not uses_bfloat16("float32", "cpu")
+    uses_bfloat16.cache_clear()
 
 
 @pytest.mark.parametrize("architecture", ["bert", "albert", "modernbert", "t5"])

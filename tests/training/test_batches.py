@@ -9,8 +9,8 @@ from rapidfit_sk._training.batches import (
     TOKENS_PER_PASS,
     Batches,
     Embeddings,
+    HiddenStates,
     PaddedTokens,
-    States,
     TextRows,
 )
 
@@ -98,7 +98,7 @@ def test_a_text_longer_than_a_pass_has_its_own():
 def test_states_stand_beside_their_tokens(rows):
     """Each token of a batch has its own hidden state; what stands at padding is masked."""
     states = torch.arange(9.0).unsqueeze(1) * torch.tensor([1.0, -1.0])  # (n_tokens, width)
-    batch = rows.batch(np.array([0, 1]), States(rows.tokens, states))
+    batch = rows.batch(np.array([0, 1]), HiddenStates(rows.tokens, states))
     kept = batch.inputs["states"][batch.inputs["attention_mask"].bool()]
     assert kept[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
     assert kept[:, 1].tolist() == [0, -1, -2, -3, -4, -5]

@@ -12,7 +12,7 @@ from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 from rapidfit_sk import EncoderConfig, EvalConfig, HeadConfig, LossConfig
 from rapidfit_sk._model.encoders import load_encoder, load_tokenizer
 from rapidfit_sk._model.module import build_module
-from rapidfit_sk._model.randomness import DrawsFrom
+from rapidfit_sk._model.randomness import UseGenerator
 from rapidfit_sk._model.tokens import TextTokenizer
 from rapidfit_sk._rows.labels import CodedRows
 from rapidfit_sk._rows.texts import Texts
@@ -96,7 +96,7 @@ def test_optimizer_groups(fitted):
 def head_gradients(encoder_name, rows):
     """The gradient of each head after one batch of (text, task) rows, without dropout."""
     head = HeadConfig(hidden_layers=1, dropout=0.0, normalize=False)._layout()
-    with DrawsFrom(torch.Generator().manual_seed(0)):
+    with UseGenerator(torch.Generator().manual_seed(0)):
         module = build_module(model_name=encoder_name, n_classes=[2, 2], head=head, pooling="mean")
     tokenizer = TextTokenizer(load_tokenizer(encoder_name), 16)
     texts, tasks = zip(*rows, strict=True)

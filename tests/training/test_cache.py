@@ -18,7 +18,7 @@ from skorch.callbacks import Callback
 
 from rapidfit_sk import EncoderConfig, MultiheadClassifier
 from rapidfit_sk._model.encoders import load_encoder
-from rapidfit_sk._training.memory import EmbeddingStore
+from rapidfit_sk._training.cache import EmbeddingStore
 from rapidfit_sk.model_selection import TaskStratifiedKFold, multitask_scoring, task_scorer
 from rapidfit_sk.testing import tiny_encoder
 
@@ -362,7 +362,7 @@ class TestStore:
 
     def test_an_interrupt_loses_the_chunk_alone(self, tmp_path, monkeypatch):
         """What was stored before an interruption stays, and the lock is free again."""
-        monkeypatch.setattr("rapidfit_sk._training.memory.CHUNK", 2)
+        monkeypatch.setattr("rapidfit_sk._training.cache.CHUNK", 2)
         store, asked = EmbeddingStore(tmp_path / "s", 1), []
 
         def encode(texts):

@@ -18,8 +18,8 @@ from .._model import (
     MultiheadModule,
     TextTokenizer,
     describe_encoder,
-    is_lowered,
-    take_source,
+    take_fingerprint,
+    uses_bfloat16,
     weights_digest,
 )
 from .._typing import MemoryLike
@@ -32,9 +32,9 @@ CHUNK = 4096
 Encode: TypeAlias = Callable[[list[str]], NDArray[np.float32]]
 
 
-def open_memory(
+def open_cache(
     memory: MemoryLike | None, module: MultiheadModule, tokenizer: TextTokenizer, encode: Encode
-) -> EmbeddingMemory | None:
+) -> EmbeddingCache | None:
     """Open the embeddings that a folder has of an encoder, a tokenizer and a length.
 
     Parameters
@@ -50,20 +50,20 @@ def open_memory(
 
     Returns
     -------
-    memory : EmbeddingMemory or None
+    memory : EmbeddingCache or None
         None where there is no memory.
     """
     # Even without a memory: from here on the weights may change.
-    source = take_source(module.encoder)
+    fingerprint = take_fingerprint(module.encoder)
     folder = _folder(memory)
     if folder is None:
         return None
     parts = {
         "encoder": describe_encoder(module.encoder),
-        "weights": weights_digest(module.encoder, source),
+        "weights": weights_digest(module.encoder, fingerprint),
         # What is kept of attention is what it starts from.
         "pooling": "mean" if module.pooling == "attention" else module.pooling,
-        "bfloat16": is_lowered(module.precision, next(module.parameters()).device.type),
+        "bfloat16": uses_bfloat16(module.precision, next(module.parameters()).device.type),
         "max_length": tokenizer.max_length,
         "long_text": tokenizer.long_text,
         "tokenizer": {
@@ -73,7 +73,7 @@ def open_memory(
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     # Not the bare digest: `joblib.Memory.reduce_size` would take it for one of its own.
     store = EmbeddingStore(folder / f"encoder-{digest[:32]}", module.encoder.config.hidden_size)
-    return EmbeddingMemory(store, encode, Guard(module))
+    return EmbeddingCache(store, encode, Guard(module))
 
 
 def _folder(memory: MemoryLike | None) -> Path | None:
@@ -87,7 +87,7 @@ def _folder(memory: MemoryLike | None) -> Path | None:
     return None if backend is None else Path(backend.location, "rapidfit_sk")
 
 
-class EmbeddingMemory:
+class EmbeddingCache:
     """Embeddings of an encoder that outlive a fit, right as long as the encoder stays as it is.
 
     Parameters
@@ -109,9 +109,9 @@ class EmbeddingMemory:
         """Return whether the encoder may have changed since."""
         return self.guard.is_stale()
 
-    def filled_by(self, encode: Encode) -> EmbeddingMemory:
+    def filled_by(self, encode: Encode) -> EmbeddingCache:
         """Return the same memory for another net that shares the encoder."""
-        return EmbeddingMemory(self.store, encode, self.guard)
+        return EmbeddingCache(self.store, encode, self.guard)
 
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
         """Return the embeddings of distinct texts; each is encoded once, by whoever asks first."""
