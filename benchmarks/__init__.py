@@ -1,1 +1,1 @@
-"""Timings of the library against hand-written code and against peers, as ratios in one run."""
+"""Benchmarks of speed, memory and accuracy; times are compared as ratios within one run."""

@@ -1,4 +1,4 @@
-"""Run benchmarks: `python -m benchmarks NAME --data PATH`."""
+"""Run a benchmark: `python -m benchmarks NAME --data PATH`."""
 
 from __future__ import annotations
 
@@ -26,40 +26,42 @@ NAMES = [
 
 
 def main():
-    """Read the command line and run."""
+    """Run the benchmarks that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", choices=[*NAMES, "all"], help="the benchmark")
+    parser.add_argument("name", choices=[*NAMES, "all"], help="name of the benchmark")
     parser.add_argument(
         "--data",
         action="extend",
         nargs="+",
-        help="long CSVs with the columns text, task and label. Without it, the messages that ship "
-        "with the package are taken, and repeated. Each file is a data set to the benchmark "
-        "quality, and so are several with commas between, and the word messages.",
+        help="CSV files in long form, with the columns text, task and label. The default is the "
+        "bundled messages, repeated if there are too few. The benchmark quality treats each "
+        "argument as one data set: a file, several files joined by commas, or the word messages.",
     )
-    parser.add_argument("--texts", type=int, help="how many distinct texts to draw")
-    parser.add_argument("--tokens", type=int, help="keep texts of about so many tokens")
-    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each side")
-    parser.add_argument("--peer", help="the python that has the package of the benchmark peers")
-    parser.add_argument("--json", help="a file to write the results to")
+    parser.add_argument("--texts", type=int, help="number of distinct texts to draw")
+    parser.add_argument("--tokens", type=int, help="keep texts with about this number of tokens")
+    parser.add_argument("--repeats", type=int, default=3, help="number of timed runs of each side")
+    parser.add_argument("--peer", help="Python of an environment with rapidfit, for peers")
+    parser.add_argument("--json", help="file to write the results to")
     quality = parser.add_argument_group("quality")
-    quality.add_argument("--methods", default="default,single,tfidf,frozen", help="what to compare")
-    quality.add_argument("--rows-per-class", default="8,32,all", help="sizes of training data")
-    quality.add_argument("--seeds", type=int, default=3, help="how many draws of training data")
-    quality.add_argument("--first-seed", type=int, default=0, help="the first of them")
-    quality.add_argument("--on", choices=["test", "validation"], default="test", help="score on")
-    quality.add_argument("--precision", default="float32", help="of the encoder, in our methods")
-    quality.add_argument("--setfit", help="the python that has the package setfit")
-    quality.add_argument("--setfit-iterations", type=int, default=20, help="pairs of a row, halved")
+    quality.add_argument("--methods", default="default,single,tfidf,frozen", help="methods")
+    quality.add_argument("--rows-per-class", default="8,32,all", help="sizes of the training data")
+    quality.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    quality.add_argument("--first-seed", type=int, default=0, help="first seed")
     quality.add_argument(
-        "--set", type=_leaf, action="append", default=[], help="a leaf for our methods, as a=1"
+        "--on", choices=["test", "validation"], default="test", help="rows to score"
+    )
+    quality.add_argument("--precision", default="float32", help="precision of the encoder")
+    quality.add_argument("--setfit", help="Python of an environment with setfit")
+    quality.add_argument("--setfit-iterations", type=int, default=20, help="pairs per row / 2")
+    quality.add_argument(
+        "--set", type=_leaf, action="append", default=[], help="parameter to set: name=value"
     )
     options = parser.parse_args()
     options.set = dict(options.set)
     logging.getLogger("transformers").setLevel(logging.ERROR)
     print(", ".join(f"{name} {value}" for name, value in machine().items()), flush=True)
     results = []
-    # What takes hours, or another environment, is asked for by name.
+    # `all` leaves out benchmarks that take hours or need another environment.
     everything = [name for name in NAMES if name != "quality" and (name != "peers" or options.peer)]
     for name in everything if options.name == "all" else [options.name]:
         module = importlib.import_module(f".{name.replace('-', '_')}", __package__)
@@ -71,7 +73,7 @@ def main():
 
 
 def _leaf(text):
-    """Read `head__dropout=0.5`."""
+    """Parse a parameter such as `head__dropout=0.5`."""
     name, _, value = text.partition("=")
     try:
         return name, ast.literal_eval(value)

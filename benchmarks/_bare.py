@@ -1,4 +1,4 @@
-"""The encoder by itself, on ideally sorted batches."""
+"""The bare encoder on sorted batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._data import BUNDLED
 
 
 def tokenized(texts, model_name=BUNDLED, n_tokens=2048):
-    """Return batches of token ids, sorted by length, and the encoder to run them through."""
+    """Return the encoder, and batches of token ids that are sorted by length."""
     tokenizer = load_tokenizer(model_name)
     texts = sorted(texts, key=lambda text: len(tokenizer.tokenize(text)))
     batches, start = [], 0
@@ -22,7 +22,7 @@ def tokenized(texts, model_name=BUNDLED, n_tokens=2048):
 
 
 def run_encoder(encoder, batches, lowered=False):
-    """Run the encoder and nothing else."""
+    """Run the encoder on the batches."""
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=lowered):
         for batch in batches:
             encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])

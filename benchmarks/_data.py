@@ -1,4 +1,4 @@
-"""The rows that a benchmark runs on, and the recipe that all of them share."""
+"""Rows for the benchmarks, and the configuration that most of them share."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def read(paths, n_texts, *, n_tokens=None, repeat=False, seed=0) -> pd.DataFrame
     Parameters
     ----------
     paths : list of str
-        Long CSV files with the columns text, task and label. Where there are several, their
-        tasks are kept apart by the name of the file. None for the messages that ship with the
-        package, each repeated with a number behind it.
+        Long CSV files with the columns text, task and label. If there are several, the names
+        of the files become part of the names of the tasks. None reads the bundled messages,
+        which are repeated with a number at the end.
     n_texts : int or None
-        How many distinct texts to draw; None for all.
+        Number of distinct texts to draw; None for all.
     n_tokens : int or None, default=None
-        Keep texts of about so many tokens: a quarter less to a quarter more.
+        Keep texts whose number of tokens differs by at most a quarter from this number.
     repeat : bool, default=False
-        Whether to repeat texts, with a number behind them, where there are fewer.
+        Whether to repeat texts, with a number at the end, if there are fewer than `n_texts`.
     seed : int, default=0
-        Seed of the draw.
+        Seed for drawing texts.
     """
     files = paths or [None]
     rows = pd.concat([_read_one(path, len(files) > 1) for path in files])
@@ -76,10 +76,9 @@ def _tokenizer():
 
 
 def recipe(model_name=BUNDLED, *, heads_only=3, fine_tuning=5, **training) -> MultiheadConfig:
-    """Return the recipe: all rows train, and all epochs are run.
+    """Return a configuration in which all rows train and all epochs run.
 
-    It is not that of the defaults, which change with what is known of accuracy: figures of speed
-    are compared over versions.
+    It does not depend on the defaults of the package, so times can be compared between versions.
     """
     fixed = {"learning_rate": 2e-5, "test_size": 0.0, "val_size": 0.0, "long_text": "truncate"}
     options = fixed | training

@@ -1,4 +1,4 @@
-"""Time callables in turns, so that a slow minute of a shared machine meets all of them."""
+"""Time callables in alternation, so a slow moment of a shared machine affects all of them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ import rapidfit_sk
 
 @dataclass
 class Result:
-    """One figure of a benchmark and the bar it should meet.
+    """A figure of a benchmark and its bar.
 
     Attributes
     ----------
     name : str
-        The benchmark.
+        Name of the benchmark.
     case : str
-        What was measured.
+        Description of the measurement.
     value : float
-        The figure, in most cases a ratio of two times.
+        The figure, usually a ratio of two times.
     bar : str
-        The bar, such as ``"<= 1.05"``; empty for a figure that only informs.
+        The required range, such as ``"<= 1.05"``; empty if there is none.
     details : dict
-        What the figure was made of.
+        The measurements that the figure was computed from.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """Say whether the figure meets its bar."""
+        """Return "met" or "missed", or an empty string without a bar."""
         if not self.bar:
             return ""
         sign, limit = self.bar.split()
@@ -52,21 +52,21 @@ class Result:
 
 
 def in_turns(sides: dict, repeats: int, warm_up: bool = True) -> dict[str, list[float]]:
-    """Run each callable `repeats` times, one after the other in turns.
+    """Run each callable `repeats` times, in alternation.
 
     Parameters
     ----------
     sides : dict of {str: callable}
-        What to time.
+        Callables to time, by name.
     repeats : int
-        How often.
+        Number of timed runs of each callable.
     warm_up : bool, default=True
-        Whether each runs once more before, untimed.
+        Whether each callable first runs once without being timed.
 
     Returns
     -------
     seconds : dict of {str: list of float}
-        The times of each. The order is turned around every other time.
+        Times of the runs of each callable. Every other round runs in reverse order.
     """
     seconds = {name: [] for name in sides}
     for turn in tqdm(range(-warm_up, repeats), desc=" / ".join(sides), leave=False):
@@ -84,7 +84,7 @@ def ratio(seconds, over, under) -> float:
 
 
 def machine() -> dict:
-    """Describe where the figures come from."""
+    """Return the processor and the versions that the figures depend on."""
     return {
         "processor": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
         "threads": torch.get_num_threads(),
@@ -107,7 +107,7 @@ def show(results):
 
 
 def write(results, path):
-    """Write the results and the machine as JSON."""
+    """Write the results and a description of the machine to a JSON file."""
     content = {
         "machine": machine(),
         "results": [vars(r) | {"verdict": r.verdict} for r in results],

@@ -1,4 +1,4 @@
-"""The same recipe as one would write it down first: what `fit` is compared with."""
+"""A first, simple implementation of the same training, as a baseline for `fit`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LENGTH = 128
 
 
 class NaiveMultihead:
-    """Texts padded to 128 tokens, one task in each batch, and the whole encoder in each step.
+    """A classifier that pads to 128 tokens, batches by task and caches nothing.
 
     Parameters
     ----------
     config : MultiheadConfig
-        The recipe; its groups are set.
+        The configuration, in which no group is None.
     lowered : bool
-        Whether the encoder multiplies in bfloat16.
+        Whether the encoder computes in bfloat16.
     """
 
     def __init__(self, config, lowered=False):
@@ -107,7 +107,7 @@ class NaiveMultihead:
         return (states * mask).sum(1) / mask.sum(1)
 
     def predict(self, texts, task):
-        """Predict one task; another one takes another pass."""
+        """Predict the labels of one task."""
         part = self.parts[task]
         self.encoder.eval()
         part["head"].eval()

@@ -1,4 +1,4 @@
-"""Published packages, each run in an environment of its own."""
+"""Run published packages in separate environments."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from pathlib import Path
 
 
 def ask_peer(python, script, task) -> dict:
-    """Have a script of this folder do a task under another python.
+    """Run a script of this folder with another Python.
 
     Parameters
     ----------
     python : str
-        The python of an environment that has the package.
+        Python of an environment that has the package.
     script : str
-        The name of the script. It reads task.json and writes answer.json, in its working
-        directory.
+        Name of the script. It reads task.json and writes answer.json in its working directory.
     task : dict
-        Plain data.
+        Plain data for task.json.
 
     Returns
     -------
     answer : dict
-        What the script wrote.
+        Content of answer.json.
     """
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "task.json").write_text(json.dumps(task))

@@ -14,14 +14,14 @@ from transformers import set_seed
 
 
 def group(name, values):
-    """Make a group of the configuration; what the package has no parameter for is left out."""
+    """Build a group of the configuration from the parameters that the package has."""
     kind = getattr(groups, f"{name.capitalize()}Config")
     known = inspect.signature(kind).parameters
     return kind(**{key: value for key, value in values.items() if key in known})
 
 
 def main():
-    """Do as the task says."""
+    """Run the task in task.json."""
     task = json.loads(Path("task.json").read_text())
     parts = {name: group(name, values) for name, values in task["config"].items()}
     config = MultiheadConfig(**parts)
@@ -30,7 +30,7 @@ def main():
     start = time.perf_counter()
     classifier.train(task["data"])
     trained = time.perf_counter()
-    # In pieces: it would put all texts into one batch.
+    # In parts, because the package puts all texts of a call into one batch.
     texts, predicted = task["texts"], {name: [] for name in task["data"]}
     for at in range(0, len(texts), 64):
         for name, answers in classifier.predict_all_tasks(texts[at : at + 64]).items():

@@ -12,7 +12,7 @@ from setfit import SetFitModel, Trainer, TrainingArguments
 
 
 def main():
-    """Do as the task says: one task, contrastive pairs and a differentiable head."""
+    """Train one task with contrastive pairs and a differentiable head."""
     task = json.loads(Path("task.json").read_text())
     classes = sorted(set(task["labels"]))
     codes = {label: code for code, label in enumerate(classes)}
@@ -28,7 +28,7 @@ def main():
     arguments = TrainingArguments(
         output_dir="output",
         num_iterations=task["num_iterations"],
-        # The head pads to the longest text that the encoder takes if it is not told less.
+        # Without it, the head pads to the maximum length of the encoder.
         max_length=task["max_length"],
         seed=task["seed"],
         report_to="none",

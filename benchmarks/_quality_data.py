@@ -1,4 +1,4 @@
-"""Training and test rows for the benchmark of quality."""
+"""Training and test rows of the benchmark `quality`."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import pandas as pd
 from rapidfit_sk.datasets import load_support_messages
 
 MESSAGES = "messages"
-# Share of the texts that are held out where the data has no split of its own.
+# Share of the texts that are held out if the data has no official split.
 HELD_OUT = 0.3
 
 
 def read_set(paths) -> pd.DataFrame:
-    """Read one data set: a long CSV, or several with a comma between, whose tasks stay apart.
+    """Read a data set from one or several long CSV files; each file has its own tasks.
 
     Parameters
     ----------
     paths : str
-        The paths; "messages" for the messages that ship with the package.
+        Paths, separated by commas; "messages" for the bundled messages.
 
     Returns
     -------
     rows : DataFrame
-        Columns text, task, label and split, which is "test" for rows of an official test set.
+        Columns text, task, label and split. The split is "test" for official test rows.
     """
     names = paths.split(",")
     rows = pd.concat([_read_file(name, len(names) > 1) for name in names], ignore_index=True)
     if "split" not in rows:
         rows["split"] = "train"
     if rows["split"].isna().any():
-        raise ValueError(f"Some of {paths} have a column split, and some have none.")
-    # A text that stands on both sides is a test text, and has the labels that it has there.
+        raise ValueError(f"Only some of {paths} have a column 'split'. Add it to all or to none.")
+    # A text that is in both splits becomes a test text with its labels of the test split.
     is_test = rows["split"] == "test"
     rows = pd.concat([rows[is_test], rows[~is_test]]).drop_duplicates(["text", "task"])
     tested = rows.loc[rows["split"] == "test", "text"]
@@ -51,30 +51,31 @@ def _read_file(name, named):
 
 
 def name_of_set(paths) -> str:
-    """Return a short name: that of the files."""
+    """Return a short name of a data set, made of its file names."""
     return "+".join(Path(path).name.split(".")[0] for path in paths.split(","))
 
 
 def train_and_test(rows, rows_per_class, seed, on) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Draw training rows, and say which rows to score on.
+    """Return training rows and rows to score.
 
     Parameters
     ----------
     rows : DataFrame
-        What :func:`read_set` returned.
+        Output of :func:`read_set`.
     rows_per_class : int or None
-        Texts are drawn one after the other; of each the rows are kept whose class has fewer than
-        that many so far. None for all rows.
+        Texts are drawn one at a time; a row is kept if its class has fewer rows so far. None
+        keeps all rows.
     seed : int
-        Of the draw.
+        Seed for drawing texts.
     on : {"test", "validation"}
-        Score on the official test rows, or on other rows, to choose by. Where there are no such
-        rows, 30 % of the other texts are held out.
+        Score the official test rows, or rows on which parameters may be chosen. 30 % of the
+        texts that are not official test texts are held out for "validation", and for "test" if
+        there is no official split.
 
     Returns
     -------
     train, test : DataFrame
-        No text stands in both.
+        They have no text in common.
     """
     official = rows["split"] == "test"
     if on == "test" and official.any():

@@ -1,4 +1,4 @@
-"""What the benchmark of quality compares: each method learns training rows and answers test rows.
+"""The methods that the benchmark `quality` compares.
 
 A method takes the training and the test rows, a seed and the options, and returns an
 :class:`Answer` for each task.
@@ -36,7 +36,7 @@ from rapidfit_sk._training.batches import PaddedTokens, by_length
 from ._data import BUNDLED
 from ._peer import ask_peer
 
-# Rows by which C is chosen; the model is then fitted on all of them.
+# Maximum number of rows for choosing C; the model is then fitted on all rows.
 ROWS_FOR_C = 3000
 
 
@@ -47,11 +47,11 @@ class Answer:
     Attributes
     ----------
     predicted : ndarray of str, shape (n_rows,)
-        Labels, in the order of the test rows of the task.
+        Predicted labels, in the order of the test rows of the task.
     confidence : ndarray of float or None, shape (n_rows,)
-        The probability of each of them; None where the method gives none.
+        Probabilities of the predicted labels; None if the method has none.
     seconds : float
-        What training took; of a method that trains all tasks together, its share.
+        Training time. If a method trains all tasks together, the total divided by their number.
     """
 
     predicted: np.ndarray
@@ -64,7 +64,7 @@ class Answer:
 
 
 def default_config():
-    """Return the defaults."""
+    """Return the default configuration."""
     return MultiheadConfig()
 
 
@@ -88,7 +88,7 @@ def experimentation():
 
 
 def together(make_config):
-    """Return a method: one model for all tasks."""
+    """Return a method that trains one model for all tasks."""
 
     def method(train, test, seed, options):
         return _fit(make_config(), train, test, seed, options)
@@ -97,16 +97,16 @@ def together(make_config):
 
 
 def one_by_one(train, test, seed, options):
-    """Train a model for each task, with the same recipe."""
+    """Train one model per task with the default configuration."""
     answers = {}
     for task, rows in train.groupby("task", sort=False):
-        asked = test[test["task"] == task]
-        answers |= _fit(default_config(), rows, asked, seed, options)
+        mine = test[test["task"] == task]
+        answers |= _fit(default_config(), rows, mine, seed, options)
     return answers
 
 
 def _fit(config, train, test, seed, options):
-    # The benchmark has test rows of its own; all else is as the configuration says.
+    # The benchmark has its own test rows.
     config.set_params(training__model_name=BUNDLED, training__test_size=0.0, **options.set)
     classifier = MultiheadClassifier(config, random_state=seed, precision=options.precision)
     start = time.perf_counter()
@@ -129,7 +129,7 @@ def _most_likely(classifier, texts, seconds) -> Answer:
 
 
 def tfidf(train, test, seed, options):
-    """Fit a logistic regression on words and pieces of words."""
+    """Fit a logistic regression on n-grams of words and characters."""
     grams = make_union(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), min_df=2, sublinear_tf=True),
@@ -153,23 +153,23 @@ def _linear(features, train, test, seed, **parameters):
         model.set_params(C=_best_c(model, x, labels, seed)).fit(x, labels)
         seconds = time.perf_counter() - start
         fitted = make_pipeline(features, model)
-        asked = test.loc[test["task"] == task, "text"].to_numpy(dtype=object)
-        answers[task] = _most_likely(fitted, asked, seconds)
+        mine = test.loc[test["task"] == task, "text"].to_numpy(dtype=object)
+        answers[task] = _most_likely(fitted, mine, seconds)
     return answers
 
 
 def _best_c(model, x, labels, seed):
-    """Choose C by cross-validation, on a part of the rows where there are many."""
+    """Choose C by cross-validation on at most :data:`ROWS_FOR_C` rows."""
     chosen = np.random.default_rng(seed).permutation(len(labels))[:ROWS_FOR_C]
     n_folds = max(2, min(3, np.unique(labels[chosen], return_counts=True)[1].min()))
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
     search = GridSearchCV(model, {"C": [1.0, 10.0, 100.0]}, cv=folds)
-    with warnings.catch_warnings(action="ignore"):  # of classes that are rarer than folds
+    with warnings.catch_warnings(action="ignore"):  # about classes with fewer rows than folds
         return search.fit(x[chosen], labels[chosen]).best_params_["C"]
 
 
 def _embeddings(texts, precision):
-    """Encode texts as sentence-transformers would: the mean over tokens, of norm 1."""
+    """Encode texts as sentence-transformers does: mean pooling, scaled to norm 1."""
     module = MultiheadModule(load_encoder(BUNDLED), [], "mean", precision)
     tokens = TextTokenizer(load_tokenizer(BUNDLED), 128, "head_tail")(list(texts))
     embeddings = np.empty((len(tokens), module.encoder.config.hidden_size), np.float32)
@@ -184,10 +184,10 @@ def _embeddings(texts, precision):
 
 
 def setfit(train, test, seed, options):
-    """Train the package `setfit`, a model for each task."""
+    """Train one model per task with the package `setfit`."""
     answers = {}
     for task, rows in train.groupby("task", sort=False):
-        asked = test.loc[test["task"] == task, "text"]
+        mine = test.loc[test["task"] == task, "text"]
         answer = ask_peer(
             options.setfit,
             "_peer_setfit.py",
@@ -195,7 +195,7 @@ def setfit(train, test, seed, options):
                 "model_name": str(find_encoder(BUNDLED)),
                 "texts": rows["text"].tolist(),
                 "labels": rows["label"].tolist(),
-                "questions": asked.tolist(),
+                "questions": mine.tolist(),
                 "num_iterations": options.setfit_iterations,
                 "max_length": 128,
                 "seed": seed,
@@ -206,7 +206,7 @@ def setfit(train, test, seed, options):
 
 
 def rapidfit(train, test, seed, options):
-    """Train the package `rapidfit` at its defaults, but for the encoder."""
+    """Train the package `rapidfit` with its defaults and the bundled encoder."""
     tasks = test["task"].unique()
     answer = ask_peer(
         options.peer,
@@ -234,6 +234,7 @@ def rapidfit(train, test, seed, options):
 
 METHODS = {
     "default": together(default_config),
+    "guide": together(MultiheadConfig.guide),
     "production": together(production),
     "experimentation": together(experimentation),
     "single": one_by_one,

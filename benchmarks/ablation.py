@@ -1,4 +1,4 @@
-"""What each technique brings: `fit` with one of them off at a time."""
+"""The effect of each technique: `fit` with one technique disabled at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from rapidfit_sk._model import randomness as _randomness
 from rapidfit_sk._training import net as _net
-from rapidfit_sk._training.activations import Activations
+from rapidfit_sk._training.activations import ActivationCache
 from rapidfit_sk._training.batches import PaddedTokens, TextRows
 from rapidfit_sk._training.sampling import TaskSampler
 
@@ -20,24 +20,25 @@ from ._data import classifier, read, recipe
 from ._measure import Result, in_turns, ratio
 
 LENGTH = 128
+ALL = "all techniques"
 
 
 def run(options):
-    """Time the fit as it is, and each time without one thing; then with bfloat16."""
+    """Time `fit`, then `fit` without each technique, then `fit` with bfloat16."""
     rows = read(options.data, options.texts or 300, n_tokens=options.tokens)
 
     def fit(without=contextlib.nullcontext, **params):
         with without(), warnings.catch_warnings(action="ignore"):
             classifier(recipe(), **params).fit(rows)
 
-    sides = {"as it is": fit}
+    sides = {ALL: fit}
     sides |= {f"without {name}": lambda off=off: fit(off) for name, off in OFF.items()}
-    sides["without kept hidden states"] = lambda: fit(cache_memory=0, cache_disk=0)
+    sides["without cached hidden states"] = lambda: fit(cache_memory=0, cache_disk=0)
     sides["with bfloat16"] = lambda: fit(precision="bfloat16")
-    fit()  # what is slow the first time is nobody's
+    fit()  # The first fit is slower, for example because files are read for the first time.
     seconds = in_turns(sides, options.repeats, warm_up=False)
     return [
-        Result("ablation", f"time {name} / as it is", ratio(seconds, name, "as it is"), "", seconds)
+        Result("ablation", f"{name} / {ALL}", ratio(seconds, name, ALL), "", seconds)
         for name in sides
     ]
 
@@ -47,8 +48,8 @@ def _all_layers_in_heads_only_epochs():
         self.module.resume_at(None)
         return PaddedTokens(self.tokens) if self.module.n_frozen is None else kept(self)
 
-    kept = Activations.source
-    return patch.object(Activations, "source", source)
+    kept = ActivationCache.source
+    return patch.object(ActivationCache, "source", source)
 
 
 def _any_length_in_a_batch():
@@ -105,8 +106,8 @@ def _dropout_of_torch():
 
 
 OFF = {
-    "kept embeddings": _all_layers_in_heads_only_epochs,
-    "batches of a length": _any_length_in_a_batch,
+    "cached embeddings": _all_layers_in_heads_only_epochs,
+    "batches of similar length": _any_length_in_a_batch,
     "padding to the batch (to 128 instead)": _padding_to_128,
     "one pass for all tasks of a text": _a_pass_for_each_row,
     "fused AdamW": _unfused_optimizer,

@@ -10,7 +10,7 @@ from .train_naive import macro_f1, train_and_test
 
 
 def run(options):
-    """Time both and compare their average macro-F1 on texts that neither has seen."""
+    """Time both precisions and compare their average macro-F1 on other texts."""
     n = options.texts or 1000
     train, test = train_and_test(read(options.data, 2 * n, n_tokens=options.tokens), n)
     fitted = {}

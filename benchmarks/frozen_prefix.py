@@ -1,4 +1,4 @@
-"""Fine-tuning the top of a deep encoder with and without what the lower layers give."""
+"""Fine-tuning of the top layers with and without cached hidden states of the frozen layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._measure import Result, in_turns, ratio
 
 
 def run(options):
-    """Time ten epochs, the default, on an encoder of 12 layers, of which 4 train."""
+    """Time ten epochs on an encoder of 12 layers, 4 of which are trainable."""
     rows = read(options.data, options.texts or 400, n_tokens=options.tokens)
     with tempfile.TemporaryDirectory() as folder:
         deep_encoder(folder)
@@ -32,7 +32,7 @@ def run(options):
 
 
 def deep_encoder(folder, n_layers=12):
-    """Write a random encoder of the width of MiniLM, which is the shape of the default one."""
+    """Write a random encoder with the layers and the width of the default encoder."""
     torch.manual_seed(0)
     config = AutoConfig.from_pretrained(find_encoder(BUNDLED), num_hidden_layers=n_layers)
     AutoModel.from_config(config).save_pretrained(folder)

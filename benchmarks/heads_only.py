@@ -10,7 +10,7 @@ from ._measure import Result, in_turns, ratio
 
 
 def run(options):
-    """Time a whole fit of ten heads-only epochs."""
+    """Time a fit of ten head-only epochs."""
     rows = read(options.data, options.texts or 2000, n_tokens=options.tokens)
     results = []
     for batch_size in (16, 64):

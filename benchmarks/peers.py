@@ -1,4 +1,4 @@
-"""`fit` against the published package `rapidfit`, which runs in an environment of its own."""
+"""`fit` against the published package `rapidfit`, which runs in a separate environment."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ._peer import ask_peer
 from .train_naive import macro_f1, train_and_test
 
 HOW = (
-    "Give the python of an environment that has it: python -m venv peer && peer/bin/pip install "
+    "Pass the Python of an environment that has it: python -m venv peer && peer/bin/pip install "
     "torch==2.13.0 rapidfit==0.1.8 'transformers<5' 'datasets<4.5', then --peer peer/bin/python."
 )
 
 
 def run(options):
-    """Time training and prediction of both, on the same rows, recipe and encoder."""
+    """Time training and prediction of both packages with the same rows and settings."""
     if options.peer is None:
         raise SystemExit(f"The benchmark 'peers' compares with the package 'rapidfit'. {HOW}")
     n = options.texts or 500
     train, test = train_and_test(read(options.data, 2 * n, n_tokens=options.tokens), n)
-    # Both hold out a tenth twice, as the package cannot do without, and neither stops early.
+    # rapidfit needs validation and test rows, so both hold out a tenth twice; neither stops early.
     config = recipe(test_size=0.1, val_size=0.1)
     n_epochs = config.encoder.freeze_epochs + config.training.epochs
     config.eval = EvalConfig(patience=n_epochs, one_se_rule=False, calibrate=False)
@@ -37,7 +37,7 @@ def run(options):
 
         sides[precision] = ours
     seconds = in_turns(sides, options.repeats, warm_up=False)
-    # What it takes to start a process and to read the rows is not training.
+    # The time to start a process and to read the rows does not count.
     seconds["rapidfit"] = peer.training
     texts = test["text"].unique().tolist()
     predictions = in_turns(
@@ -58,7 +58,7 @@ def run(options):
 
 
 class _Peer:
-    """Runs the package in its environment and keeps the times that it measures itself."""
+    """Runs rapidfit in its environment and stores the times that the script measures."""
 
     def __init__(self, python, config, train, test):
         self.python = python
@@ -79,13 +79,13 @@ class _Peer:
         self.training, self.prediction, self.predicted = [], [], None
 
     def run(self):
-        """Train and predict once."""
+        """Train and predict once, and store the times."""
         answer = ask_peer(self.python, "_peer_rapidfit.py", self.task)
         self.training.append(answer["training"])
         self.prediction.append(answer["prediction"])
         self.predicted = answer["predicted"]
 
     def predict(self, texts, task):
-        """Look up what it predicted last."""
+        """Return the labels of the last run."""
         of_text = dict(zip(self.task["texts"], self.predicted[task], strict=True))
         return [of_text[text] for text in texts]

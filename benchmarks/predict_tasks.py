@@ -1,4 +1,4 @@
-"""Prediction of eight tasks against that of one."""
+"""Prediction of eight tasks against prediction of one task."""
 
 from __future__ import annotations
 

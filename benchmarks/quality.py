@@ -1,4 +1,4 @@
-"""How good the answers are: this package at its defaults against what else a user could do."""
+"""Accuracy, macro-F1 and calibration of the defaults against alternatives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CASE = ["data", "rows", "method", "task"]
 
 
 def run(options):
-    """Fit each method on each data set, size and seed; print and save the scores per task."""
+    """Score each method on each data set, size and seed, and print and save the scores."""
     table = _load(options.json)
     settings = {"set": options.set, "precision": options.precision}
     settings = json.dumps(settings | {"pairs": options.setfit_iterations})
@@ -58,21 +58,21 @@ def _scores(test, task, answer) -> dict:
 
 
 def calibration_error(confidence, right, n_bins=15) -> float:
-    """Return the expected calibration error: how far confidence is from the share that is right.
+    """Return the expected calibration error, from the gap between confidence and accuracy.
 
     Parameters
     ----------
     confidence : ndarray of float, shape (n_rows,)
         Probability of the predicted label.
     right : ndarray of bool, shape (n_rows,)
-        Whether it is the true one.
+        Whether the predicted label is correct.
     n_bins : int, default=15
-        Bins of the same width.
+        Number of bins of equal width.
 
     Returns
     -------
     error : float
-        The mean over rows of the distance in their bin.
+        Mean over rows of the gap between mean confidence and accuracy in their bin.
 
     References
     ----------
@@ -104,7 +104,7 @@ def _line(scored) -> str:
 
 
 def _load(path) -> pd.DataFrame:
-    """Read what an earlier run has saved, which this one goes on from."""
+    """Read the results of an earlier run, which this run continues."""
     if path is None or not Path(path).exists():
         return pd.DataFrame()
     return pd.DataFrame(json.loads(Path(path).read_text())["results"])
@@ -122,13 +122,13 @@ def summary(table) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        A row for each data set, size, method, seed and task.
+        One row per data set, size, method, seed and task.
 
     Returns
     -------
     summary : DataFrame
-        A row for each data set, size, method and task; the task "mean" is the average over
-        tasks, and its seconds are those of all of them.
+        One row per data set, size, method and task. The task "mean" is the average over tasks;
+        its seconds are the sum over tasks.
     """
     groups = table.groupby(["data", "rows", "method", "seed"], sort=False)
     means = groups[FIGURES].mean()
@@ -155,7 +155,7 @@ def _show(table):
 
 
 def _percent(mean, sd) -> str:
-    """Show a mean and, of several seeds, the standard deviation; nothing where nothing is known."""
+    """Format a mean and, if there are several seeds, its standard deviation, in percent."""
     if np.isnan(mean):
         return "-"
     return f"{100 * mean:.1f}" + ("" if np.isnan(sd) else f" ± {100 * sd:.1f}")

@@ -50,7 +50,7 @@ def _exponent(seconds):
 
 
 def _peak_of_predict(options, n):
-    """Return the megabytes that a process takes at most, and that prediction adds to them."""
+    """Return the peak memory of a process that predicts, in megabytes."""
     arguments = [sys.executable, "-m", "benchmarks.scaling", str(n), *(options.data or [])]
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])

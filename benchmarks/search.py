@@ -22,7 +22,7 @@ GRID = {
 
 
 def run(options):
-    """Time 20 candidates in 5 folds with a memory that is empty at first."""
+    """Time 20 candidates in 5 folds with an embedding cache that starts empty."""
     rows = read(options.data, options.texts or 6000, n_tokens=options.tokens, repeat=True)
     with tempfile.TemporaryDirectory() as encoder:
         deep_encoder(encoder)

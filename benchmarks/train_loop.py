@@ -17,7 +17,7 @@ from ._measure import Result, in_turns, ratio
 
 
 class _Recorder(Callback):
-    """Keeps the batches of each epoch, as the module gets them."""
+    """Callback that records the batches of each epoch."""
 
     def on_epoch_begin(self, net, **kwargs):
         self.epochs_ = [*getattr(self, "epochs_", []), []]
@@ -27,7 +27,7 @@ class _Recorder(Callback):
 
 
 def run(options):
-    """Time whole fits, and the share of a step that is not the model."""
+    """Time complete fits, and the share of a step that is spent outside the model."""
     rows = read(options.data, options.texts or 640)
     results = []
     for precision in ("float32", "bfloat16"):
@@ -57,7 +57,7 @@ def _fit(rows, config, precision, callbacks=None):
 
 
 def _bare_loop(epochs, fitted, rows):
-    """Load, tokenize, encode once, and train on batches that are at hand already."""
+    """Load, tokenize, encode once, and train on recorded batches."""
     net = fitted.net_
     encoder, tokenizer = load_encoder(BUNDLED), load_tokenizer(BUNDLED)
     lowered = net.module_.precision == "bfloat16"
@@ -100,11 +100,11 @@ def _encode_once(encoder, tokenizer, rows, lowered):
 
 
 # --------------------------------------------------------------------------------------------
-# What of a step is not the model
+# Time of a step outside the model
 
 
 def _overheads(rows):
-    """Measure the share at a step of about 50 ms and at one of about 10 ms."""
+    """Measure the share for steps of about 50 ms and of about 10 ms."""
     results = []
     for target, bar, options in (
         ("long", "<= 0.02", {"unfreeze_layers": 4, "batch_size": 10}),
@@ -121,7 +121,7 @@ def _overheads(rows):
 
 
 class _Stopwatch:
-    """Times the epochs of training, and in them the model: forward, backward, clip, step."""
+    """Times the training epochs, and within them forward, backward, clipping and optimizer step."""
 
     def __enter__(self):
         self.total = self.model = self.n_steps = 0
@@ -133,7 +133,7 @@ class _Stopwatch:
         watch = self
 
         def run_single_epoch(net, *args, **kwargs):
-            # What is encoded once happens at the first batch of an epoch: not part of a step.
+            # Texts are encoded once at the first batch of an epoch, which is not part of a step.
             iterator, *rest = args
             if iterator is None:
                 return
@@ -179,7 +179,7 @@ class _Stopwatch:
 
 
 class _SourceReady:
-    """Has an iterator settle its source before it is timed."""
+    """Prepares the source of an iterator before the timing starts."""
 
     def __init__(self, iterator):
         self.iterator = iterator

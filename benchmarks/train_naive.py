@@ -1,4 +1,4 @@
-"""`fit` against the same recipe without any of what makes it fast."""
+"""`fit` against a simple implementation of the same training."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ._naive import NaiveMultihead
 
 
 def run(options):
-    """Time both and compare their average macro-F1 on texts that neither has seen."""
+    """Time both and compare their average macro-F1 on other texts."""
     n = options.texts or 500
     train, test = train_and_test(read(options.data, 2 * n, n_tokens=options.tokens), n)
-    # At the default rate a few hundred texts teach neither side much, and scores are chance.
+    # With the default rate and a few hundred texts, both sides would score near chance.
     config = recipe(learning_rate=1e-4)._filled()
     bars = {"float32": ">= 6", "bfloat16": ">= 9"}
     if not options.tokens:

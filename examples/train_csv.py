@@ -1,10 +1,10 @@
-"""Train on any long CSV file, plain or compressed, with the columns text, task and label.
+"""Train on a CSV file with the columns text, task and label, plain or compressed.
 
-``python examples/train_csv.py reviews.csv.gz --rows-per-label 20``
+Run ``python examples/train_csv.py reviews.csv.gz --rows-per-label 20``.
 
-Where the file has a column ``split`` (train, val or validation, test), it is followed; without
-one, rows are held out at random. With ``HF_HUB_OFFLINE=0`` in the environment, ``--model`` may
-name an encoder that has to be downloaded.
+If the file has a column ``split`` (train, val or validation, test), the example uses these splits.
+Otherwise, it holds rows out at random. Set ``HF_HUB_OFFLINE=0`` in the environment to let
+``--model`` download an encoder.
 """
 
 import argparse
@@ -19,33 +19,47 @@ from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TrainingConfig
 
 
 def parse_arguments():
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("path", help="the CSV file")
+    parser.add_argument("path", help="path of the CSV file")
     parser.add_argument(
-        "--rows-per-label", type=int, help="train on the texts among the first N of a label"
+        "--rows-per-label", type=int, help="train on the texts of the first N rows of each label"
     )
-    parser.add_argument("--model", default="sentence-transformers/all-MiniLM-L6-v2")
-    parser.add_argument("--epochs", type=int, default=TrainingConfig().epochs)
-    parser.add_argument("--learning-rate", type=float, default=TrainingConfig().learning_rate)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--model",
+        default="sentence-transformers/all-MiniLM-L6-v2",
+        help="folder or name of the encoder",
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=TrainingConfig().epochs, help="fine-tuning epochs"
+    )
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        default=TrainingConfig().learning_rate,
+        help="peak learning rate of the encoder",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random_state of the classifier")
     return parser.parse_args()
 
 
 def read_parts(path, rows_per_label):
-    """Return training, validation and test rows; the last two are None where not given."""
-    # Labels such as "NA" or "007" are text: nothing is guessed.
+    """Return training, validation and test rows; None for a split that the file lacks."""
+    # Labels such as "NA" and "007" must stay strings.
     rows = pd.read_csv(path, keep_default_na=False, dtype=str)
     if "split" not in rows:
         rows["split"] = "train"
     parts = {name: part.drop(columns="split") for name, part in rows.groupby("split", sort=False)}
     if "train" not in parts or not parts.keys() <= {"train", "val", "validation", "test"}:
-        raise SystemExit(f"split must be train, val, validation or test; found {sorted(parts)}.")
+        raise SystemExit(
+            "The column 'split' must contain train, and may contain val, validation and test. "
+            f"Got {sorted(parts)}."
+        )
     train, test = parts["train"], parts.get("test")
     val = parts.get("val", parts.get("validation"))
     if rows_per_label is not None:
         first = train.groupby(["task", "label"], sort=False).head(rows_per_label)
-        # With a text come its labels for all tasks.
+        # A chosen text keeps its rows of all tasks.
         train = train[train["text"].isin(first["text"])]
     return train, val, test
 
@@ -63,7 +77,7 @@ def main():
         learning_rate=arguments.learning_rate,
     )
     if test is not None:
-        training.set_params(test_size=0)  # the file brings its own
+        training.set_params(test_size=0)  # the file has test rows
     classifier = MultiheadClassifier(
         MultiheadConfig(training=training), random_state=arguments.seed, verbose=test is None
     )

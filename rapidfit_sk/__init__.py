@@ -1,4 +1,4 @@
-"""Several text classification tasks on one shared encoder, as a scikit-learn estimator."""
+"""Text classification for several tasks on one shared encoder, as a scikit-learn estimator."""
 
 from ._classifier import MultiheadClassifier
 from ._model import find_encoder

@@ -1,4 +1,4 @@
-"""A skorch callback that passes epochs on to the callbacks of scikit-learn."""
+"""Bridge from skorch callbacks to scikit-learn callbacks."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from ._training import StopTraining
 def fit_tasks(
     estimator: Any, n_epochs: int, table: LabeledTable, columns: Columns
 ) -> FitTasks | None:
-    """Return the callback that opens a task for a fit and one for each of its epochs.
+    """Return a skorch callback that reports a fit to scikit-learn's callbacks.
 
     Parameters
     ----------
     estimator : MultiheadClassifier
-        What is being fitted.
+        The estimator that is being fitted.
     n_epochs : int
-        The most epochs that there can be.
+        The maximum number of epochs.
     table : LabeledTable
-        The rows, which callbacks see as a frame of texts and tasks, and an array of labels.
+        The rows, passed to callbacks as a frame of texts and tasks and an array of labels.
     columns : Columns
-        The names of the columns of that frame.
+        The column names of this frame.
 
     Returns
     -------
     tasks : FitTasks or None
-        None where scikit-learn has no callbacks.
+        None if the installed scikit-learn has no callbacks.
     """
     if not hasattr(CallbackSupportMixin, "_init_callback_context"):
         return None
     data = {
-        # Callables: they are called only where a callback asks for them.
+        # Callables, so the frame and the labels are built only if a callback needs them.
         "X": lambda: pd.DataFrame({columns.text: table.texts.strings(), columns.task: table.tasks}),
         "y": lambda: table.labels,
         "metadata": None if table.weights is None else {"sample_weight": table.weights},
@@ -45,16 +45,19 @@ def fit_tasks(
 
 
 class FitTasks(Callback):
-    """A callback of skorch that passes epochs on to the callbacks of scikit-learn.
+    """skorch callback that reports a fit to scikit-learn's callbacks.
+
+    scikit-learn structures a fit as a tree of tasks: here the fit is the root, with one subtask
+    for each epoch. These are not the tasks of the classifier.
 
     Parameters
     ----------
     estimator : MultiheadClassifier
-        What is being fitted.
+        The estimator that is being fitted.
     n_epochs : int
-        The most epochs that there can be.
+        The maximum number of epochs.
     data : dict
-        ``X``, ``y`` and ``metadata`` for the hooks.
+        The arguments ``X``, ``y`` and ``metadata`` of the hooks.
     """
 
     def __init__(self, estimator: Any, n_epochs: int, data: dict[str, Any]):
@@ -64,12 +67,12 @@ class FitTasks(Callback):
         self._model = None
 
     def begin_fit(self):
-        """Open the task of the fit."""
+        """Begin the task of the fit."""
         self.context_ = self.estimator._init_callback_context(max_subtasks=self.n_epochs)
         self.context_.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
     def follow(self, model):
-        """Pass on a model while it trains: a copy of the estimator predicts with it.
+        """Set the model with which scikit-learn's callbacks can predict during training.
 
         Parameters
         ----------
@@ -79,26 +82,26 @@ class FitTasks(Callback):
         self._model = model
 
     def on_epoch_begin(self, net, **kwargs):
-        """Open the task of an epoch."""
+        """Begin the task of an epoch."""
         self.epoch_ = self.context_.subcontext(task_name="epoch")
         self.epoch_.call_on_fit_task_begin(estimator=self.estimator, **self._state())
 
     def on_epoch_end(self, net, **kwargs):
-        """Close the task of an epoch; a callback may ask to stop."""
+        """End the task of an epoch, and stop training if a callback requests it."""
         if self.epoch_.call_on_fit_task_end(estimator=self.estimator, **self._state()):
             raise StopTraining
 
     def on_train_end(self, net, **kwargs):
-        """Leave the net, which outlives the fit."""
+        """Remove this callback from the net, which outlives the fit."""
         net.remove_callback(self)
         self._model = None
 
     def __reduce__(self):
-        """Have a net that is pickled during the fit hold a callback that does nothing."""
+        """Pickle as a callback that does nothing, because a net may be pickled during the fit."""
         return Callback, ()
 
     def end_fit(self):
-        """Close the task of the fit."""
+        """End the task of the fit."""
         self.context_.call_on_fit_task_end(
             estimator=self.estimator, **self.data, reconstruction_attributes={}
         )

@@ -1,4 +1,4 @@
-"""`MultiheadClassifier`: rows of several tasks in, one shared encoder and a head per task out."""
+"""`MultiheadClassifier`: a text classifier for several tasks with one shared encoder."""
 
 from __future__ import annotations
 
@@ -69,102 +69,102 @@ from .config import FullConfig, MultiheadConfig, ParameterGroup
 
 
 class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
-    """Several text classification tasks on one shared, pretrained encoder.
+    """Multi-task text classifier with a shared pretrained encoder and one head per task.
 
     Parameters
     ----------
     config : MultiheadConfig or None, default=None
-        What can be tuned. None stands for the defaults. Every leaf of it is a parameter of the
-        classifier too: ``config__head__dropout``.
+        The configuration of the model and its training. None means the defaults. Each of its
+        parameters is also a parameter of the classifier, such as ``config__head__dropout``.
     text_column, task_column, label_column : str, default="text", "task" and "label"
-        The names of the columns of a long frame.
+        Names of the columns of a long frame.
     task_labels : dict of {str: array-like} or None, default=None
         The labels that a task may have, for example ``{"sentiment": ["bad", "good"]}``. The
-        head has a column for each, whether or not the data has rows of it: all folds of a
-        cross-validation then have the same columns. Another label in the data is an error.
-        Tasks that are not named learn their labels from the data.
+        head of this task has a column for each of them, even for labels without rows in the data,
+        so all folds of a cross-validation have the same columns. Any other label in the data is
+        an error. Tasks without an entry learn their labels from the data.
     callbacks : list or None, default=None
-        Callbacks of skorch, or pairs of a name and a callback, that run beside the built-in
-        ones. Each fit works on copies; they end up in ``net_.callbacks_``. The first training
-        that calibrates small data (see :class:`EvalConfig`) goes without them; where one of them
-        ends the other training early, its temperatures are not used. Where one changes the model
-        in another way, give rows to calibrate on: `val_size` or `X_val`.
+        Additional skorch callbacks, or (name, callback) pairs. Each fit uses copies of them,
+        which are in ``net_.callbacks_`` afterwards. They do not run in the calibration fit of
+        small data (see :class:`EvalConfig`). If one of them stops the main training early, the
+        temperatures of the calibration fit are not used. If one changes the model in another
+        way, provide validation rows to calibrate on, with `val_size` or `X_val`.
     warm_start : bool, default=False
-        Whether :meth:`fit` goes on from what an earlier fit learned. Tasks and classes of it
-        stay, new ones are added: a head grows and its old columns keep their weights. Rows are
-        held out anew, with a warning, since the earlier fit may have trained on them.
+        Whether :meth:`fit` starts from the weights of an earlier fit. Its tasks and classes are
+        kept, and new ones are added. If a head grows, its old columns keep their weights. Rows
+        are held out anew, with a warning, because the earlier fit may have trained on them.
     random_state : int, RandomState instance or None, default=None
-        Covers the initial weights of the heads, dropout, batch order, task sampling and splits.
-        The global generators of Python, numpy and torch are left alone. On a CPU two fits with
-        the same int give the same predictions to the bit.
+        Controls the initial weights of heads, dropout, batch order, task sampling and splits.
+        The global generators of Python, numpy and torch are neither used nor changed. On a CPU,
+        two fits with the same int give the same predictions to the bit.
     device : str or torch.device, default="auto"
-        Where to compute; "auto" is a GPU where torch sees one ("cuda"), else the CPU.
+        The device to compute on. "auto" is "cuda" if torch finds a GPU, and "cpu" otherwise.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
-        What the encoder multiplies in. Weights, heads and loss are float32 in each case.
-        "bfloat16" halves the time where the processor or the GPU knows it, and is slow elsewhere;
-        "auto" is "bfloat16" where it is fast.
+        The precision of matrix multiplications in the encoder. Weights, heads and loss are always
+        float32. "bfloat16" halves the time on hardware that supports it and is slow on other
+        hardware. "auto" is "bfloat16" if the hardware supports it, and "float32" otherwise.
     compile : bool, default=False
-        Whether `torch.compile` makes the encoder faster where it runs as a whole and without
-        gradients, above all in prediction. The first batch waits for it, for half a minute on a
-        laptop, and torch needs a C++ compiler on a CPU.
+        Whether to compile the encoder with `torch.compile`. This speeds up full passes without
+        gradients, mostly in prediction. The first batch waits for the compilation, about half a
+        minute on a laptop, and on a CPU torch needs a C++ compiler.
     memory : str, path-like, joblib.Memory or None, default=None
-        Where embeddings of the pretrained encoder are kept, so that folds, candidates and later
-        fits need not compute them again. With None each fit computes its own. While the encoder
-        is as it was pretrained, texts that are predicted are kept there too.
+        The location of the embedding cache. It keeps embeddings of the pretrained encoder, which
+        folds, candidates of a search and later fits then reuse. With None, each fit computes its
+        own. Until the encoder is fine-tuned, predicted texts are added to the cache, too.
     cache_memory, cache_disk : int or float, default=0.25
-        The most that a fit may take, in memory and then in a temporary file, to keep what the
-        frozen layers make of the texts: bytes, or as a float a share of what is free. Beyond that
-        it is computed again in each epoch. Fits in several processes each take that much.
+        The most that cached hidden states of frozen layers may take during a fit, in memory or,
+        if they do not fit, in a temporary file: a number of bytes as an int, or as a float a
+        share of the free space. If they fit in neither, frozen layers run again in each epoch.
+        Fits in several processes may each take this much.
     verbose : int or bool, default=0
-        From 1 on a progress bar is shown during `fit`, and the scores on held-out rows after it.
+        If 1 or more, :meth:`fit` shows a progress bar and then the scores on the test rows.
 
     Attributes
     ----------
     tasks_ : list of str
         The tasks in order of first appearance.
     classes_ : dict of {str: ndarray}
-        The sorted classes of each task, in the type that the labels came in.
+        The sorted classes of each task, in the same type as the labels.
     temperatures_ : dict of {str: float}
-        What the logits of each task are divided by, so that the probabilities of rows that a
-        model has not trained on are as likely as they can be; 1 where no rows could be asked, as
-        where `warm_start` goes on without validation rows. A task without rows in a further
+        The number that divides the logits of each task before the softmax, chosen to maximize
+        the likelihood of the calibration rows. It is 1 if there are no calibration rows, for
+        example after a warm start without validation rows. A task without rows in a later
         training keeps its temperature.
     net_ : MultiheadNet
         The trained skorch net. ``net_.module_.encoder`` is the Hugging Face model,
-        ``net_.callbacks_`` the callbacks that ran, and ``net_.history`` has the losses and the
-        scores of each task for each epoch.
+        ``net_.callbacks_`` contains the callbacks that ran, and ``net_.history`` the losses and
+        the scores of each task in each epoch.
     model_ : FittedModel
-        The value that the attributes above are read from. A fit replaces it as a whole.
+        The fitted model, to which the attributes above belong. A fit replaces it as a whole.
     train_indices_, val_indices_, test_indices_ : ndarray of int
-        Positions in X of the rows that trained, chose the best epoch, and were held out. For
-        the dict form they count through its tasks in order.
+        Positions in X of the training rows, the validation rows and the test rows. In the dict
+        form, rows are counted through the tasks in order.
     test_scores_ : dict of {str: dict}
-        ``accuracy``, ``f1`` (macro-averaged) and ``n_rows`` on the held-out rows of each task
-        that has some.
+        ``accuracy``, ``f1`` (macro-averaged) and ``n_rows`` on the test rows of each task that
+        has test rows.
     n_features_in_, feature_names_in_ : int and ndarray of str
-        The columns of X that are read as features, in their order: the text and the task
-        column. They exist where X is a frame with such names.
+        Number and names of the columns of X that are used as features, in their order: the text
+        column and the task column. They exist if X is a frame, the names only if all are strings.
     saved_with_ : dict of {str: str}
-        Versions of the libraries that stored the classifier. It exists after loading (or
-        copying) only.
+        Versions of the libraries that saved the classifier. It exists only after loading or
+        copying.
     named_estimators_ : Bunch
-        A :class:`TaskClassifier` for each task; ``classifier["sentiment"]`` is a short way to
-        one of them.
+        A :class:`TaskClassifier` for each task. ``classifier["sentiment"]`` is a shortcut.
 
     See Also
     --------
-    MultiheadConfig : All that can be tuned, with defaults.
+    MultiheadConfig : The configuration, with all defaults.
     TaskClassifier : The view of one task.
 
     Notes
     -----
-    Training has two phases. First the heads train alone, for ``encoder.freeze_epochs`` epochs;
-    then the top ``encoder.unfreeze_layers`` layers of the encoder train with them, for
-    ``training.epochs`` epochs. Where there are validation rows, the weights of the best epoch
-    are kept, see :class:`EvalConfig`; else those of the last.
+    Training has two phases. In the first ``encoder.freeze_epochs`` epochs, only the heads train.
+    In the following ``training.epochs`` epochs, the top ``encoder.unfreeze_layers`` layers of the
+    encoder train, too. If there are validation rows, the classifier gets the weights of the best
+    epoch (see :class:`EvalConfig`), and otherwise the weights of the last epoch.
 
-    Rows that share a text share a batch and so one pass through the encoder, in training and in
-    prediction, however many tasks ask about it.
+    Rows with the same text are in the same batch, in training and in prediction. The encoder
+    therefore processes the text once for all of its tasks.
 
     References
     ----------
@@ -265,24 +265,24 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             - a frame with a text and a task column, and the labels as `y`;
             - a dict ``{task: [{"text": ..., "label": ...}, ...]}``;
             - texts (a list, an array, a Series, or a frame with a text column) with `y` either
-              a DataFrame of one column per task, where a missing value means that the text has
-              no label for this task, or a one-dimensional array for one task.
+              a DataFrame of one column per task, in which a missing value means that the text
+              has no label for this task, or a one-dimensional array for one task.
 
-            Frames may be of pandas, polars or any other library that narwhals knows.
+            Frames can come from pandas, polars or any other library that narwhals supports.
         y : array-like, DataFrame or None, default=None
-            The labels, by position; a label column in X is not read then. Labels may be
-            strings, ints, bools or floats, and come back as they are.
+            The labels, aligned with X by position; a label column in X is then ignored. Labels
+            can be strings, ints, bools or floats. Predictions have the same type.
         sample_weight : array-like of shape (n_rows,) or None, default=None
-            How much each row of X counts, in the loss and in scores; for the dict form rows
-            count through its tasks in order. A row of weight 2 costs as much as two rows; one
-            of weight 0 is left out, though its label is still learned as a class.
+            The weight of each row of X, in the loss and in scores. In the dict form, rows are
+            counted through the tasks in order. A row of weight 2 counts as two rows. A row of
+            weight 0 is left out, but its label is still learned as a class.
         X_val : DataFrame, dict, array-like of str or None, default=None
-            Validation data in any of the same forms, in place of the `val_size` share of the
-            training data.
+            Validation data in any of the same forms. It replaces the validation rows that would
+            be held out from X, see `val_size`.
         y_val : array-like, DataFrame or None, default=None
-            The labels of the validation data, where `X_val` does not hold them.
+            The labels of the validation data, if `X_val` does not contain them.
         sample_weight_val : array-like of shape (n_validation_rows,) or None, default=None
-            How much each row of the validation data counts.
+            The weight of each row of the validation data.
 
         Returns
         -------
@@ -292,15 +292,15 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         Raises
         ------
         ValueError, TypeError
-            If the data or a parameter is not as described; the message names task, column and
-            row, or the parameter.
+            If the data or a parameter is invalid. The message names the parameter, or the task,
+            the column and the row.
         OSError
             If the encoder is not found.
 
         Warns
         -----
         UserWarning
-            If rows contradict each other, or some tasks are too small to hold rows out.
+            If rows contradict each other, or if a task is too small to hold rows out.
         """
         config = self._checked_config()
         start = self.model_ if self.warm_start and self.__sklearn_is_fitted__() else None
@@ -326,7 +326,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         return self
 
     def train(self, data: RowsLike) -> Self:
-        """Train on the dict form; the guide's name for :meth:`fit`.
+        """Train on a dict of tasks or a long frame, as :meth:`fit` does.
+
+        This alias of :meth:`fit` has the name that RapidFit's multihead guide uses.
 
         Parameters
         ----------
@@ -343,17 +345,17 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     def partial_fit(
         self, X: RowsLike, y: ArrayOrFrame | None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Train one more epoch, on these rows, from the weights that are there.
+        """Train for one epoch on these rows, starting from the fitted weights if there are any.
 
         Parameters
         ----------
         X : DataFrame, dict, or array-like of str
-            As in :meth:`fit`. It may bring new tasks, and new labels of known tasks: a head is
-            added, or grows while its old columns keep their weights.
+            As in :meth:`fit`. It may contain new tasks and new labels of known tasks. A new task
+            adds a head. New labels add columns to a head, and its old columns keep their weights.
         y : array-like, DataFrame or None, default=None
-            The labels, where X does not hold them.
+            The labels, if X does not contain them.
         sample_weight : array-like of shape (n_rows,) or None, default=None
-            How much each row counts.
+            The weight of each row.
 
         Returns
         -------
@@ -363,26 +365,26 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         Raises
         ------
         ValueError, TypeError
-            As in :meth:`fit`; and if a parameter that shapes the module (`model_name`,
-            `pooling`, or one of the head) is not what it was.
+            As in :meth:`fit`, and if `model_name`, `pooling` or the architecture of the heads
+            differs from the earlier fit.
 
         See Also
         --------
-        add_task : Adds a task and changes none of the others.
+        add_task : Add a task without changing the others.
 
         Notes
         -----
-        All rows train: none are held out, and there is no early stopping. The first
-        ``encoder.freeze_epochs`` epochs, counted over all calls, train the heads alone. The
+        All rows are training rows: none are held out, and there is no early stopping. The first
+        ``encoder.freeze_epochs`` epochs, counted over all calls, train only the heads. The
         learning rate rises and falls within each call. Tasks without rows in X keep their
-        heads; what they predict still drifts where the encoder trains.
+        heads, but their predictions still change if the encoder trains.
         """
         start = self.model_ if self.__sklearn_is_fitted__() else None
         n_before = len(start.net.history) if start else 0
         config = for_one_epoch(self._checked_config(), n_before)
         known = None if start is None else start.classes
         table, rows = self._reader.training_rows(X, y, sample_weight, known, in_part=True)
-        # Drawn further on with each epoch, so that no two have the same order and dropout.
+        # Use new seeds for each epoch, because batch order and dropout must differ between epochs.
         seeds = private_seeds(self.random_state, 3 * (n_before + 1))[-3:]
         model = fit_model(self._recipe(config, seeds), rows, start=start)
         none = np.empty(0, dtype=int)
@@ -397,43 +399,43 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         *,
         task: str | None = None,
     ) -> Self:
-        """Add one task; all that other tasks predict stays the same to the bit.
+        """Add one task without changing the predictions of the other tasks.
 
-        A new head trains on the encoder as it is. Each text is encoded once (twice where small
-        data is calibrated by a first training, unless `memory` is set), before the first
-        epoch, so that this takes a small part of the time of :meth:`fit`.
+        Only the new head trains, so the predictions of the other tasks stay the same to the bit.
+        Each text is encoded once, before the first epoch, or twice if small data needs a
+        calibration fit and `memory` is not set. This takes a small part of the time of a fit.
 
         Parameters
         ----------
         X : DataFrame, dict, or array-like of str
             Rows of one task, in any form that :meth:`fit` takes.
         y : array-like or None, default=None
-            The labels, where X does not hold them.
+            The labels, if X does not contain them.
         sample_weight : array-like of shape (n_rows,) or None, default=None
-            How much each row counts.
+            The weight of each row.
         task : str or None, default=None
-            The name of the task, where neither a task column nor the name of `y` gives it.
+            The name of the task, if neither a task column nor the name of `y` gives it.
 
         Returns
         -------
         self : MultiheadClassifier
-            The classifier, with a further task. ``test_scores_`` has the scores of the new task
-            too; ``train_indices_`` and its like stay those of :meth:`fit`.
+            The classifier with the new task. ``test_scores_`` also contains the scores of the new
+            task, but ``train_indices_`` and similar attributes still describe the last fit.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             Before :meth:`fit`.
         ValueError
-            If the task is known already, or X has several tasks, or none is named.
+            If the classifier already has the task, X has several tasks, or the task has no name.
 
         See Also
         --------
-        partial_fit : Trains the encoder too, and may change all tasks.
+        partial_fit : Train the encoder, too, which may change all tasks.
 
         Notes
         -----
-        The new head has the layout of the others. It trains as :meth:`fit` would train it with
+        The new head has the same layout as the others. It trains as in :meth:`fit` with
         ``encoder.unfreeze_layers=0``.
         """
         check_is_fitted(self)
@@ -455,14 +457,14 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         return self
 
     def _checked_config(self) -> FullConfig:
-        """Check all parameters and return a full configuration that nobody else holds."""
+        """Check all parameters and return a full copy of the configuration."""
         check_parameters(self, self._constraints)
         copied_callbacks(self.callbacks)
         find_device(self.device)
         return (self.config or MultiheadConfig())._filled()
 
     def _recipe(self, config: FullConfig, seeds, *, fit_tasks=None, device=None) -> Recipe:
-        """Return what a training depends on besides its rows."""
+        """Return the settings of a training."""
         hardware = Hardware(
             device or find_device(self.device),
             self.precision,
@@ -481,7 +483,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         )
 
     def _store_fit(self, model: FittedModel, scores, X, table, split):
-        """Keep a fitted model, and what is known about the rows that it was fitted on."""
+        """Store a fitted model and the attributes that describe its rows."""
         self._replace_fitted(
             model_=model,
             test_scores_=scores,
@@ -491,9 +493,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         self._show_scores()
 
     def _replace_fitted(self, **attributes):
-        """Put these attributes in the place of all that an earlier call fitted, at once.
+        """Replace all fitted attributes by these, in one assignment.
 
-        An interruption leaves the old state or the new one, and never parts of both.
+        An interruption leaves either the old state or the new one, never parts of both.
         """
         others = {name: value for name, value in vars(self).items() if name not in FITTED}
         self.__dict__ = others | attributes
@@ -503,7 +505,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             tqdm.write(score_table(self.test_scores_))
 
     # ----------------------------------------------------------------------------------------
-    # What was fitted
+    # Fitted attributes
 
     @property
     def net_(self) -> MultiheadNet:
@@ -512,7 +514,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
 
     @property
     def tokenizer_(self) -> TextTokenizer:
-        """The tokenizer of the encoder, together with the length it cuts at."""
+        """The tokenizer of the encoder, with the settings for long texts."""
         return self._fitted("tokenizer_").tokenizer
 
     @property
@@ -534,20 +536,20 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     def named_estimators_(self) -> Bunch:
         """The views of all tasks, by name."""
         views = Bunch()
-        # Not as keywords: a task may be called `self`.
+        # Do not pass the views as keywords, because a task may be called `self`.
         tasks = self._fitted("named_estimators_").tasks
         views.update({task: TaskClassifier(self, task) for task in tasks})
         return views
 
     def _fitted(self, name: str) -> FittedModel:
-        """Return the fitted model, on behalf of an attribute that exists after `fit` only."""
+        """Return the fitted model, or raise AttributeError for attribute `name` before `fit`."""
         if not self.__sklearn_is_fitted__():
             kind = type(self).__name__
             raise AttributeError(f"{kind!r} object has no attribute {name!r} before fit.")
         return self.model_
 
     def _snapshot(self) -> FittedModel:
-        """Return the fitted model, which stays as it is while another thread fits."""
+        """Return a snapshot, because another thread may call `fit` or `add_task` meanwhile."""
         check_is_fitted(self)
         return self.model_ if self.memory is not None else self.model_.without_memory()
 
@@ -563,22 +565,22 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             A frame with a text and a task column, or texts in any form that :meth:`fit` takes.
             A label column is never needed.
         task : str or None, default=None
-            The task to predict for texts. None means all tasks; with a task column, it means
-            the task of each row.
+            The task to predict. None means the task of each row if X has a task column, and all
+            tasks otherwise.
 
         Returns
         -------
         labels : ndarray of shape (n_rows,) or (n_texts, n_tasks)
-            One label for each row of a frame with a task column, and for each text where there
-            is one task; otherwise one column per task in the order of `tasks_`. Labels have the
-            type that they came in; where tasks differ in it, the array is of type object.
+            One label per row of a frame with a task column, or per text if there is one task.
+            Otherwise, one column per task in the order of `tasks_`. Labels have the same type as
+            in :meth:`fit`. If this type differs between tasks, the array has dtype object.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             Before :meth:`fit`.
         ValueError
-            If a task was not seen in :meth:`fit`.
+            If a task was not in the training data.
         """
         model = self._snapshot()
         if task is None and is_long(X, self._columns):
@@ -603,7 +605,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         Returns
         -------
         labels : DataFrame of shape (n_texts, n_tasks)
-            One column per task, each in the type of its labels. It has the index of X, where X
+            One column per task, with the type of its labels. The index is the index of X, if X
             has one.
         """
         index = X.index if isinstance(X, pd.DataFrame | pd.Series) else None
@@ -630,9 +632,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         Returns
         -------
         probabilities : ndarray or dict of {str: ndarray}
-            Where one task is concerned, an array of shape (n_rows, n_classes) with columns in
-            the order of ``classes_[task]`` and rows that sum to 1. Where several are, a dict of
-            such arrays, each for the rows of its task in their order.
+            For one task, an array of shape (n_rows, n_classes) with columns in the order of
+            ``classes_[task]`` and rows that sum to 1. For several tasks, a dict that maps
+            each task to such an array, with the rows of this task in their order.
         """
         model = self._snapshot()
         texts, tasks = self._rows_to_predict(model, X, task)
@@ -644,32 +646,32 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     def score(
         self, X: RowsLike, y: ArrayOrFrame | None = None, sample_weight: ArrayLike | None = None
     ) -> float:
-        """Return the mean over tasks of the accuracy.
+        """Return the accuracy, averaged over tasks.
 
         Parameters
         ----------
         X : DataFrame, dict, or array-like of str
             Labeled rows in any form that :meth:`fit` takes.
         y : array-like, DataFrame or None, default=None
-            The labels, where X does not hold them.
+            The labels, if X does not contain them.
         sample_weight : array-like of shape (n_rows,) or None, default=None
-            How much each row of X counts within its task.
+            The weight of each row of X within its task.
 
         Returns
         -------
         score : float
-            Each task counts the same, however many rows it has. A label that :meth:`fit` never
-            saw makes its row count as wrong.
+            The mean accuracy. All tasks have the same weight, whatever the number of their rows.
+            A row whose label was not in the training data counts as wrong.
         """
         model = self._snapshot()
         scores = model.score(self._reader.known_rows(X, y, sample_weight, model.classes))
         return float(np.mean([score["accuracy"] for score in scores.values()]))
 
     # ----------------------------------------------------------------------------------------
-    # What scikit-learn asks
+    # Interface of scikit-learn
 
     def __sklearn_tags__(self):
-        """Say what it takes. It is not tagged a classifier, and the reason is in the guide."""
+        """Return tags without the classifier type, which would require an array `classes_`."""
         tags = super().__sklearn_tags__()
         tags.input_tags.one_d_array = True
         tags.input_tags.string = True
@@ -693,24 +695,24 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         return TaskClassifier(self, task)
 
     def __contains__(self, task: object) -> bool:
-        """Say whether there is such a task."""
+        """Check whether the classifier has a task."""
         return task in self._snapshot().tasks
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Say whether `fit` has come to its end."""
+        """Check whether the classifier is fitted."""
         return hasattr(self, "model_")
 
     # ----------------------------------------------------------------------------------------
     # Persistence
 
     def save(self, folder: str | PathLike[str]) -> Self:
-        """Write the fitted classifier to a folder of plain files, without pickle.
+        """Save the fitted classifier to a folder of plain files, without pickle.
 
         Parameters
         ----------
         folder : str or path-like
-            Where to. An earlier save is replaced as a whole, once the new one is complete; a
-            folder that holds anything else is refused.
+            The folder to write. An earlier save is replaced as a whole once the new one is
+            complete. A folder with any other files is refused.
 
         Returns
         -------
@@ -722,23 +724,23 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         sklearn.exceptions.NotFittedError
             Before :meth:`fit`.
         ValueError
-            If the folder holds something else.
+            If the folder contains other files.
 
         Warns
         -----
         UserWarning
-            If `callbacks`, a RandomState or a joblib.Memory are set. They are no plain data and
-            are not saved.
+            If `callbacks`, a RandomState or a joblib.Memory is set. These are not plain data, so
+            they are not saved.
 
         See Also
         --------
-        load : Read it back.
+        load : Load the classifier from the folder.
 
         Notes
         -----
-        The folder has ``model.safetensors`` (the weights), ``classifier.json`` (parameters,
-        classes, scores, history, versions), the files of the tokenizer, and ``checksums.json``
-        with the SHA-256 of each of them.
+        The folder contains ``model.safetensors`` (the weights), ``classifier.json`` (parameters,
+        classes, scores, history, versions), the tokenizer files, and ``checksums.json`` with the
+        SHA-256 of each of these files.
         """
         check_is_fitted(self)
         save_classifier(self, folder)
@@ -746,37 +748,37 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> Self:
-        """Read a classifier from a folder that :meth:`save` wrote.
+        """Load a classifier from a folder that :meth:`save` wrote.
 
-        Nothing is unpickled, no code is run and no name is looked up on the hub.
+        Loading does not unpickle anything, run code from the folder or use the hub.
 
         Parameters
         ----------
         folder : str or path-like
-            The folder.
+            The folder to read.
 
         Returns
         -------
         classifier : MultiheadClassifier
-            It predicts what the saved one predicts. ``saved_with_`` has the versions of the
-            libraries that saved it.
+            A classifier with the same predictions as the saved one. ``saved_with_`` contains the
+            versions of the libraries that saved it.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such folder.
+            If the folder does not exist.
         ValueError
-            If the folder is another kind of folder, or files are missing, truncated or changed.
+            If :meth:`save` did not write the folder, or files are missing, truncated or changed.
         """
         return load_classifier(cls, folder)
 
     def __getstate__(self):
-        """Add the versions of the libraries to what is pickled of a fitted classifier."""
+        """Return the state, with the library versions if the classifier is fitted."""
         state = super().__getstate__()
         return state | {"saved_with_": library_versions()} if "model_" in state else state
 
     # ----------------------------------------------------------------------------------------
-    # Reading
+    # Input
 
     @property
     def _columns(self) -> Columns:
@@ -787,7 +789,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         return Reader(self._columns, self.task_labels)
 
     def _rows_to_predict(self, model: FittedModel, X, task) -> tuple[Texts, NDArray[np.int64]]:
-        """Return a text and a task code for each answer that is requested for."""
+        """Return the text and the task code of each requested prediction."""
         if task is None and is_long(X, self._columns):
             table = read_unlabeled(X, self._columns)
             return table.texts, encode_tasks(table, model.tasks)

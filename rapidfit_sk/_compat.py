@@ -1,4 +1,4 @@
-"""What depends on the version of scikit-learn, in one place."""
+"""Differences between versions of scikit-learn."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _Method = TypeVar("_Method", bound=Callable)
 
 
 class _NoCallbacks:
-    """Stands for scikit-learn's mixin; there are no callbacks to support."""
+    """Replacement for scikit-learn's callback mixin before version 1.9."""
 
 
 CallbackSupportMixin: Any = _Mixin or _NoCallbacks
 
 
 def with_callbacks(method: _Method) -> _Method:
-    """Decorate a `fit` so that it calls scikit-learn's callbacks, if there are any."""
+    """Decorate a `fit` method to call scikit-learn's callbacks, if this version has them."""
     return method if _with_callbacks is None else _with_callbacks(method)
 
 

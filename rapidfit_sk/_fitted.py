@@ -1,4 +1,4 @@
-"""`FittedModel`: what a fit returns, an immutable value that predicts labels and probabilities."""
+"""`FittedModel`: the immutable result of a fit, which predicts labels and probabilities."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ._rows import CodedRows, Texts, common_dtype, fit_temperatures, probabiliti
 from ._training import EmbeddingCache, Embeddings, MultiheadNet, PaddedTokens, TextRows
 from ._validation import unknown_task
 
-# Of one task, or of several by name.
+# An array for one task, or a dict of arrays for several tasks.
 Probabilities: TypeAlias = NDArray[np.float64] | dict[str, NDArray[np.float64]]
 
-# Distinct texts that are tokenized at once. What is held beyond the outputs does not grow with
-# the number of texts.
+# Number of distinct texts that are tokenized at once. It limits the memory of a prediction, apart
+# from its output.
 CHUNK = 4096
 
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """A trained net with all that is needed to predict labels and probabilities.
+    """Trained net, with everything that is needed to predict labels and probabilities.
 
-    Nothing in it changes after training. A thread that holds one can predict while another thread
-    fits or adds a task, because that makes a new value.
+    A fitted model does not change after training. One thread can predict with it while another
+    thread fits or adds a task, because this creates a new fitted model.
 
     Attributes
     ----------
@@ -38,12 +38,12 @@ class FittedModel:
     tokenizer : TextTokenizer
         The tokenizer of its encoder.
     classes : dict of {str: ndarray}
-        The tasks in their order, each with its sorted classes.
+        The sorted classes of each task. The order of the keys is the order of the tasks.
     temperatures : dict of {str: float}
         The temperature that divides the logits of each task.
     memory : EmbeddingCache or None, default=None
-        Has the embeddings of the encoder, if they outlive the fit. It is not pickled, because
-        its folder is that of this machine.
+        The embedding cache of the encoder. It is not pickled, because its folder may not exist on
+        another machine.
     """
 
     net: MultiheadNet
@@ -58,7 +58,7 @@ class FittedModel:
         return list(self.classes)
 
     # ----------------------------------------------------------------------------------------
-    # Answers
+    # Prediction
 
     def codes(self, texts: Texts, tasks: NDArray[np.int64]) -> NDArray[np.int64]:
         """Predict the label code of each row.
@@ -66,14 +66,14 @@ class FittedModel:
         Parameters
         ----------
         texts : Texts
-            The text of each row. Each distinct one is encoded once.
+            The text of each row. Each distinct text is encoded once.
         tasks : ndarray of int64, shape (n_rows,)
             The task of each row.
 
         Returns
         -------
         codes : ndarray of int64, shape (n_rows,)
-            Label codes.
+            The label codes.
         """
         codes = np.empty(len(texts), dtype=np.int64)
         for rows, logits in self._iter_logits(texts, tasks):
@@ -82,7 +82,7 @@ class FittedModel:
         return codes
 
     def labels(self, texts: Texts, tasks: NDArray[np.int64]) -> np.ndarray:
-        """Predict the label of each row, in a type that all labels have; as :meth:`codes`."""
+        """Predict the label of each row, with a dtype for all of them; see :meth:`codes`."""
         codes = self.codes(texts, tasks)
         requested = {code: self.classes[self.tasks[code]] for code in np.unique(tasks)}
         labels = np.empty(len(texts), dtype=common_dtype(requested.values()))
@@ -92,7 +92,7 @@ class FittedModel:
         return labels
 
     def labels_by_task(self, texts: Texts, requested: NDArray[np.int64]) -> dict[str, np.ndarray]:
-        """Predict the labels of all texts for each of some tasks, given by their codes."""
+        """Predict the label of each text for some tasks, which are given by their codes."""
         tasks = np.tile(requested, len(texts))
         codes = self.codes(texts.repeat(len(requested)), tasks)
         names = [self.tasks[code] for code in requested]
@@ -102,12 +102,12 @@ class FittedModel:
         }
 
     def task_codes(self, task: str | None) -> NDArray[np.int64]:
-        """Return the code of a task, or of all tasks for None.
+        """Return the code of a task, or the codes of all tasks if `task` is None.
 
         Raises
         ------
         TypeError, ValueError
-            If the name of the task is no string, or there is no such task.
+            If the name of the task is not a string, or if the model does not have the task.
         """
         if task is None:
             return np.arange(len(self.classes))
@@ -115,9 +115,9 @@ class FittedModel:
         return np.array([self.tasks.index(task)])
 
     def check_task(self, task: object):
-        """Refuse what is no name of a task of this model."""
+        """Raise TypeError or ValueError if `task` is not the name of a task of this model."""
         if not isinstance(task, str):
-            raise TypeError(f"A task is named by a string, got {task!r}.")
+            raise TypeError(f"The name of a task must be a string, got {task!r}.")
         if task not in self.classes:
             raise ValueError(unknown_task(task, self.tasks))
 
@@ -132,12 +132,12 @@ class FittedModel:
         Returns
         -------
         logits : list of ndarray of float32, each of shape (n_rows_of_task, n_classes_of_task)
-            For each task the logits of its rows, in their order.
+            The logits of the rows of each task, in their order.
         """
         n_classes = [len(classes) for classes in self.classes.values()]
         counts = np.bincount(tasks, minlength=len(n_classes))
         result = [np.empty(shape, np.float32) for shape in zip(counts, n_classes, strict=True)]
-        place = np.empty(len(texts), dtype=np.int64)  # of a row among the rows of its task
+        place = np.empty(len(texts), dtype=np.int64)  # position of a row in its task
         for task, count in enumerate(counts):
             place[tasks == task] = np.arange(count)
         for rows, logits in self._iter_logits(texts, tasks):
@@ -146,12 +146,12 @@ class FittedModel:
         return result
 
     def probabilities(self, texts: Texts, tasks: NDArray[np.int64]) -> list[NDArray[np.float64]]:
-        """Predict the class probabilities of each row, as :meth:`logits` computes logits."""
+        """Predict the class probabilities of each row, in the format of :meth:`logits`."""
         logits = zip(self.classes, self.logits(texts, tasks), strict=True)
         return [probabilities(part, self.temperatures[task]) for task, part in logits]
 
     def score(self, rows: CodedRows) -> dict[str, dict[str, float]]:
-        """Score coded rows of the tasks of this model, by the name of the task."""
+        """Return the scores of each task on coded rows."""
         if not len(rows):
             return {}
         predicted = self.codes(rows.texts, rows.tasks)
@@ -161,7 +161,7 @@ class FittedModel:
     def _iter_logits(
         self, texts: Texts, tasks: NDArray[np.int64]
     ) -> Iterator[tuple[list[NDArray[np.int64]], list[NDArray[np.float32]]]]:
-        """Yield row numbers and logits by task, encoding each distinct text once."""
+        """Yield row numbers and logits per task, encoding each distinct text once."""
         order = np.argsort(texts.codes, kind="stable")
         starts = range(0, len(texts.distinct), CHUNK)
         bounds = np.searchsorted(texts.codes[order], [*starts, len(texts.distinct)])
@@ -173,17 +173,17 @@ class FittedModel:
                 yield [rows[part] for part in at], logits
 
     def _source(self, texts: list[str], tokens: TokensOnDemand) -> Embeddings | PaddedTokens:
-        """Return embeddings that outlive the fit, if they are what all heads read."""
+        """Return embeddings from the cache if they are valid for all heads, and tokens if not."""
         memory = self.memory
         if memory is None or memory.is_stale() or not self.net.module_.heads_share_embeddings:
             return PaddedTokens(tokens)
         return Embeddings(torch.from_numpy(memory.embed(texts)))
 
     # ----------------------------------------------------------------------------------------
-    # New values
+    # Modified copies
 
     def with_task(self, other: FittedModel) -> FittedModel:
-        """Return this model with the only task of another one, trained on the same encoder."""
+        """Return a copy with the single task of another model, trained on the same encoder."""
         net = self.net.with_head_of(other.net)
         encode = functools.partial(net.embed_texts, self.tokenizer)
         return replace(
@@ -195,9 +195,9 @@ class FittedModel:
         )
 
     def fit_temperatures(self, rows: CodedRows) -> FittedModel:
-        """Return this model with the temperatures that suit rows which did not train.
+        """Return a copy with temperatures that are fitted on calibration rows.
 
-        A task without such rows gets the temperature that the others have in common.
+        A task without calibration rows gets the common temperature of the other tasks.
         """
         logits = self.logits(rows.texts, rows.tasks)
         of_tasks = [rows.take(rows.tasks == task) for task in range(len(logits))]
@@ -206,36 +206,36 @@ class FittedModel:
         return self.with_temperatures(dict(zip(self.classes, found, strict=True)))
 
     def without_memory(self) -> FittedModel:
-        """Return this model without embeddings that outlive the fit."""
+        """Return a copy without the embedding cache."""
         return self if self.memory is None else replace(self, memory=None)
 
     def with_temperatures(self, temperatures: dict[str, float]) -> FittedModel:
-        """Return this model with other temperatures for some tasks."""
+        """Return a copy with other temperatures for some tasks."""
         return replace(self, temperatures=self.temperatures | temperatures)
 
     # ----------------------------------------------------------------------------------------
     # Pickling
 
     def __getstate__(self):
-        """Leave out the memory."""
+        """Return the state without the embedding cache."""
         return {**vars(self), "memory": None}
 
     def __setstate__(self, state):
-        """Restore; a frozen dataclass has no other way to set its fields."""
+        """Set the fields in `__dict__`, because a frozen dataclass cannot assign them."""
         vars(self).update(state)
 
 
 class ProbabilitiesByTask(dict[str, NDArray[np.float64]]):
-    """The probabilities of several tasks: a dict from the task to its array.
+    """Probabilities of several tasks, as a dict with one array per task.
 
-    The tables of different tasks have different rows and columns. Where something asks for one
-    array, as a scorer does, it is told so.
+    Arrays of different tasks have different rows and columns. A conversion to a single array, for
+    example by a scorer of scikit-learn, therefore raises an error.
     """
 
     def __array__(self, dtype=None, copy=None) -> NoReturn:
-        """Refuse to be one array."""
+        """Raise TypeError, because several tasks have no common array of probabilities."""
         raise TypeError(
-            f"There are probabilities of {len(self)} tasks here, and pooled over tasks they mean "
-            "nothing. Score one task: rapidfit_sk.model_selection.task_scorer(task, metric), or "
-            "the view classifier[task]."
+            f"The probabilities of {len(self)} tasks cannot be combined into one array. Score one "
+            "task with rapidfit_sk.model_selection.task_scorer(task, metric), or with the view "
+            "classifier[task]."
         )

@@ -1,4 +1,4 @@
-"""Recipes that train, on some hardware: coded rows in, a fitted model out."""
+"""Training of a fitted model on coded rows, with the settings in a `Recipe`."""
 
 from __future__ import annotations
 
@@ -42,24 +42,25 @@ from .callbacks import (
 )
 from .config import FullConfig, LossConfig, TrainingConfig
 
-# Share of the rows that a first training goes without, to calibrate on.
+# Share of the training rows that a calibration fit leaves out, to calibrate on.
 CALIBRATION_SIZE = 0.25
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where and in which precision to compute, and how much room that may take.
+    """Device, precision and cache limits of a training.
 
     Attributes
     ----------
     device : str
-        Where to compute.
+        The device to compute on.
     precision : {"float32", "bfloat16", "auto"}
-        What the encoder multiplies in.
+        The precision of matrix multiplications in the encoder.
     compile : bool
-        Whether the encoder is compiled where it runs without gradients.
+        Whether the encoder is compiled for passes without gradients.
     cache_memory, cache_disk : int or float
-        The most that hidden states may take: bytes, or as a float a share of what is free.
+        The most that cached hidden states may take: a number of bytes as an int, or as a float a
+        share of the free space.
     """
 
     device: str
@@ -71,9 +72,10 @@ class Hardware:
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """The settings of a training: all that it depends on besides rows and an earlier model.
+    """Settings of one training.
 
-    No field is written to.
+    A training also depends on its rows and, in a warm start, on an earlier model. Training never
+    modifies a field.
 
     Attributes
     ----------
@@ -82,15 +84,15 @@ class Recipe:
     seeds : tuple of int
         Seeds for initialization, dropout and batch order.
     hardware : Hardware
-        Where and how to compute.
+        Device, precision and cache limits.
     callbacks : list or None, default=None
-        The user's callbacks; each training works on copies.
+        The user's callbacks. Each training uses copies of them.
     fit_tasks : FitTasks or None, default=None
-        Passes epochs on to the callbacks of scikit-learn.
+        Reports the fit and its epochs to scikit-learn's callbacks.
     memory : str, path-like, joblib.Memory or None, default=None
-        Where embeddings outlive the fit.
+        The location of the embedding cache.
     verbose : int, default=0
-        From 1 on, progress is shown.
+        If 1 or more, progress is shown.
     """
 
     config: FullConfig
@@ -102,19 +104,20 @@ class Recipe:
     verbose: int = 0
 
     def silent(self) -> Recipe:
-        """Return the same recipe for a training that neither callbacks nor the user see."""
+        """Return a copy of the recipe without callbacks and without verbose output."""
         return replace(self, callbacks=None, fit_tasks=None, verbose=0)
 
 
 def with_parameters(config: FullConfig, **parameters: Any) -> FullConfig:
-    """Return a copy of a configuration with other values of some parameters."""
+    """Return a copy of a configuration with some parameters changed."""
     return clone(config).set_params(**parameters)
 
 
 def for_one_epoch(config: FullConfig, n_epochs_before: int) -> FullConfig:
-    """Return a configuration of one epoch on all rows.
+    """Return a copy of a configuration that trains for one epoch on all rows.
 
-    The epochs in which only the heads train are counted over all trainings.
+    Head-only epochs are counted over all trainings, so `n_epochs_before` decides whether this
+    epoch is one of them.
     """
     heads_alone = n_epochs_before < config.encoder.freeze_epochs
     return with_parameters(
@@ -123,7 +126,7 @@ def for_one_epoch(config: FullConfig, n_epochs_before: int) -> FullConfig:
         training__epochs=int(not heads_alone),
         training__test_size=0,
         training__val_size=0,
-        # Rows that come a few at a time are each seen once.
+        # Each call uses its rows once, even if this makes fewer steps than usual.
         training__min_steps_per_epoch=1,
     )
 
@@ -138,29 +141,29 @@ def fit_model(
     validation: CodedRows | None = None,
     start: FittedModel | None = None,
 ) -> FittedModel:
-    """Train an encoder with a head for each task.
+    """Train an encoder with one head per task.
 
     Parameters
     ----------
     recipe : Recipe
-        How to train.
+        The settings of the training.
     rows : CodedRows
         The training rows.
     validation : CodedRows or None, default=None
         The validation rows.
     start : FittedModel or None, default=None
-        An earlier model to go on from. Its tasks come first in those of the rows.
+        An earlier model to start from. The tasks of `rows` begin with its tasks.
 
     Returns
     -------
     model : FittedModel
-        A new model; `start` stays as it is.
+        A new model; `start` does not change.
 
     Raises
     ------
     ValueError
-        If the configuration names a task that the rows do not have, or shapes the module
-        otherwise than `start`.
+        If the configuration has a weight for a task that is not in the rows, or specifies another
+        module than `start` has.
     """
     if recipe.fit_tasks is not None:
         recipe.fit_tasks.begin_fit()
@@ -182,19 +185,20 @@ def fit_model(
 def fit_head(
     model: FittedModel, recipe: Recipe, rows: CodedRows, validation: CodedRows | None = None
 ) -> FittedModel:
-    """Train one new head on the encoder of a model, which is frozen and shared.
+    """Train one new head on the frozen encoder of a model.
 
     Parameters
     ----------
     model : FittedModel
-        Has the encoder; it stays as it is.
+        The model with the encoder. It does not change.
     recipe, rows, validation
-        As in :func:`fit_model`; rows of one task.
+        As in :func:`fit_model`, with rows of one task.
 
     Returns
     -------
     model : FittedModel
-        A model of the new task alone, for :meth:`FittedModel.with_task`.
+        A model with the new task only, which shares the encoder. Pass it to
+        :meth:`FittedModel.with_task`.
     """
     net = _new_net(recipe, rows, validation, None, **_heads_on(model.net)).initialize()
     head = FittedModel(net, model.tokenizer, rows.classes, dict.fromkeys(rows.classes, 1.0))
@@ -204,25 +208,27 @@ def fit_head(
 def fit_calibrated(
     fit: Callable[[Recipe, CodedRows, CodedRows | None], FittedModel], recipe: Recipe, parts: Parts
 ) -> FittedModel:
-    """Train on the training rows, with calibrated probabilities.
+    """Train on the training rows and calibrate the probabilities.
 
-    Validation rows calibrate during the training. If there are none, a first training goes
-    without a quarter of the rows, whose logits then calibrate the model that trains on all.
+    If there are validation rows, temperatures are fitted on them during the training. Otherwise, a
+    calibration fit, if it is needed, trains on three quarters of the training rows. The logits of
+    the other quarter determine the temperatures of the model that trains on all rows.
 
     Parameters
     ----------
     fit : callable
-        Takes a recipe, training rows and validation rows, and returns a model, as
+        Takes a recipe, training rows and validation rows, and returns a model, like
         :func:`fit_model`.
     recipe : Recipe
-        How to train.
+        The settings of the training.
     parts : Parts
-        The rows.
+        The training and validation rows, and whether a calibration fit is needed.
 
     Returns
     -------
     model : FittedModel
-        The model. If a callback ended its training early, it keeps its own temperatures.
+        The model. If a callback stopped its training early, the temperatures of the calibration
+        fit are not used.
     """
     temperatures = _temperatures_of_calibration_fit(fit, recipe, parts)
     model = fit(recipe, parts.train, parts.validation)
@@ -241,7 +247,7 @@ def _temperatures_of_calibration_fit(
     if not held_out.any():
         return {}
     if recipe.verbose:
-        tqdm.write("A first training, without a quarter of the rows, calibrates probabilities.")
+        tqdm.write("Calibrating: training once on three quarters of the rows first.")
     first = fit(recipe.silent(), rows.take(~held_out), None)
     calibrated = first.fit_temperatures(rows.take(held_out))
     trained = {calibrated.tasks[code] for code in np.unique(rows.tasks)}
@@ -255,9 +261,10 @@ def _train_net(
     validation: CodedRows | None,
     start: FittedModel | None,
 ) -> FittedModel:
-    """Train the net of a model on rows whose distinct texts are tokenized once, if at all.
+    """Train the net of a model on some rows.
 
-    With a memory, the encoder reads only what it has not read before in the state that it is in.
+    A distinct text is tokenized at most once. With an embedding cache, the frozen encoder only
+    encodes texts whose embeddings are not cached yet.
     """
     net, tokenizer = model.net, model.tokenizer
     encode = functools.partial(net.embed_texts, tokenizer)
@@ -265,7 +272,7 @@ def _train_net(
     held_out = None if validation is None else TextRows.of(validation, tokenizer)
     net.partial_fit(TextRows.of(rows, tokenizer), validation=held_out, memory=memory)
     temperatures = _temperatures_of_earlier_fit(start, recipe, rows) | _temperatures_of(net, rows)
-    # The memory has embeddings of the encoder before it trained.
+    # The cache has embeddings of the encoder before training. Drop it if they are no longer valid.
     is_known = memory is not None and not memory.is_stale()
     return replace(model.with_temperatures(temperatures), memory=memory if is_known else None)
 
@@ -273,7 +280,7 @@ def _train_net(
 def _temperatures_of_earlier_fit(
     start: FittedModel | None, recipe: Recipe, rows: CodedRows
 ) -> dict[str, float]:
-    """Return the temperatures of the tasks that have no rows now."""
+    """Return the temperatures of an earlier model for tasks without rows in this training."""
     if start is None or not recipe.config.eval.calibrate:
         return {}
     trained = {list(rows.classes)[code] for code in np.unique(rows.tasks)}
@@ -281,7 +288,7 @@ def _temperatures_of_earlier_fit(
 
 
 def _temperatures_of(net: MultiheadNet, rows: CodedRows) -> dict[str, float]:
-    """Return the temperatures in the epoch whose weights were kept, if they were fitted."""
+    """Return the temperatures from the epoch whose weights were restored, if there are any."""
     stopping = dict(net.callbacks_).get("early_stopping")
     if stopping is None or stopping.best_epoch_ is None:
         return {}
@@ -295,15 +302,15 @@ def _temperatures_of(net: MultiheadNet, rows: CodedRows) -> dict[str, float]:
 
 
 def find_device(device: str | torch.device) -> str:
-    """Return the device to compute on."""
+    """Return the name of the device to compute on."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return str(torch.device(device))
     except RuntimeError as error:
         raise InvalidParameterError(
-            "The 'device' parameter of MultiheadClassifier must be 'auto' or a device that torch "
-            f"knows. Got {device!r} instead."
+            "The 'device' parameter of MultiheadClassifier must be 'auto' or a valid torch "
+            f"device. Got {device!r} instead."
         ) from error
 
 
@@ -314,14 +321,14 @@ def _new_net(
     start: FittedModel | None,
     **module: Any,
 ) -> MultiheadNet:
-    """Translate a recipe into the parameters of a net.
+    """Build the net for a recipe.
 
     Parameters
     ----------
     recipe, rows, validation, start
         As in :func:`fit_model`.
     **module : dict
-        Parameters of the net that replace those of a module built from nothing.
+        Net parameters for the module. By default, the module is built from the configuration.
     """
     config, hardware = recipe.config, recipe.hardware
     training, n_classes = config.training, [len(labels) for labels in rows.classes.values()]
@@ -357,7 +364,7 @@ def _module_parameters(config: FullConfig, hardware: Hardware) -> dict[str, Any]
 
 
 def _heads_on(net: MultiheadNet) -> dict[str, Any]:
-    """Return the parameters of a net that trains new heads on the encoder of another one."""
+    """Return the module parameters of a net that trains new heads on the encoder of `net`."""
     own = net.get_params_for("module")
     return {
         "module": build_heads,
@@ -390,53 +397,55 @@ def _class_weights(loss: LossConfig, rows: CodedRows) -> list[np.ndarray]:
 
 
 def _start_from(net: MultiheadNet, start: FittedModel, classes: dict[str, np.ndarray]):
-    """Start a net from the weights of an earlier model, whose tasks and classes it keeps.
+    """Set a net to start from the weights of an earlier model, with its tasks and classes.
 
     Raises
     ------
     ValueError
-        If a parameter that shapes the module is not what it was.
+        If a parameter of the module differs from the earlier model.
     """
     before, now = start.net.get_params_for("module"), net.get_params_for("module")
     for name in ("model_name", "pooling", "head"):
         if before[name] != now[name]:
             raise ValueError(
-                f"Training cannot go on from the fitted weights: {name!r} was {before[name]!r} in "
-                f"fit and is {now[name]!r} now. Set it back, or fit with warm_start=False."
+                f"Training cannot start from the fitted weights: {name!r} was {before[name]!r} in "
+                f"the earlier fit and is {now[name]!r} now. Set it back, or fit with "
+                "warm_start=False."
             )
     places = [encode_labels(old, classes[task]) for task, old in start.classes.items()]
     net.warm_start_from(start.net.module_, places)
 
 
-# Callbacks of skorch that cannot work here, and what to do instead.
+# skorch callbacks that cannot work with this net, each with the reason and an alternative.
 _ONE_OUTPUT = (
-    "it scores the one output of a net, and this one has an output per task. The scores of each "
-    "task are in net_.history already; for others write a skorch Callback with on_epoch_end."
+    "they score a net with a single output, but this net has one output per task. Its history "
+    "(net_.history) contains scores of each task. For other scores, write a skorch Callback with "
+    "an on_epoch_end method."
 )
 _REFUSED = {
     EpochScoring: _ONE_OUTPUT,
     BatchScoring: _ONE_OUTPUT,
     PassthroughScoring: _ONE_OUTPUT,
     LRScheduler: "WarmupCosine sets the learning rates at each step. Tune training.warmup_ratio, "
-    "training.learning_rate and encoder.lr_multiplier.",
+    "training.learning_rate and encoder.lr_multiplier instead.",
 }
 
 
 def copied_callbacks(callbacks: Callbacks | None) -> Callbacks:
-    """Copy callbacks and (name, callback) pairs, so that a fit leaves the parameter alone."""
+    """Check and copy callbacks and (name, callback) pairs, because a fit must not change them."""
     copies = []
     for given in callbacks or []:
         callback = given[1] if isinstance(given, tuple) and len(given) == 2 else given
         if not isinstance(callback, Callback):
             raise InvalidParameterError(
                 "The 'callbacks' parameter of MultiheadClassifier must be a list of skorch "
-                f"callbacks or (name, callback) pairs. Got {given!r} in it instead."
+                f"callbacks or (name, callback) pairs. Got {given!r} in the list instead."
             )
         for kind, reason in _REFUSED.items():
             if isinstance(callback, kind):
                 raise InvalidParameterError(
-                    f"The 'callbacks' parameter of MultiheadClassifier cannot hold a "
-                    f"{type(callback).__name__}: {reason}"
+                    f"The 'callbacks' parameter of MultiheadClassifier must not contain "
+                    f"{type(callback).__name__} callbacks: {reason}"
                 )
         copies.append(clone(given, safe=False))
     return copies
@@ -445,17 +454,17 @@ def copied_callbacks(callbacks: Callbacks | None) -> Callbacks:
 def _make_callbacks(
     recipe: Recipe, tasks: list[str], validation: CodedRows | None, start: FittedModel | None
 ) -> Callbacks:
-    """List the callbacks of a fit, in the order in which they act."""
+    """Return the callbacks of a fit in the order in which they run."""
     config = recipe.config
     encoder, training = config.encoder, config.training
     callbacks: Callbacks = []
     if config.head.init == "probe":
-        # Before the freezing ends: while the encoder is frozen, embeddings are at hand.
+        # Runs before "encoder_freezing", because it needs the embeddings of the frozen encoder.
         known = () if start is None else start.classes
         heads = [code for code, task in enumerate(tasks) if task not in known]
         callbacks.append(("linear_probe", LinearProbe(heads)))
     callbacks += [
-        # Before the sampling: batches are of a length where the encoder reads them.
+        # Runs before "task_sampling", which sorts texts by length only if encoder layers run.
         ("encoder_freezing", EncoderFreezing(encoder.freeze_epochs, encoder.unfreeze_layers)),
         ("task_sampling", TaskSampling(config.task_sampling)),
         ("learning_rate", WarmupCosine(training.warmup_ratio, encoder.freeze_epochs)),
@@ -464,7 +473,7 @@ def _make_callbacks(
         callbacks.append(("gradient_clipping", GradientNormClipping(training.max_grad_norm)))
     if validation is not None:
         callbacks += _validation_callbacks(config, tasks)
-    # After the built-in ones: at the end of training they find the best weights in place.
+    # They run after the built-in ones, so the best weights are restored before their on_train_end.
     callbacks += copied_callbacks(recipe.callbacks)
     if recipe.fit_tasks is not None:
         callbacks.append(("scikit_learn", recipe.fit_tasks))
@@ -485,34 +494,34 @@ def _validation_callbacks(config: FullConfig, tasks: list[str]) -> list[tuple[st
 def _make_tokenizer(
     training: TrainingConfig, encoder: PreTrainedModel, start: FittedModel | None
 ) -> TextTokenizer:
-    """Return the tokenizer of an encoder, together with the length it cuts at.
+    """Return the tokenizer of an encoder, with the settings for long texts.
 
     Parameters
     ----------
     training : TrainingConfig
-        Has the name of the encoder and the length.
+        The configuration with the name of the encoder and the settings for long texts.
     encoder : transformers.PreTrainedModel
         The encoder.
     start : FittedModel or None
-        Has the tokenizer; None to load it by name.
+        The earlier model whose tokenizer is used; None to load the tokenizer by name.
     """
     name = os.fspath(training.model_name)
     tokenizer = load_tokenizer(name) if start is None else start.tokenizer.tokenizer
     longest = longest_input(encoder, tokenizer)
     if training.max_length > longest:
         raise InvalidParameterError(
-            f"The 'max_length' parameter of TrainingConfig must be at most {longest}, which is "
-            f"what {training.model_name!r} can read. Got {training.max_length} instead."
+            f"The 'max_length' parameter of TrainingConfig must be at most {longest}, the longest "
+            f"input of {training.model_name!r} in tokens. Got {training.max_length} instead."
         )
     return TextTokenizer(tokenizer, training.max_length, training.long_text)
 
 
 def _check_task_weights(task_weights: dict[str, float] | None, tasks: list[str]):
-    """Refuse a weight for a task that the data does not have."""
+    """Raise ValueError for a weight of a task that is not in the data."""
     for task in task_weights or {}:
         if task not in tasks:
             known = ", ".join(repr(name) for name in tasks)
             raise ValueError(
-                f"The 'task_weights' parameter of LossConfig names {task!r}, which the data does "
-                f"not have.{suggestion(task, tasks)} The tasks are: {known}. {IN_FOLDS}"
+                f"The 'task_weights' parameter of LossConfig names {task!r}, which is not a task "
+                f"of the data.{suggestion(task, tasks)} The tasks are: {known}. {IN_FOLDS}"
             )

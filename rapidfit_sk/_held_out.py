@@ -1,4 +1,4 @@
-"""Which rows of a fit train and which are held out, by the configuration, with warnings."""
+"""Splits of the rows of a fit into training, validation and test rows, with their warnings."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from ._rows import CodedRows, LabeledTable, Split, split_rows, tasks_without
 from ._validation import warn_user
 from .config import FullConfig
 
-# Rows below which none are held out for validation, unless that is asked for.
+# With fewer rows, none are held out for validation by default.
 FEW_ROWS = 2000
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The rows of a fit by what they are for.
+    """Training, validation and test rows of a fit.
 
     Attributes
     ----------
     train, test : CodedRows
-        The rows that train, and those on which the fitted model is scored.
+        Training rows, and the rows that the fitted model is scored on.
     validation : CodedRows or None
-        The rows that choose the best epoch and calibrate, held out or given.
+        Validation rows, held out or given by the user.
     split : Split
-        The numbers of the rows that train or are held out.
+        Row numbers of the training rows and of the held-out rows.
     needs_calibration_fit : bool
-        Whether probabilities are to be calibrated and no rows are held out for that.
+        Whether to calibrate although there are no validation rows.
     """
 
     train: CodedRows
@@ -45,7 +45,7 @@ def hold_out_rows(
     validation: CodedRows | None = None,
     warm_start: bool = False,
 ) -> Parts:
-    """Hold out test and validation rows, and warn of what cannot be held out.
+    """Hold out test and validation rows, and warn about tasks and classes that are too small.
 
     Parameters
     ----------
@@ -54,17 +54,23 @@ def hold_out_rows(
     rows : CodedRows
         All rows.
     seed : int
-        Decides between rows of equal standing.
+        Seed for the random choice of rows.
     validation : CodedRows or None, default=None
-        Validation rows that the user gives; then none are held out for that.
+        Validation rows of the user. If there are any, no other validation rows are held out.
     warm_start : bool, default=False
-        Whether training goes on from a model that may have trained on these rows. Then nothing
-        is calibrated on them.
+        Whether the training starts from a model that may have trained on these rows. If so, there
+        is no calibration fit.
 
     Returns
     -------
     parts : Parts
-        The rows by what they are for.
+        Training, validation and test rows.
+
+    Warns
+    -----
+    UserWarning
+        If a task or a class is too small to hold rows out, or if scores on held-out rows are
+        optimistic.
     """
     val_size = _validation_size(config, len(rows)) if validation is None else 0
     split = split_rows(
@@ -81,9 +87,9 @@ def hold_out_rows(
     _warn_of_split(config, split, rows, val_size, validation, given)
     if warm_start and (len(split.test) or len(split.val)):
         warn_user(
-            "An earlier fit may have trained on rows that are held out now, so that scores on "
-            "them are better than they should be. Give rows of your own as X_val, and "
-            "set test_size=0."
+            "An earlier fit may have trained on rows that are held out now, so scores on them are "
+            "optimistic. Pass validation rows that the classifier has not trained on as X_val, "
+            "and set test_size=0."
         )
     all_train = config.training.val_size is None and val_size == 0 and given is None
     return Parts(
@@ -96,7 +102,7 @@ def hold_out_rows(
 
 
 def indices_of(split: Split, table: LabeledTable) -> dict[str, np.ndarray]:
-    """Return the positions in the user's data of the rows of each part."""
+    """Return the positions in X of the training, validation and test rows."""
     return {
         f"{part}_indices_": np.unique(table.positions[rows])
         for part, rows in split._asdict().items()
@@ -104,7 +110,7 @@ def indices_of(split: Split, table: LabeledTable) -> dict[str, np.ndarray]:
 
 
 def _validation_size(config: FullConfig, n_rows: int) -> float:
-    """Return the share of validation rows; `val_size=None` is 0.1, or 0 for few rows."""
+    """Return the share of validation rows; `val_size=None` is 0.1, or 0 for small data."""
     training = config.training
     if training.val_size is not None:
         return training.val_size
@@ -120,7 +126,7 @@ def _warn_of_split(
     validation: CodedRows | None,
     given: CodedRows | None,
 ):
-    """Give one warning that names what could not be held out, and what follows from it."""
+    """Give one warning about rows that cannot be held out and its consequences."""
     sizes = {"test": config.training.test_size}
     if given is None:
         sizes["val"] = val_size
@@ -132,8 +138,8 @@ def _warn_of_split(
     if validation is None and (val_size or config.eval.patience is not None):
         epochs = config.encoder.freeze_epochs + config.training.epochs
         notes.append(
-            f"There are no validation rows: all {epochs} epochs are trained and the last weights "
-            "are kept."
+            f"There are no validation rows: training runs for all {epochs} epochs, and the last "
+            "weights are kept."
         )
     if notes:
         warn_user(" ".join(notes))
@@ -142,14 +148,14 @@ def _warn_of_split(
 def _notes_on_small_tasks(
     split: Split, rows: CodedRows, sizes: dict[str, float]
 ) -> tuple[list[str], set[int]]:
-    """Name the tasks of which no rows are held out, and return their codes too."""
+    """Return sentences about tasks without held-out rows, and the codes of these tasks."""
     notes: list[str] = []
     small: set[int] = set()
     for part, size in sizes.items():
         if not size:
             continue
         without = tasks_without(getattr(split, part), rows.tasks, len(rows.classes))
-        # Tasks of an earlier training may have no rows now.
+        # With a warm start, a task of the earlier fit may have no rows now.
         without = np.intersect1d(without, rows.tasks)
         small.update(without.tolist())
         if len(without):
@@ -162,14 +168,11 @@ def _notes_on_shared_texts(rows: CodedRows, validation: CodedRows):
     shared = set(rows.texts.distinct) & set(validation.texts.distinct)
     if not shared:
         return []
-    return [
-        f"{len(shared)} validation texts stand in X too, so that validation scores are better "
-        "than they should be."
-    ]
+    return [f"{len(shared)} validation texts also occur in X, so validation scores are optimistic."]
 
 
 def _notes_on_single_rows(rows: CodedRows, small):
-    """Name the classes that have one row only, leaving out tasks that are small altogether."""
+    """Return a sentence about classes with a single row, except in the tasks `small`."""
     names = [
         f"{classes[label]!r} of {task!r}"
         for code, (task, classes) in enumerate(rows.classes.items())
@@ -180,6 +183,6 @@ def _notes_on_single_rows(rows: CodedRows, small):
         return []
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return [
-        "A class with a single row cannot be split, and stays in the training data: "
+        "Classes with a single row stay in the training data, because one row cannot be split: "
         f"{names[0]}{more}."
     ]

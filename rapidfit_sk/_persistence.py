@@ -1,4 +1,4 @@
-"""A fitted classifier <-> a folder of weights, JSON and tokenizer files: no pickle, no code."""
+"""Save and load a fitted classifier as weights, JSON and tokenizer files, without pickle."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ WEIGHTS, DESCRIPTION, CHECKSUMS, TOKENIZER = (
 )
 _FEATURES = {"feature_names_in_", "n_features_in_"}
 _INDICES = ("train_indices_", "val_indices_", "test_indices_")
-# The attributes that fitting and loading set.
+# Attributes that fitting and loading set.
 FITTED = {"model_", "test_scores_", "saved_with_", *_INDICES, *_FEATURES}
 
-# The class of a classifier, which this file cannot import.
+# The type of a MultiheadClassifier, which cannot be imported here: its module imports this one.
 _Classifier = TypeVar("_Classifier", bound=ParameterGroup)
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of what a stored classifier depends on."""
+    """Return the versions of the libraries that a saved classifier depends on."""
     libraries = ("numpy", "scikit-learn", "skorch", "torch", "transformers")
     own = {"rapidfit_sk": sys.modules[__package__].__version__}
     return own | {name: version(name) for name in libraries}
 
 
 # --------------------------------------------------------------------------------------------
-# Classifier <-> plain data
+# Conversion to and from plain data
 
 
 def save_classifier(classifier: Any, folder: str | os.PathLike[str]):
-    """Write a fitted classifier to a folder; see :meth:`MultiheadClassifier.save`."""
+    """Save a fitted classifier to a folder; see :meth:`MultiheadClassifier.save`."""
     model = classifier.model_
     parts = module_to_parts(model.net.module_)
     description = _describe(classifier, model) | {"encoder": parts["encoder"]}
@@ -75,7 +75,7 @@ def save_classifier(classifier: Any, folder: str | os.PathLike[str]):
 
 
 def load_classifier(kind: type[_Classifier], folder: str | os.PathLike[str]) -> _Classifier:
-    """Read a classifier of class `kind` from a folder; see :meth:`MultiheadClassifier.load`."""
+    """Load a classifier of class `kind` from a folder; see :meth:`MultiheadClassifier.load`."""
     path = _folder_to_read(Path(folder).resolve())
     with _one_error(path):
         description = json.loads((path / DESCRIPTION).read_text())
@@ -118,7 +118,7 @@ def _restore(
     classifier = kind(**parameters)
     classes = {task["name"]: _labels_from_plain(task) for task in description["tasks"]}
     if [len(each) for each in classes.values()] != description["module"]["n_classes"]:
-        raise ValueError("its tasks and classes are not those of its heads")
+        raise ValueError("its tasks and classes do not match its heads")
     net = MultiheadNet.rebuilt(
         parts,
         History(description["history"]),
@@ -143,7 +143,7 @@ def _restore(
 
 
 def _parameters(classifier) -> dict[str, Any]:
-    """Return the constructor's parameters as plain data, but for what only a pickle can hold."""
+    """Return the constructor parameters as plain data, and warn about those that are not."""
     parameters = classifier.get_params(deep=False)
     config = parameters["config"]
     if config is not None:
@@ -157,8 +157,9 @@ def _parameters(classifier) -> dict[str, Any]:
             left_out.append(name)
     if left_out:
         warn_user(
-            f"The parameters {left_out} hold objects that are not plain data. They are not saved; "
-            "what was learned is. Set them again after loading, or use joblib.dump."
+            f"The parameters {left_out} contain objects that are not plain data, so they are not "
+            "saved. All fitted attributes are saved. Set the parameters again after loading, or "
+            "use joblib.dump."
         )
     return parameters
 
@@ -172,14 +173,14 @@ def _labels_from_plain(task) -> np.ndarray:
 
 
 def _plain(value):
-    """Turn what JSON does not know into what it knows."""
+    """Convert a value that JSON does not support to one that it supports."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, torch.device | os.PathLike):
         return str(value)
-    raise TypeError(f"{value!r} ({type(value).__name__}) cannot be saved.")
+    raise TypeError(f"{value!r} of type {type(value).__name__} cannot be saved as JSON.")
 
 
 # --------------------------------------------------------------------------------------------
@@ -187,7 +188,7 @@ def _plain(value):
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file that is read by name or, in the tokenizer, found."""
+    """Return the SHA-256 of the weights, the description and each tokenizer file."""
     paths = [folder / WEIGHTS, folder / DESCRIPTION, *(folder / TOKENIZER).iterdir()]
     return {path.relative_to(folder).as_posix(): _sha256(path) for path in sorted(paths)}
 
@@ -202,7 +203,7 @@ def _check_files(folder):
     found = _checksums(folder)
     for name in sorted({*expected, *found}):
         if expected.get(name) != found.get(name):
-            raise ValueError(f"{name} is not the file that was saved")
+            raise ValueError(f"{name} does not match {CHECKSUMS}")
 
 
 def _check_format(description):
@@ -210,18 +211,18 @@ def _check_format(description):
         raise ValueError(f"its format is {description['format']!r}, not {FORMAT!r}")
     if description["format_version"] > FORMAT_VERSION:
         raise ValueError(
-            f"its format version is {description['format_version']} and this version of "
-            f"rapidfit_sk reads up to {FORMAT_VERSION}; upgrade rapidfit_sk"
+            f"its format version is {description['format_version']}, but this version of "
+            f"rapidfit_sk supports at most {FORMAT_VERSION}; upgrade rapidfit_sk"
         )
 
 
 @contextlib.contextmanager
 def _one_error(folder: Path) -> Iterator[None]:
-    """Turn whatever is wrong with a folder into one sentence."""
+    """Convert any error about the contents of a folder to a ValueError with one clear message."""
     try:
         yield
     except (PermissionError, torch.OutOfMemoryError):
-        raise  # nothing is wrong with the folder
+        raise  # the contents of the folder are not the cause
     except (
         ArithmeticError,
         AttributeError,
@@ -235,9 +236,10 @@ def _one_error(folder: Path) -> Iterator[None]:
     ) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ValueError(
-            f"The folder {str(folder)!r} does not hold a classifier as MultiheadClassifier.save "
-            f"wrote it: {reason.splitlines()[0] if reason else type(error).__name__}. "
-            "Nothing was loaded; save the classifier again, or name another folder."
+            f"The folder {str(folder)!r} does not contain a valid classifier written by "
+            "MultiheadClassifier.save: "
+            f"{reason.splitlines()[0] if reason else type(error).__name__}. "
+            "Nothing was loaded. Save the classifier again, or pass another folder."
         ) from error
 
 
@@ -246,18 +248,18 @@ def _backup_of(folder: Path) -> Path:
 
 
 def _folder_to_read(folder: Path) -> Path:
-    """Return the folder, or what stood there if a save was cut off between its two renames."""
+    """Return the folder, or its backup if a save was interrupted between its two renames."""
     if folder.exists():
         return folder
     if _backup_of(folder).exists():
         return _backup_of(folder)
     raise FileNotFoundError(
-        f"There is no folder {str(folder)!r}. Name one that MultiheadClassifier.save wrote."
+        f"There is no folder {str(folder)!r}. Pass a folder that MultiheadClassifier.save wrote."
     )
 
 
 def _replace_folder(folder: Path, write: Callable[[Path], None]):
-    """Have a new folder written beside `folder` and put it in its place once it is whole."""
+    """Write a new folder next to `folder`, and replace `folder` by it once it is complete."""
     folder = folder.resolve()
     backup = _backup_of(folder)
     if backup.exists() and not folder.exists():
@@ -268,7 +270,7 @@ def _replace_folder(folder: Path, write: Callable[[Path], None]):
         new.mkdir(parents=True)
         write(new)
         if folder.exists():
-            shutil.copymode(folder, new)  # a folder for one's own eyes stays that
+            shutil.copymode(folder, new)  # keep restrictive permissions
         shutil.rmtree(backup, ignore_errors=True)
         if folder.exists():
             folder.rename(backup)
@@ -281,15 +283,15 @@ def _replace_folder(folder: Path, write: Callable[[Path], None]):
 
 
 def _check_may_replace(folder: Path):
-    """Refuse to replace anything but an empty folder or an earlier save."""
+    """Raise ValueError unless there is no such folder, or it is empty or an earlier save."""
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise ValueError(f"{str(folder)!r} is a file. Name a folder to save to.")
+        raise ValueError(f"{str(folder)!r} is a file. Pass a folder to save to.")
     if folder == Path.cwd() or folder.is_mount():
         raise ValueError(
             f"The folder {str(folder)!r} is the working directory or a mount point, which cannot "
-            "be replaced as a whole. Name a folder inside of it."
+            "be replaced as a whole. Pass a folder inside it."
         )
     strangers = sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
@@ -300,7 +302,7 @@ def _check_may_replace(folder: Path):
             strangers = [name for name in strangers if name not in ours]
     if strangers:
         raise ValueError(
-            f"The folder {str(folder)!r} holds what MultiheadClassifier.save did not write "
-            f"({', '.join(map(repr, strangers[:3]))}) and would be replaced as a whole. Name "
-            "another folder, or empty this one."
+            f"The folder {str(folder)!r} contains files that MultiheadClassifier.save did not "
+            f"write ({', '.join(map(repr, strangers[:3]))}). Saving would replace the whole "
+            "folder. Pass another folder, or empty this one."
         )

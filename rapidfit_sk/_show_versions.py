@@ -1,4 +1,4 @@
-"""The versions and the hardware that a bug report needs."""
+"""Versions and hardware for bug reports."""
 
 import platform
 import sys
@@ -24,7 +24,7 @@ DEPENDENCIES = (
 
 
 def show_versions() -> None:
-    """Print the versions of Python and the dependencies, and how the classifier computes.
+    """Print the versions of Python and the dependencies, and the device and precision.
 
     Include the output in a bug report.
 
@@ -57,7 +57,7 @@ def _system() -> dict[str, str]:
 
 
 def _packages() -> dict[str, str]:
-    """Return the version of the package and of each dependency, without importing any."""
+    """Return the versions of the package and its dependencies, without importing them."""
     versions = {"rapidfit_sk": sys.modules[__package__].__version__}
     for name in DEPENDENCIES:
         try:
@@ -68,7 +68,7 @@ def _packages() -> dict[str, str]:
 
 
 def _computation() -> dict[str, str]:
-    """Return the device and the precision of "auto", the instruction set and the thread count."""
+    """Return the automatic device and precision, the instruction set and the number of threads."""
     device = find_device("auto")
     return {
         'device="auto"': device,
@@ -79,5 +79,5 @@ def _computation() -> dict[str, str]:
 
 
 def _layout(title: str, entries: dict[str, str]) -> str:
-    """Return a section as text: its title, then one aligned line per entry."""
+    """Format a section: its title and one aligned line per entry."""
     return "\n".join([f"{title}:", *(f"{key:>18}: {value}" for key, value in entries.items())])

@@ -1,4 +1,4 @@
-"""Types that several public signatures share."""
+"""Types of public signatures."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class FrameLike(Protocol):
 
     @property
     def columns(self) -> Any:
-        """The names of the columns, or the columns."""
+        """The columns or their names."""
 
     def __getitem__(self, key: Any, /) -> Any: ...
 
 
-#: Texts, or labels: one column, or a frame that has some.
+#: Texts or labels, as one column or as a frame.
 ArrayOrFrame: TypeAlias = ArrayLike | FrameLike
 #: Labeled rows in any form that ``fit`` takes, the dict of tasks included.
 RowsLike: TypeAlias = ArrayOrFrame | Mapping[str, Iterable[Mapping[str, Any]]]
-#: A place where embeddings outlive a fit.
+#: Location of the embedding cache.
 MemoryLike: TypeAlias = str | PathLike[str] | joblib.Memory

@@ -1,4 +1,4 @@
-"""Parameter constraints and the one sentence that says which of them was broken."""
+"""Parameter constraints and the messages of invalid parameters."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ import numpy as np
 
 
 class InvalidParameterError(ValueError, TypeError):
-    """A parameter has a value outside what it allows.
+    """Error for a parameter with an invalid value.
 
-    Both a ValueError and a TypeError, as scikit-learn's own exception is, because one check
-    looks at type and range together.
+    Both a ValueError and a TypeError, as in scikit-learn: a constraint covers type and range.
     """
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """What a parameter may be: a phrase for the message and a test for the value."""
+    """The allowed values of a parameter: a phrase for messages and a test of a value."""
 
     phrase: str
     accepts: Callable[[Any], bool]
@@ -37,12 +36,12 @@ class Constraint:
 
 
 def _is_number(value, kind) -> bool:
-    # A bool is an int to Python, but `epochs=True` is always a slip.
+    # A bool is an int in Python, but `epochs=True` is certainly a mistake.
     return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
 
 
 def integer(at_least: int, at_most: int | None = None) -> Constraint:
-    """Accept an int of `at_least` or more, and `at_most` or less."""
+    """Allow an int from `at_least` to `at_most`; None for no upper limit."""
     high = "inf)" if at_most is None else f"{at_most}]"
 
     def accepts(value):
@@ -54,7 +53,7 @@ def integer(at_least: int, at_most: int | None = None) -> Constraint:
 
 
 def real(low: float, high: float = float("inf"), closed: str = "both") -> Constraint:
-    """Accept a number from `low` to `high`; `closed` says which ends belong to the range."""
+    """Allow a number from `low` to `high`; `closed` names the ends that are included."""
     left = closed in ("left", "both")
     right = closed in ("right", "both") and high != float("inf")
 
@@ -70,17 +69,17 @@ def real(low: float, high: float = float("inf"), closed: str = "both") -> Constr
 
 
 def boolean() -> Constraint:
-    """Accept True and False, Python's or numpy's."""
+    """Allow True and False, as Python or numpy bools."""
     return Constraint("a bool", lambda value: isinstance(value, bool | np.bool_))
 
 
 def text() -> Constraint:
-    """Accept a string that is not empty."""
+    """Allow a non-empty string."""
     return Constraint("a non-empty str", lambda value: isinstance(value, str) and value != "")
 
 
 def one_of(*options: str) -> Constraint:
-    """Accept one of a few strings."""
+    """Allow one of these strings."""
     names = ", ".join(repr(option) for option in options)
     return Constraint(
         f"a str among {{{names}}}",
@@ -89,13 +88,13 @@ def one_of(*options: str) -> Constraint:
 
 
 def instance_of(*kinds: type) -> Constraint:
-    """Accept an instance of one of `kinds`."""
+    """Allow an instance of one of `kinds`."""
     names = " or ".join(kind.__name__ for kind in kinds)
     return Constraint(f"an instance of {names}", lambda value: isinstance(value, kinds))
 
 
 def array_like() -> Constraint:
-    """Accept a list, an array, a column or an index: what has a length and is no string or dict."""
+    """Allow an object with a length that can be iterated, except strings and dicts."""
     return Constraint(
         "an array-like",
         lambda value: (
@@ -107,7 +106,7 @@ def array_like() -> Constraint:
 
 
 def mapping_to(inner: Constraint) -> Constraint:
-    """Accept a dict from names to values that each meet `inner`."""
+    """Allow a dict whose values meet the constraint `inner`."""
     return Constraint(
         f"a dict of {{task name: {inner.phrase}}}",
         lambda value: (
@@ -116,7 +115,7 @@ def mapping_to(inner: Constraint) -> Constraint:
     )
 
 
-# Ends a message about a task or a class that is not there: most often a fold went without it.
+# End of messages about a missing task or class, which are often caused by cross-validation.
 IN_FOLDS = (
     "In cross-validation, rapidfit_sk.model_selection.TaskStratifiedKFold gives each fold rows of "
     "every task and class."
@@ -126,12 +125,12 @@ none = Constraint("None", lambda value: value is None)
 
 
 def check_parameters(owner, constraints: dict[str, Constraint]) -> None:
-    """Compare the attributes of `owner` with `constraints`.
+    """Check the attributes of `owner` against `constraints`.
 
     Raises
     ------
     InvalidParameterError
-        For the first parameter that breaks its constraint, in scikit-learn's words.
+        For the first parameter with an invalid value, in the words of scikit-learn.
     """
     for name, constraint in constraints.items():
         value = getattr(owner, name)
@@ -143,10 +142,10 @@ def check_parameters(owner, constraints: dict[str, Constraint]) -> None:
 
 
 def warn_user(message: str) -> None:
-    """Warn, and point at the line outside of this package that led here."""
+    """Issue a UserWarning that points at the line of the user's code."""
     frame: FrameType | None = sys._getframe(1)
     level = 2
-    # Between this package and its caller may stand the decorator of scikit-learn's callbacks.
+    # The decorator of scikit-learn's callbacks may be between this package and the user's code.
     inside = (f"{__package__}.", "sklearn.callback.")
     while frame is not None and frame.f_globals.get("__name__", "").startswith(inside):
         frame, level = frame.f_back, level + 1
@@ -154,20 +153,20 @@ def warn_user(message: str) -> None:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" where a known name is close, else the empty string."""
+    """Return " Did you mean 'x'?" if a known name is close, otherwise an empty string."""
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def unknown_task(task, known: Iterable[str]) -> str:
-    """Return the sentence that says that a task was not seen in fit."""
+    """Return the message for a task that was not seen in fit."""
     known = list(known)
     names = ", ".join(repr(name) for name in known)
     return f"Task {task!r} was not seen in fit.{suggestion(task, known)} The tasks are: {names}."
 
 
 def check_names(owner: str, given: Iterable[str], known: Iterable[str], error=ValueError) -> None:
-    """Refuse the first name of `given` that is not `known`, and suggest the nearest."""
+    """Raise an error for the first unknown name, with the closest known name."""
     known = list(known)
     for name in given:
         if name not in known:
@@ -184,9 +183,9 @@ _Parameters = ParamSpec("_Parameters")
 def suggests_names(
     init: Callable[Concatenate[_Self, _Parameters], None],
 ) -> Callable[Concatenate[_Self, _Parameters], None]:
-    """Decorate `__init__` so that an unknown keyword names the nearest known one.
+    """Decorate `__init__` to suggest the closest name for an unknown keyword.
 
-    The signature that scikit-learn and editors read stays that of the wrapped function.
+    The signature stays the same for scikit-learn and for editors.
     """
     known = list(inspect.signature(init).parameters)[1:]
 

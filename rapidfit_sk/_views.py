@@ -1,4 +1,4 @@
-"""`TaskClassifier`: one task of a fitted classifier, as a classifier of its own."""
+"""`TaskClassifier`: the view of one task of a fitted classifier."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._typing import ArrayOrFrame
 
 
 class Parent(Protocol):
-    """The part of a :class:`~rapidfit_sk.MultiheadClassifier` that its views ask for answers."""
+    """The methods of :class:`~rapidfit_sk.MultiheadClassifier` that its views call."""
 
     @property
     def classes_(self) -> Mapping[str, np.ndarray]: ...
@@ -29,10 +29,10 @@ class Parent(Protocol):
 
 
 class TaskClassifier(ClassifierMixin, BaseEstimator):
-    """One task of a fitted :class:`~rapidfit_sk.MultiheadClassifier`.
+    """View of one task of a fitted :class:`~rapidfit_sk.MultiheadClassifier`.
 
-    A view holds no weights of its own: it asks its parent, and shows what the parent has
-    learned at the time. Get one as ``classifier["sentiment"]``.
+    ``classifier["sentiment"]`` returns a view. A view has no weights of its own. It predicts with
+    the current weights of its parent, also after the parent has been trained again.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The classes of the task, sorted.
+        The sorted classes of the task.
 
     See Also
     --------
@@ -52,8 +52,8 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    A view cannot be fitted, because that would have to change its siblings. To calibrate or to
-    tune thresholds wrap it: ``CalibratedClassifierCV(FrozenEstimator(classifier["intent"]))``.
+    A view cannot be fitted, because this would change the other tasks. To calibrate it or to tune
+    a threshold, wrap it: ``CalibratedClassifierCV(FrozenEstimator(classifier["intent"]))``.
 
     Examples
     --------
@@ -75,17 +75,17 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
 
     @property
     def classes_(self) -> np.ndarray:
-        """The classes of the task, sorted."""
+        """The sorted classes of the task."""
         check_is_fitted(self.estimator)
         return self.estimator.classes_[self.task]
 
     def fit(self, X: object, y: object = None) -> NoReturn:
-        """Refuse to fit.
+        """Raise an error, because a view cannot be fitted.
 
         Parameters
         ----------
         X, y : any
-            Not used.
+            Ignored.
 
         Raises
         ------
@@ -93,9 +93,9 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
             Always.
         """
         raise TypeError(
-            f"This is a view of task {self.task!r} and cannot be fitted: fit the "
-            "MultiheadClassifier it belongs to. Where a meta-estimator wants to fit it, give "
-            "it sklearn.frozen.FrozenEstimator(view) instead."
+            f"This is a view of task {self.task!r} and cannot be fitted. Fit the "
+            "MultiheadClassifier that it belongs to. For a meta-estimator that fits its "
+            "estimator, wrap the view: sklearn.frozen.FrozenEstimator(view)."
         )
 
     def predict(self, X: ArrayOrFrame) -> np.ndarray:
@@ -104,12 +104,12 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of str, shape (n_texts,), or DataFrame
-            Texts, or a frame with a text column; a task column in it is not read.
+            Texts, or a frame with a text column. A task column in it is ignored.
 
         Returns
         -------
         labels : ndarray of shape (n_texts,)
-            Labels in the type that they came in.
+            Labels, in the same type as in the training data.
         """
         check_is_fitted(self)
         return self.estimator.predict(X, task=self.task)
@@ -125,17 +125,17 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         probabilities : ndarray of shape (n_texts, n_classes)
-            Columns in the order of `classes_`; rows sum to 1.
+            Probabilities, with columns in the order of `classes_`. Rows sum to 1.
         """
         check_is_fitted(self)
         return self.estimator.predict_proba(X, task=self.task)
 
     def __sklearn_tags__(self):
-        """Say that it takes texts."""
+        """Return tags for a classifier of texts."""
         tags = super().__sklearn_tags__()
         tags.input_tags.string = tags.input_tags.one_d_array = True
         return tags
 
     def __sklearn_is_fitted__(self):
-        """Say whether the parent is fitted and knows the task."""
+        """Check whether the parent is fitted and has the task."""
         return self.estimator.__sklearn_is_fitted__() and self.task in self.estimator

@@ -1,4 +1,4 @@
-"""The picture of a classifier in a notebook."""
+"""The diagram of a classifier in a notebook."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .config import MultiheadConfig
 def visual_block(
     config: MultiheadConfig, classes: dict[str, np.ndarray] | None = None
 ) -> VisualBlock:
-    """Show the groups of a configuration and, once there are some, tasks and their classes.
+    """Build the diagram of a configuration and, after a fit, of the tasks and their classes.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def visual_block(
     Returns
     -------
     block : VisualBlock
-        What scikit-learn draws.
+        The blocks for scikit-learn's HTML representation.
     """
     groups = {name: getattr(config, name) or kind() for name, kind in config._groups.items()}
     blocks = [

@@ -1,4 +1,4 @@
-"""What can be tuned: `MultiheadConfig` and its groups, all small scikit-learn estimators."""
+"""`MultiheadConfig` and its groups, which share the parameter interface of scikit-learn."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _DEFAULT_ENCODER = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
 
 
 class ParameterGroup(BaseEstimator):
-    """A `BaseEstimator` whose nested groups may be None, meaning their defaults.
+    """A `BaseEstimator` with nested groups of parameters, in which None means the defaults.
 
-    With plain scikit-learn, `config=None` would hide `config__head__dropout` from `get_params`
-    and a grid search over it would fail. Here the defaults of a group that is None are listed,
-    and setting one of them puts a group of its own in place of the None.
+    With plain scikit-learn, `config=None` would hide `config__head__dropout` from `get_params`,
+    and a grid search over it would fail. This class lists the defaults of a group that is None,
+    and replaces the None by a group when one of its parameters is set.
     """
 
     _constraints: ClassVar[dict[str, Constraint]] = {}
@@ -97,7 +97,7 @@ class ParameterGroup(BaseEstimator):
         return super().set_params(**params)
 
     def _filled(self):
-        """Return this group checked and copied, with each None group replaced by its defaults."""
+        """Check the parameters and return a copy in which no group is None."""
         check_parameters(self, self._constraints)
         params = self.get_params(deep=False)
         for name, group in self._groups.items():
@@ -106,55 +106,58 @@ class ParameterGroup(BaseEstimator):
 
 
 class TrainingConfig(ParameterGroup):
-    """How to train: the encoder, the length of texts, batches, epochs and rates, the splits.
+    """Parameters of the encoder, the batches, the training schedule and the splits.
 
     Parameters
     ----------
     model_name : str or path-like, default="sentence-transformers/paraphrase-multilingual-..."
-        The encoder: a folder, or a name on the Hugging Face hub. The default is
+        Folder of the encoder, or its name on the Hugging Face hub. The default is
         ``"sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"``. See
         :func:`rapidfit_sk.find_encoder` for the places that are searched.
     max_length : int, default=128
-        Tokens that the encoder reads at once, special tokens included.
+        Maximum number of tokens that the encoder reads at once, including special tokens.
     long_text : {"truncate", "head_tail", "windows"}, default="head_tail"
-        How a text of more tokens is read: its beginning; its beginning and its end, half of
-        `max_length` each [1]_; or all of it, cut into windows of even length whose embeddings are
-        averaged. The windows of a text go through the encoder together: time and memory grow with
-        the longest texts, in training above all, where `gradient_checkpointing` saves memory.
+        Part of a text with more tokens that the encoder reads. "truncate" is its beginning.
+        "head_tail" is its beginning and its end, half of `max_length` each [1]_. "windows" is
+        the whole text, cut into windows of equal length whose embeddings are averaged. The
+        windows of a text share a batch, so time and memory grow with the longest text;
+        `gradient_checkpointing` reduces the memory in training.
     batch_size : int, default=16
-        Distinct texts in a batch. A text brings along its rows of all tasks.
+        Number of distinct texts in a batch. A batch contains the rows of its texts for all tasks.
     epochs : int, default=10
-        Epochs in which the top of the encoder trains together with the heads. They follow the
-        `freeze_epochs` of :class:`EncoderConfig`.
+        Number of fine-tuning epochs, in which the heads and the unfrozen layers of the encoder
+        train. They follow the `freeze_epochs` of :class:`EncoderConfig`.
     min_steps_per_epoch : int, default=10
-        Optimizer steps in an epoch, at the least. An epoch goes over the rows once; where that
-        makes fewer steps, as with a hundred texts, it goes over them several times. `partial_fit`
-        goes over them once.
+        Minimum number of optimizer steps in an epoch. If one pass over the rows makes fewer
+        steps, as with a hundred texts, an epoch makes several passes. `partial_fit` always makes
+        one pass.
     learning_rate : float, default=1e-4
-        Peak learning rate of the encoder. The heads train at
-        ``learning_rate / lr_multiplier``, see :class:`EncoderConfig`. The rate rises linearly
-        and then falls along a cosine, step by step.
+        Peak learning rate of the encoder. The peak rate of the heads is
+        ``learning_rate / lr_multiplier``, see :class:`EncoderConfig`. At each step, the rate
+        first rises linearly and then falls along a cosine.
     weight_decay : float, default=0.01
         Decoupled weight decay (AdamW) of weight matrices. Biases and normalization weights have
         none.
     warmup_ratio : float, default=0.1
-        Share of the steps, in [0, 1), over which the learning rate rises.
+        Share of the steps, in [0, 1), during which the learning rate rises.
     gradient_accumulation_steps : int, default=1
-        Batches whose gradients are added up for one optimizer step. The result is that of one
-        batch of that many times the size.
+        Number of batches whose gradients are added up for one optimizer step. The step is the
+        same as with one batch of ``batch_size * gradient_accumulation_steps`` texts.
     gradient_checkpointing : bool, default=False
-        Whether the layers that train keep only their input and compute the rest again for the
-        gradient [2]_. Training takes about a third longer and far less memory for long texts and
-        large batches; its result is the same.
+        Whether trainable layers store only their input and recompute their activations in the
+        backward pass [2]_. The trained model is the same. Training takes about a third longer,
+        but needs far less memory for long texts and large batches.
     max_grad_norm : float or None, default=1.0
-        Largest norm of the accumulated gradient; a larger one is scaled down. None for no limit.
+        Maximum norm of the accumulated gradient. A larger gradient is scaled down. None means no
+        limit.
     test_size : float, default=0.1
         Share of the rows of each task, in [0, 1), held out for `test_scores_`.
     val_size : float or None, default=None
-        Share of the remaining rows, in [0, 1), that choose the best epoch and calibrate the
-        probabilities. None stands for 0.1; but where fewer than 2000 rows remain, and `patience`
-        of :class:`EvalConfig` is not set, all of them train, for each is worth more there. Then
-        probabilities are calibrated by a first training without a quarter of them.
+        Share of the rows besides the test rows, in [0, 1), that are validation rows: they are
+        used to choose the best epoch and to calibrate the probabilities. With None, the share is
+        0.1 if at least 2000 rows remain or `patience` of :class:`EvalConfig` is set. Otherwise,
+        it is 0, because small data is more useful for training, and a calibration fit on three
+        quarters of the rows comes first.
 
     See Also
     --------
@@ -225,25 +228,24 @@ class TrainingConfig(ParameterGroup):
 
 
 class HeadConfig(ParameterGroup):
-    """How one task reads the shared text embedding.
+    """Architecture and initialization of the heads.
 
     Parameters
     ----------
     hidden_layers : int, default=0
-        Hidden layers before the output layer; 0 is a linear head.
+        Number of hidden layers before the output layer; 0 is a linear head.
     hidden_multiplier : float, default=1.0
         Width of a hidden layer as a multiple of the width of the embedding.
     activation : {"gelu", "relu", "silu", "tanh"}, default="gelu"
-        What stands between two layers.
+        Activation function after each hidden layer.
     dropout : float, default=0.2
-        Probability, in [0, 1), of dropping a value before the output layer and, in a deeper
-        head, before each further hidden layer.
+        Dropout probability, in [0, 1), before the output layer and between hidden layers.
     normalize : bool, default=True
-        Whether the head reads the embedding scaled to a root mean square of 1, whatever its size
-        [1]_: what a text is about is in the direction.
+        Whether the head scales the embedding to a root mean square of 1 [1]_. The direction of an
+        embedding carries its meaning, and its size depends on the encoder.
     init : {"probe", "random"}, default="probe"
-        How the output layer starts: as a logistic regression on what it reads from the pretrained
-        encoder [2]_, or with random weights.
+        Initial weights of the output layer: a logistic regression, fitted on the embeddings of
+        the pretrained encoder [2]_, or random weights.
 
     See Also
     --------
@@ -290,25 +292,26 @@ class HeadConfig(ParameterGroup):
         self.init = init
 
     def _layout(self) -> dict[str, Any]:
-        """Return what says how a head is built, and not how it starts."""
+        """Return the parameters that determine the layers of a head, without `init`."""
         return {name: value for name, value in self.get_params().items() if name != "init"}
 
 
 class EncoderConfig(ParameterGroup):
-    """When the encoder trains, how much of it, and how fast.
+    """Which layers of the encoder train, when, and how fast.
 
     Parameters
     ----------
     freeze_epochs : int, default=1
-        Epochs at the start in which only the heads train. With ``HeadConfig.init="probe"`` they
-        start close to their best, and need few.
+        Number of head-only epochs at the start, in which the whole encoder is frozen. With
+        ``HeadConfig.init="probe"``, heads start close to their optimum and need few of them.
     unfreeze_layers : int or None, default=4
-        Layers at the top of the encoder that train after that; where the encoder has fewer,
-        all of its layers do. 0 keeps the encoder as it is, None trains all of it, embeddings
-        included.
+        Number of top layers of the encoder that train after the head-only epochs. If the encoder
+        has fewer layers, all of them train. With 0, the encoder never trains. With None, all of it
+        trains, including its embeddings.
     lr_multiplier : float, default=0.2
-        How much slower the encoder learns than the heads, in (0, 1]: the encoder's peak rate is
-        `learning_rate`, that of the heads is ``learning_rate / lr_multiplier``.
+        Learning rate of the encoder divided by the learning rate of the heads, in (0, 1]. The peak
+        rate of the encoder is `learning_rate`, and the peak rate of the heads is
+        ``learning_rate / lr_multiplier``.
 
     See Also
     --------
@@ -316,9 +319,9 @@ class EncoderConfig(ParameterGroup):
 
     Notes
     -----
-    Heads start from random weights and need large steps; the pretrained layers need small ones.
-    With ``learning_rate=1e-5`` and ``lr_multiplier=0.05`` the encoder learns at 1e-5 and the
-    heads at 2e-4.
+    The heads are new and can take larger steps than the pretrained layers. For example, with
+    ``learning_rate=1e-5`` and ``lr_multiplier=0.05``, the encoder trains at 1e-5 and the heads at
+    2e-4.
 
     Examples
     --------
@@ -347,22 +350,22 @@ class EncoderConfig(ParameterGroup):
 
 
 class LossConfig(ParameterGroup):
-    """What a wrong answer costs.
+    """Parameters of the loss function.
 
     Parameters
     ----------
     use_class_weights : bool, default=True
-        Whether a row weighs ``n_rows / (n_classes * n_rows_of_its_class)``, so that each class
-        has the same say, however rare.
+        Whether a row has the weight ``n_rows / (n_classes * n_rows_of_its_class)``, so all classes
+        of a task have the same total weight.
     use_focal_loss : bool, default=False
-        Whether rows that the model already gets right count less [1]_.
+        Whether to reduce the loss of rows that the model already predicts well [1]_.
     focal_gamma : float, default=2.0
-        How much less: the loss of a row is multiplied by ``(1 - p) ** focal_gamma`` with p the
-        probability of its true class. 0 is plain cross-entropy.
+        Strength of the focal loss. The loss of a row is multiplied by ``(1 - p) ** focal_gamma``,
+        where p is the probability of its true class. 0 is plain cross-entropy.
     label_smoothing : float, default=0.0
         Share of the target, in [0, 1), that is spread evenly over all classes.
     task_weights : dict of {str: float} or None, default=None
-        Weight of each task in the loss; a task that is not named weighs 1.
+        Weights of tasks in the loss. Other tasks have weight 1.
 
     See Also
     --------
@@ -405,30 +408,29 @@ class LossConfig(ParameterGroup):
 
 
 class EvalConfig(ParameterGroup):
-    """Which epoch was the best, and when to stop.
+    """Parameters of early stopping, of the choice of the best epoch, and of calibration.
 
     Parameters
     ----------
     metric : {"accuracy", "f1", "loss"}, default="accuracy"
-        What is measured on the validation rows. Accuracy and macro-averaged F1 are computed
-        for each task and averaged over tasks.
+        Metric on the validation rows. Accuracy and macro-averaged F1 are computed for each task
+        and averaged over tasks.
     patience : int or None, default=None
-        Epochs without improvement after which training stops; None to train all epochs, at whose
-        end the learning rate is low and the model best, in most cases. Epochs in which only the
-        heads train are not counted.
+        Number of fine-tuning epochs without improvement after which training stops. With None, all
+        epochs run; the last ones have the lowest learning rate and are usually the best.
     min_delta : float, default=0.001
-        How much better the metric must become to count as an improvement.
+        Minimum change of the metric that counts as an improvement.
     one_se_rule : bool, default=True
-        Whether a later epoch is preferred to the best one if its accuracy or F1 is lower by no
-        more than the standard error [2]_, so that chance among few validation rows does not
-        choose a model that has hardly trained. With False the best weights are those of the best
-        epoch, by however little.
+        Whether to prefer a later epoch to the best one if its accuracy or F1 is lower by at most
+        the standard error [2]_. A few validation rows cannot distinguish such epochs, and the later
+        one has trained longer. With False, the best epoch is the one with the best metric.
     calibrate : bool, default=True
-        Whether the logits of each task are divided by a temperature that makes the probabilities
-        of the validation rows likely [1]_. Tasks of few such rows lean on the temperature that
-        all tasks have in common. Labels stay as they are. Small data that keeps no
-        validation rows (see `val_size` of :class:`TrainingConfig`) is trained on once more for
-        this, without a quarter of its rows: with False, such a fit takes half the time.
+        Whether to fit a temperature for each task that maximizes the likelihood of the labels of
+        the calibration rows [1]_. `predict_proba` divides the logits by it; predicted labels do not
+        change. The fewer calibration rows a task has, the closer its temperature is to the common
+        temperature of all tasks. Small data without validation rows (see `val_size` of
+        :class:`TrainingConfig`) needs a calibration fit on three quarters of the rows; with False,
+        such a fit takes half the time.
 
     See Also
     --------
@@ -472,39 +474,38 @@ class EvalConfig(ParameterGroup):
 
 
 class MultiheadConfig(ParameterGroup):
-    """All that can be tuned of a :class:`~rapidfit_sk.MultiheadClassifier`, in groups.
+    """Configuration of a :class:`~rapidfit_sk.MultiheadClassifier`, in groups of parameters.
 
     Parameters
     ----------
     training : TrainingConfig or None, default=None
-        How to train. None stands for the defaults, here and below.
+        Encoder, batches, training schedule and splits. None means the defaults, here and below.
     head : HeadConfig or None, default=None
-        The architecture of a head.
+        Architecture and initialization of the heads.
     encoder : EncoderConfig or None, default=None
-        How the encoder is fine-tuned.
+        Fine-tuning of the encoder.
     loss : LossConfig or None, default=None
-        The loss function.
+        Loss function.
     eval : EvalConfig or None, default=None
-        Model selection and early stopping.
+        Early stopping, choice of the best epoch, and calibration.
     pooling : {"attention", "mean", "cls", "max"}, default="attention"
-        How the token embeddings of a text become one: their mean, the first of them, or the
-        largest value of each dimension. With "attention" it is a weighted mean, and each task
-        learns the weights [1]_: what one looks for does not blur what another one reads. It
-        starts as the mean and is learned from when the encoder trains; heads that train alone on
-        a pretrained encoder read the mean. Padding never has a say.
+        Computation of a text embedding from the vectors of its tokens. "mean" is their mean, "cls"
+        the vector of the first token, and "max" the maximum of each dimension. "attention" is a
+        weighted mean with weights that each task learns [1]_, so tasks can use different tokens.
+        The weights start equal and change when the encoder trains; head-only epochs use the mean.
+        Padding is ignored.
     task_sampling : {"proportional", "sqrt", "equal"}, default="proportional"
-        How many rows of each task an epoch draws: every row once, in proportion to the square
-        root of the task's size, or the same number for each task. An epoch always has as many
-        rows as the training data.
+        Number of rows of each task in an epoch. "proportional" draws every row once, "sqrt" draws
+        in proportion to the square root of the number of rows of a task, and "equal" draws the same
+        number for each task. The size of an epoch does not depend on it.
 
     See Also
     --------
-    rapidfit_sk.MultiheadClassifier : The classifier that reads it.
+    rapidfit_sk.MultiheadClassifier : The classifier that uses the configuration.
 
     References
     ----------
-    .. [1] Yang et al., "Hierarchical Attention Networks for Document Classification", NAACL
-       2016: a learned vector is compared with each word.
+    .. [1] Yang et al., "Hierarchical Attention Networks for Document Classification", NAACL 2016.
 
     Examples
     --------
@@ -560,8 +561,9 @@ class MultiheadConfig(ParameterGroup):
         Parameters
         ----------
         values : dict
-            ``{"training": {"epochs": 5}, "pooling": "cls"}`` and the like. What is left out
-            has its default.
+            Parameters and groups by name, for example
+            ``{"training": {"epochs": 5}, "pooling": "cls"}``. Omitted parameters have their
+            defaults.
 
         Returns
         -------
@@ -571,7 +573,7 @@ class MultiheadConfig(ParameterGroup):
         Raises
         ------
         ValueError
-            If a key does not exist; the message suggests the nearest, or the group it is in.
+            If a key is unknown. The message suggests the closest parameter or the right group.
         TypeError
             If `values` or one of its groups is not a dict.
 
@@ -588,13 +590,57 @@ class MultiheadConfig(ParameterGroup):
             groups[key] = _group_from(cls._groups[key], value) if key in cls._groups else value
         return cls(**groups)
 
+    @classmethod
+    def guide(cls) -> Self:
+        """Return the defaults of RapidFit's guide to multihead classification.
+
+        Parameters that the guide does not have are turned off.
+
+        Returns
+        -------
+        config : MultiheadConfig
+            Mean pooling; heads with one hidden layer and random initial weights; three head-only
+            epochs and ten fine-tuning epochs at a learning rate of 2e-5 with a multiplier of 0.1;
+            label smoothing of 0.1; a patience of three epochs; a tenth of the rows for testing
+            and a tenth of the rest for validation.
+
+        References
+        ----------
+        "How the Multihead Classifier Works", the guide of the package RapidFit. The page "From
+        the guide" of the documentation compares its defaults with the defaults of this package.
+
+        Examples
+        --------
+        >>> from rapidfit_sk import MultiheadClassifier, MultiheadConfig
+        >>> MultiheadConfig.guide().pooling
+        'mean'
+        >>> classifier = MultiheadClassifier(MultiheadConfig.guide())
+        """
+        return cls(
+            training=TrainingConfig(
+                batch_size=16,
+                epochs=10,
+                learning_rate=2e-5,
+                test_size=0.1,
+                val_size=0.1,
+                long_text="truncate",
+                min_steps_per_epoch=1,
+            ),
+            head=HeadConfig(hidden_layers=1, init="random", normalize=False),
+            encoder=EncoderConfig(freeze_epochs=3, unfreeze_layers=4, lr_multiplier=0.1),
+            loss=LossConfig(use_class_weights=True, label_smoothing=0.1),
+            eval=EvalConfig(metric="accuracy", patience=3, one_se_rule=False, calibrate=False),
+            pooling="mean",
+            task_sampling="proportional",
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain nested dicts, defaults included.
 
         Returns
         -------
         values : dict
-            What :meth:`from_dict` reads back to an equal configuration.
+            Nested dicts from which :meth:`from_dict` builds an equal configuration.
 
         Examples
         --------
@@ -610,7 +656,7 @@ class MultiheadConfig(ParameterGroup):
 
 
 class FullConfig(Protocol):
-    """A :class:`MultiheadConfig` that was checked, and in which no group is None."""
+    """A :class:`MultiheadConfig` with checked parameters, in which no group is None."""
 
     training: TrainingConfig
     head: HeadConfig
@@ -627,12 +673,12 @@ def _check_mapping(name, values):
 
 
 def _check_key(config, key):
-    """Refuse a key that is no parameter; where a group has one of that name, say which."""
+    """Raise an error for an unknown key, with the group that has a parameter of this name."""
     known = config().get_params(deep=False)
     if key in known:
         return
     homes = [name for name, group in config._groups.items() if key in group().get_params()]
-    hint = f" It belongs into {homes[0]!r}." if homes else suggestion(key, known)
+    hint = f" It is a parameter of the {homes[0]!r} group." if homes else suggestion(key, known)
     raise ValueError(
         f"{config.__name__} has no parameter {key!r}.{hint} Its parameters are: {', '.join(known)}."
     )

@@ -1,4 +1,4 @@
-"""The small data set that ships with the package."""
+"""The small data set that is bundled with the package."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def load_support_messages() -> pd.DataFrame:
     """Load 300 short customer messages, each labeled for up to three tasks.
 
     The messages were written for this package. Each has a sentiment (negative, neutral,
-    positive) and an intent (ask, buy, complain, sell); where it shows one, it has an emotion
-    (angry, happy, sad, surprised).
+    positive) and an intent (ask, buy, complain, sell). If it expresses an emotion (angry, happy,
+    sad, surprised), it has this label, too.
 
     Returns
     -------
     messages : DataFrame of shape (815, 3)
-        In long form, one row for each message and task: ``text``, ``task`` and ``label``, all
-        strings. The rows of one message follow each other.
+        A long frame with one row per message and task. The columns ``text``, ``task`` and
+        ``label`` contain strings. The rows of a message are consecutive.
 
     Examples
     --------
@@ -32,5 +32,5 @@ def load_support_messages() -> pd.DataFrame:
     with files(__package__).joinpath("data", "support_messages.csv").open(encoding="utf-8") as file:
         wide = pd.read_csv(file)
     long = wide.melt("text", var_name="task", value_name="label", ignore_index=False)
-    # melt lists task by task; a stable sort by message brings its rows together.
+    # melt orders rows by task; a stable sort by message makes the rows of a message consecutive.
     return long.sort_index(kind="stable").dropna(subset="label").reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""Cross-validation that knows tasks: a splitter and scorers."""
+"""Cross-validation splitter and scorers for several tasks."""
 
 from __future__ import annotations
 
@@ -41,19 +41,20 @@ __all__ = ["TaskStratifiedKFold", "multitask_scoring", "task_scorer"]
 
 
 class TaskStratifiedKFold(BaseCrossValidator):
-    """K folds that each have their share of every class of every task, and part no text.
+    """Stratified K-fold splitter for rows of several tasks, grouped by text.
+
+    Each fold has its share of every class of every task. All rows of a text are in the same fold.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds, at least 2.
     shuffle : bool, default=False
-        Whether to shuffle the texts before they are dealt out.
+        Whether to shuffle the texts before assigning them to folds.
     random_state : int, RandomState instance or None, default=None
-        Decides the order where `shuffle` is True.
+        Controls the order of the texts if `shuffle` is True.
     text_column, task_column, label_column : str, default="text", "task" and "label"
-        The names of the columns of a long frame, as in
-        :class:`~rapidfit_sk.MultiheadClassifier`.
+        Names of the columns of a long frame, as in :class:`~rapidfit_sk.MultiheadClassifier`.
 
     Raises
     ------
@@ -62,14 +63,14 @@ class TaskStratifiedKFold(BaseCrossValidator):
 
     See Also
     --------
-    sklearn.model_selection.StratifiedGroupKFold : The same for one task, with groups given.
+    sklearn.model_selection.StratifiedGroupKFold : Similar splitter for one task and given groups.
 
     Notes
     -----
-    `split` takes the rows in any form that ``MultiheadClassifier.fit`` takes, but for the dict:
-    a long frame, (X, y), or texts with one column of labels per task. All rows of a text are on
-    one side, over all tasks. A text that is trained on for its sentiment says nothing honest
-    about how well its emotion is told.
+    `split` accepts rows in the same forms as ``MultiheadClassifier.fit``, except the dict: a long
+    frame, (X, y), or texts with one column of labels per task. The training rows and the test
+    rows of a split have no text in common, over all tasks. Otherwise, a model could train on a
+    text for one task and be tested on it for another, and the test score would be too high.
 
     Examples
     --------
@@ -93,13 +94,16 @@ class TaskStratifiedKFold(BaseCrossValidator):
         task_column: str = "task",
         label_column: str = "label",
     ):
-        # A splitter is no estimator: scikit-learn's own check their parameters here, too.
+        # A splitter has no fit, so it checks its parameters here, as scikit-learn's splitters do.
         if not integer(2).accepts(n_splits):
-            raise ValueError(f"n_splits must be an int of 2 or more, got {n_splits!r}.")
+            raise ValueError(
+                "The 'n_splits' parameter of TaskStratifiedKFold must be an int of 2 or more. Got "
+                f"{n_splits!r} instead."
+            )
         if not shuffle and random_state is not None:
             raise ValueError(
-                "random_state has no effect without shuffle. Set shuffle=True, or leave "
-                "random_state at None."
+                "Setting 'random_state' has no effect, because 'shuffle' is False. Set "
+                "shuffle=True, or leave random_state=None."
             )
         self.n_splits = n_splits
         self.shuffle = shuffle
@@ -114,7 +118,7 @@ class TaskStratifiedKFold(BaseCrossValidator):
         Parameters
         ----------
         X, y, groups : any
-            Not used.
+            Ignored.
 
         Returns
         -------
@@ -125,7 +129,7 @@ class TaskStratifiedKFold(BaseCrossValidator):
 
     def _iter_test_indices(self, X=None, y=None, groups=None) -> Iterator[NDArray[np.int64]]:
         if groups is not None:
-            warn_user("groups are ignored by TaskStratifiedKFold: the texts are its groups.")
+            warn_user("TaskStratifiedKFold ignores 'groups', because it groups rows by text.")
         texts, (rows, strata) = self._read(X, y)
         rng = check_random_state(self.random_state) if self.shuffle else None
         folds = assign_folds(rows, strata, self.n_splits, rng)[texts]
@@ -133,11 +137,11 @@ class TaskStratifiedKFold(BaseCrossValidator):
             yield np.flatnonzero(folds == fold)
 
     def _read(self, X, y) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """Return the text of each row of X, and the text and the stratum of each labeled row."""
+        """Return the text of each row of X, and the texts and strata to distribute over folds."""
         if isinstance(X, Mapping):
             raise TypeError(
-                "X is a dict of tasks, which cannot be split by rows. Give a long frame: one row "
-                "for each text and task."
+                "X is a dict of tasks, which cannot be split by rows. Pass a long frame, with one "
+                "row per text and task."
             )
         columns = Columns(self.text_column, self.task_column, self.label_column)
         table = read_labeled(X, y, columns)
@@ -147,14 +151,14 @@ class TaskStratifiedKFold(BaseCrossValidator):
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
         classes = np.array([numbers[name] for name in names])
         self._check_sizes(texts, classes, list(numbers))
-        # Each row counts for its class and for its task; texts without any label for their own.
+        # A labeled row is in two strata, of its class and of its task. Unlabeled texts have one.
         tasks = len(numbers) + Texts.of(table.tasks).codes
         unlabeled = np.setdiff1d(codes, texts)
         strata = [classes, tasks, np.full(len(unlabeled), tasks.max() + 1)]
         return codes, (np.concatenate([texts, texts, unlabeled]), np.concatenate(strata))
 
     def _check_sizes(self, texts: np.ndarray, strata: np.ndarray, names: list[tuple[str, Any]]):
-        """Refuse a task with fewer texts than folds, and warn of a class with fewer."""
+        """Raise ValueError for a task with fewer texts than folds, and warn about such classes."""
         sizes: dict[tuple[str, Any], int] = {}
         of_task: dict[str, set[int]] = {}
         for number, (task, label) in enumerate(names):
@@ -165,16 +169,16 @@ class TaskStratifiedKFold(BaseCrossValidator):
             if len(numbers) < self.n_splits:
                 raise ValueError(
                     f"Task {task!r} has {len(numbers)} texts, too few for {self.n_splits} folds. "
-                    "Lower n_splits, or leave the task out."
+                    "Reduce 'n_splits', or drop the task."
                 )
         small = [name for name, size in sizes.items() if size < self.n_splits]
         if small:
             (task, label), more = small[0], len(small) - 1
             warn_user(
                 f"Class {label!r} of task {task!r} has {sizes[small[0]]} texts, fewer than the "
-                f"{self.n_splits} folds{f', and so have {more} more classes' if more else ''}: "
-                "some folds go without. The parameter task_labels of MultiheadClassifier keeps a "
-                "column for it."
+                f"{self.n_splits} folds{f' (one of {more + 1} such classes)' if more else ''}. "
+                "Some folds have no row of it. To keep a column for it in all folds, set the "
+                "'task_labels' parameter of MultiheadClassifier."
             )
 
 
@@ -182,48 +186,48 @@ class TaskStratifiedKFold(BaseCrossValidator):
 # Scorers
 
 
-# What scikit-learn takes for `scoring`: a name, or a scorer.
+# A value that scikit-learn accepts for `scoring`: the name of a scorer, or a scorer.
 Metric: TypeAlias = str | Callable[..., float]
 
 
 def task_scorer(
     task: str, metric: Metric = "accuracy", *, labels: Collection[Any] | None = None
 ) -> TaskScorer:
-    """Make a scorer of one task out of any metric of scikit-learn.
+    """Make a scorer for one task from any metric of scikit-learn.
 
     Parameters
     ----------
     task : str
-        The task.
+        The task to score.
     metric : str or callable, default="accuracy"
-        A name of :func:`sklearn.metrics.get_scorer_names`, or what
-        :func:`sklearn.metrics.make_scorer` returns. For binary metrics the second of the
-        sorted classes is the positive one, unless the metric says otherwise.
+        A name from :func:`sklearn.metrics.get_scorer_names`, or a scorer from
+        :func:`sklearn.metrics.make_scorer`. For binary metrics, the second of the sorted classes
+        is the positive class, unless the metric specifies another one.
     labels : array-like or None, default=None
-        The labels that the task may have, for metrics on probabilities. None for those that
-        the fitted classifier knows.
+        The labels that the task may have, for metrics that use probabilities. None means the
+        classes of the fitted classifier.
 
     Returns
     -------
     scorer : TaskScorer
-        To be passed as `scoring`. It is called with a fitted
-        :class:`~rapidfit_sk.MultiheadClassifier`, or with a pipeline or a search around one,
-        and rows in any form that ``fit`` takes. It can be pickled.
+        A scorer to pass as `scoring`. It takes a fitted
+        :class:`~rapidfit_sk.MultiheadClassifier`, or a pipeline or search that contains one, and
+        rows in any form that ``fit`` takes. It can be pickled.
 
     Raises
     ------
     ValueError
-        If there is no metric of that name.
+        If `metric` is neither the name of a scorer nor a scorer.
 
     See Also
     --------
-    multitask_scoring : Several tasks and metrics at once.
+    multitask_scoring : Make scorers for several tasks and metrics.
 
     Notes
     -----
-    A label that the classifier never saw, because a training fold had none of it, gets a
-    probability of 0, and its rows count as wrong. A metric that is not defined on the rows of a
-    fold is what scikit-learn makes of it; of an error the search makes its `error_score`.
+    A label that was not in the training fold gets a probability of 0, and its rows count as
+    wrong. If a metric is not defined on the rows of a fold, the scorer returns the value or raises
+    the error of scikit-learn. A search replaces such an error by its `error_score`.
 
     Examples
     --------
@@ -233,8 +237,8 @@ def task_scorer(
     """
     if metric is None or getattr(metric, "__module__", "").startswith("sklearn.metrics._c"):
         raise ValueError(
-            f"metric must be a name of a scorer, or a scorer, got {metric!r}. Make a scorer of a "
-            "function with sklearn.metrics.make_scorer."
+            f"The 'metric' parameter must be the name of a scorer, or a scorer. Got {metric!r} "
+            "instead. Use sklearn.metrics.make_scorer to convert a function to a scorer."
         )
     get_scorer(metric)
     return TaskScorer(task, metric, labels=labels)
@@ -245,35 +249,36 @@ def multitask_scoring(
     metrics: str | Iterable[str] | Mapping[str, Metric] = "accuracy",
     average: Literal["macro", "weighted"] = "macro",
 ) -> MultitaskScoring:
-    """Score several tasks by several metrics in one pass, with their means for `refit`.
+    """Make scorers for several tasks and metrics, and for the mean of each metric over tasks.
 
     Parameters
     ----------
     tasks : list of str
-        The tasks.
+        The tasks to score.
     metrics : str, list of str, or dict of {str: str or callable}, default="accuracy"
-        The metrics, as in :func:`task_scorer`; as a dict, by the names that keys get.
+        The metrics, as in :func:`task_scorer`. A dict maps the name of each metric, for the keys
+        of the result, to the metric.
     average : {"macro", "weighted"}, default="macro"
-        Whether each task counts the same in a mean, or as much as it has rows (or weight).
+        How to average over tasks: "macro" gives all tasks the same weight. "weighted" weights each
+        task by the number of its rows, or by their total sample weight.
 
     Returns
     -------
     scoring : MultitaskScoring
-        A dict of scorers with the keys ``TASK_METRIC`` and ``mean_METRIC``, to be passed as
-        `scoring`, with for example ``refit="mean_accuracy"``. Its keys are the same in every
-        fold. One of its scorers can be used alone: ``scoring["mean_accuracy"]``. It can be
-        pickled.
+        A dict of scorers with the keys ``TASK_METRIC`` and ``mean_METRIC``. Pass it as `scoring`,
+        for example with ``refit="mean_accuracy"``. Its keys are the same in every fold. Each of
+        its scorers can be used alone, such as ``scoring["mean_accuracy"]``. It can be pickled.
 
     Raises
     ------
     ValueError
-        If there is no metric of that name, `average` is not one of the above, or two keys are
-        the same.
+        If a metric is neither the name of a scorer nor a scorer, `average` is not one of the
+        above, `tasks` is empty, or two keys are the same.
 
     Notes
     -----
-    The rows of all tasks go through the encoder once. A score that cannot be computed is nan,
-    with a warning that says why; so is the mean that it is part of.
+    The rows of all tasks pass through the encoder together, once. A score that cannot be computed
+    is nan, with a warning that gives the reason. Means that include this score are nan, too.
 
     Examples
     --------
@@ -284,10 +289,12 @@ def multitask_scoring(
     """
     tasks = [tasks] if isinstance(tasks, str) else list(tasks)
     if not tasks:
-        raise ValueError("tasks is empty. Name the tasks to score.")
+        raise ValueError("The 'tasks' parameter is empty. Pass the tasks to score.")
     metrics = [metrics] if isinstance(metrics, str) else metrics
     if average not in ("macro", "weighted"):
-        raise ValueError(f"average must be 'macro' or 'weighted'. Got {average!r} instead.")
+        raise ValueError(
+            f"The 'average' parameter must be 'macro' or 'weighted'. Got {average!r} instead."
+        )
     scoring = MultitaskScoring()
     for name in metrics:
         metric = metrics[name] if isinstance(metrics, Mapping) else name
@@ -296,14 +303,15 @@ def multitask_scoring(
         for key, scorer in zip(keys, [*scorers, MeanScorer(scorers, average)], strict=True):
             if key in scoring:
                 raise ValueError(
-                    f"Two scores would be called {key!r}. Name each task and each metric once."
+                    f"Two scores would have the key {key!r}. The keys TASK_METRIC and mean_METRIC "
+                    "must be unique. Pass each task and each metric only once."
                 )
             scoring[key] = scorer
     return scoring
 
 
 class _Scorer(BaseEstimator):
-    """What scorers have in common; `BaseEstimator` gives them clone, repr and routing."""
+    """Base class of scorers; `BaseEstimator` provides clone, repr and metadata routing."""
 
     def __call__(
         self,
@@ -316,22 +324,22 @@ class _Scorer(BaseEstimator):
         return self.score_predictions(_predict_tasks(estimator, X, y, sample_weight, self.tasks))
 
     def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
-        """Say whether a search shall pass `sample_weight` on: True, False, None or an alias."""
-        # scikit-learn would make this method for a class that has a method called score.
+        """Set whether a search passes `sample_weight` to the scorer: a bool, None or an alias."""
+        # scikit-learn generates this method only for classes with a method called score.
         request = MetadataRequest(owner=type(self).__name__)
         request.score.add_request(param="sample_weight", alias=sample_weight)
         self._metadata_request = request
         return self
 
     def get_metadata_routing(self):
-        """Return what is requested: as long as nothing was said, passing weights is an error."""
+        """Return the metadata request. By default, it is an error to pass weights."""
         if not hasattr(self, "_metadata_request"):
             return copy.copy(self).set_score_request(sample_weight=None)._metadata_request
         return super().get_metadata_routing()
 
 
 class TaskScorer(_Scorer):
-    """A scorer of one task; see :func:`task_scorer`."""
+    """Scorer for one task; see :func:`task_scorer`."""
 
     def __init__(
         self, task: str, metric: Metric = "accuracy", *, labels: Collection[Any] | None = None
@@ -345,13 +353,13 @@ class TaskScorer(_Scorer):
         """The tasks that are scored."""
         return [self.task]
 
-    def score_predictions(self, answers: dict[str, _TaskPredictions | str]) -> float:
-        """Score what a classifier has answered."""
-        rows = _predictions_of(self.task, answers).with_labels(self.labels)
+    def score_predictions(self, predictions: dict[str, _TaskPredictions | str]) -> float:
+        """Return the score of the predictions of a classifier."""
+        rows = _predictions_of(self.task, predictions).with_labels(self.labels)
         weights = {} if rows.weights is None else {"sample_weight": rows.weights}
         scorer = get_scorer(self.metric)
         if not hasattr(scorer, "_score_func"):
-            # A function of the user's own may ask for anything, so that it gets the view itself.
+            # A function of the user may call any method of an estimator, so it gets the view.
             return scorer(rows.view, rows.texts, rows.labels, **weights)
         return _with_labels(scorer, rows.classes)(
             _PrecomputedClassifier(rows), rows.texts, rows.labels, **weights
@@ -359,7 +367,7 @@ class TaskScorer(_Scorer):
 
 
 class MeanScorer(_Scorer):
-    """The mean of scorers over tasks; see :func:`multitask_scoring`."""
+    """Scorer for the mean over tasks; see :func:`multitask_scoring`."""
 
     def __init__(self, scorers: list[TaskScorer], average: Literal["macro", "weighted"] = "macro"):
         self.scorers = scorers
@@ -370,15 +378,15 @@ class MeanScorer(_Scorer):
         """The tasks that are scored."""
         return [scorer.task for scorer in self.scorers]
 
-    def score_predictions(self, answers: dict[str, _TaskPredictions | str]) -> float:
-        """Score what a classifier has answered."""
-        scores = [scorer.score_predictions(answers) for scorer in self.scorers]
-        sizes = [_predictions_of(scorer.task, answers).size for scorer in self.scorers]
+    def score_predictions(self, predictions: dict[str, _TaskPredictions | str]) -> float:
+        """Return the score of the predictions of a classifier."""
+        scores = [scorer.score_predictions(predictions) for scorer in self.scorers]
+        sizes = [_predictions_of(scorer.task, predictions).size for scorer in self.scorers]
         return float(np.average(scores, weights=sizes if self.average == "weighted" else None))
 
 
 class MultitaskScoring(dict[str, TaskScorer | MeanScorer]):
-    """Scorers by name that share one pass; see :func:`multitask_scoring`."""
+    """Dict of scorers that predict only once; see :func:`multitask_scoring`."""
 
     def __call__(
         self,
@@ -387,26 +395,26 @@ class MultitaskScoring(dict[str, TaskScorer | MeanScorer]):
         y: ArrayOrFrame | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> dict[str, float]:
-        """Score a fitted estimator on labeled rows; what cannot be scored is nan."""
+        """Return all scores of a fitted estimator on labeled rows; nan if a score fails."""
         tasks = dict.fromkeys(task for scorer in self.values() for task in scorer.tasks)
-        answers = _predict_tasks(estimator, X, y, sample_weight, list(tasks))
-        return {name: _score_or_nan(name, scorer, answers) for name, scorer in self.items()}
+        predictions = _predict_tasks(estimator, X, y, sample_weight, list(tasks))
+        return {name: _score_or_nan(name, scorer, predictions) for name, scorer in self.items()}
 
     def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
-        """Say whether a search shall pass `sample_weight` on, for all scorers."""
+        """Set whether a search passes `sample_weight`, for all scorers."""
         for scorer in self.values():
             scorer.set_score_request(sample_weight=sample_weight)
         return self
 
     def get_metadata_routing(self):
-        """Return what is requested; all scorers request the same."""
+        """Return the metadata request, which is the same for all scorers."""
         return next(iter(self.values())).get_metadata_routing()
 
 
-def _score_or_nan(name, scorer, answers) -> float:
-    # A search that gets scores of some folds and an error from another one breaks down.
+def _score_or_nan(name, scorer, predictions) -> float:
+    # A search fails if some folds return a dict of scores and another fold raises an error.
     try:
-        return scorer.score_predictions(answers)
+        return scorer.score_predictions(predictions)
     except (ValueError, TypeError, ArithmeticError) as error:
         if not isinstance(scorer, MeanScorer):
             warn_user(f"The score {name!r} could not be computed and is nan: {error}")
@@ -414,25 +422,25 @@ def _score_or_nan(name, scorer, answers) -> float:
 
 
 # --------------------------------------------------------------------------------------------
-# Answers
+# Predictions
 
 
 @dataclass(frozen=True)
 class _TaskPredictions:
-    """The rows of one task and what a classifier says of them.
+    """Rows of one task with the predictions of a classifier.
 
     Attributes
     ----------
     view : TaskClassifier
-        The view that was asked.
+        The view of the task.
     texts, labels : ndarray of shape (n_rows,)
-        The rows.
+        The texts and the true labels.
     weights : ndarray of float or None, shape (n_rows,)
-        Their weights.
+        The sample weights.
     classes : ndarray of shape (n_classes,)
-        Sorted.
+        The sorted classes.
     probabilities : ndarray of shape (n_rows, n_classes)
-        One column for each class.
+        The predicted probabilities, with one column per class.
     """
 
     view: TaskClassifier
@@ -444,11 +452,11 @@ class _TaskPredictions:
 
     @property
     def size(self) -> float:
-        """How much all rows count."""
+        """The total weight of the rows, or their number if they have no weights."""
         return len(self.labels) if self.weights is None else self.weights.sum()
 
     def with_labels(self, labels: Collection[Any] | None) -> _TaskPredictions:
-        """Add a column of zeros for each label that the classifier does not know."""
+        """Return a copy with a column of zeros for each label that is not a fitted class."""
         known, plain = self.classes.tolist(), self.labels.tolist()
         given = [] if labels is None else column_values(labels).tolist()
         try:
@@ -456,30 +464,30 @@ class _TaskPredictions:
         except TypeError as error:
             raise TypeError(
                 f"Task {self.view.task!r} has labels of several types: {known[0]!r} in fit, "
-                f"{(given or plain)[0]!r} in the rows or the labels of the scorer. Give the type "
-                "that fit saw."
+                f"{(given or plain)[0]!r} in the rows or the 'labels' parameter of the scorer. "
+                "Pass labels of the same type as in fit."
             ) from error
         probabilities = np.zeros((len(plain), len(every)))
         probabilities[:, [every.index(label) for label in known]] = self.probabilities
-        # Strings stay objects, as in `classes_`; numbers and bools are of numpy's types.
+        # Strings have dtype object, as in `classes_`; numbers and bools have a numpy dtype.
         dtype = object if isinstance(every[0], str) else None
         classes, own = np.array(every, dtype=dtype), np.array(plain, dtype=dtype)
         if classes.dtype.kind == "f" and (classes % 1).any():
-            # scikit-learn takes fractions for a regression: score their positions instead.
+            # scikit-learn treats fractions as a regression target, so use class codes instead.
             classes, own = np.arange(len(every)), np.searchsorted(classes, own)
         return replace(self, labels=own, classes=classes, probabilities=probabilities)
 
 
-def _predictions_of(task: str, answers: dict[str, _TaskPredictions | str]) -> _TaskPredictions:
-    """Return the answers for one task; raise the reason if there are none."""
-    found = answers[task]
+def _predictions_of(task: str, predictions: dict[str, _TaskPredictions | str]) -> _TaskPredictions:
+    """Return the predictions for one task, or raise ValueError if it cannot be scored."""
+    found = predictions[task]
     if isinstance(found, str):
         raise ValueError(found)
     return found
 
 
 class _PrecomputedClassifier(ClassifierMixin, BaseEstimator):
-    """A classifier that has been asked already, for scikit-learn's scorers."""
+    """Classifier that returns stored predictions, for scikit-learn's scorers."""
 
     def __init__(self, rows: _TaskPredictions):
         self.rows = rows
@@ -495,7 +503,7 @@ class _PrecomputedClassifier(ClassifierMixin, BaseEstimator):
 def _predict_tasks(
     estimator, X, y, sample_weight, tasks: list[str]
 ) -> dict[str, _TaskPredictions | str]:
-    """Return the answers for each task, or the sentence that says why there are none."""
+    """Return the predictions for each task, or a message if it cannot be scored."""
     classifier, X = _find_classifier(estimator, X)
     model = classifier.model_
     known = model.tasks
@@ -504,17 +512,17 @@ def _predict_tasks(
     wanted = np.isin(table.tasks, [task for task in tasks if task in known])
     codes = np.array([known.index(task) for task in table.tasks[wanted]], dtype=int)
     probabilities = model.probabilities(table.texts.take(wanted), codes)
-    answers: dict[str, _TaskPredictions | str] = {}
+    predictions: dict[str, _TaskPredictions | str] = {}
     for task in tasks:
         rows = table.tasks == task
         if task not in known and not rows.any():
-            raise ValueError(unknown_task(task, known))  # a slip of the pen, in every fold
+            raise ValueError(unknown_task(task, known))  # a misspelled task
         if task not in known:
-            answers[task] = f"{unknown_task(task, known)} {IN_FOLDS}"
+            predictions[task] = f"{unknown_task(task, known)} {IN_FOLDS}"
         elif not rows.any():
-            answers[task] = f"There are no rows of task {task!r} to score. {IN_FOLDS}"
+            predictions[task] = f"There are no rows of task {task!r} to score. {IN_FOLDS}"
         else:
-            answers[task] = _TaskPredictions(
+            predictions[task] = _TaskPredictions(
                 classifier[task],
                 table.texts.take(rows).strings(),
                 table.labels[rows],
@@ -522,11 +530,11 @@ def _predict_tasks(
                 model.classes[task],
                 probabilities[known.index(task)],
             )
-    return answers
+    return predictions
 
 
 def _find_classifier(estimator, X) -> tuple[MultiheadClassifier, Any]:
-    """Return the classifier inside of an estimator, and X as it reaches it."""
+    """Return the classifier inside an estimator, and X after the transformers before it."""
     check_is_fitted(estimator)
     if isinstance(estimator, MultiheadClassifier):
         return estimator, X
@@ -538,20 +546,20 @@ def _find_classifier(estimator, X) -> tuple[MultiheadClassifier, Any]:
     if hasattr(estimator, "best_estimator_"):
         return _find_classifier(estimator.best_estimator_, X)
     raise TypeError(
-        "This scorer takes a MultiheadClassifier, or a pipeline or a search around one, got "
-        f"{type(estimator).__name__}. For a view use scikit-learn's own scorers."
+        "This scorer takes a MultiheadClassifier, or a pipeline or search that contains one, got "
+        f"{type(estimator).__name__}. For a view, use the scorers of scikit-learn."
     )
 
 
 def _with_labels(scorer, classes):
-    """Tell a scorer which labels there are, and which is the positive one, where it must know."""
+    """Return a copy of a scorer that passes the labels and the positive label to its metric."""
     parameters, given = inspect.signature(scorer._score_func).parameters, scorer._kwargs
     extra = {}
     on_labels = scorer._response_method == "predict"
     if "labels" in parameters and not on_labels:
         extra["labels"] = classes
     if "pos_label" in parameters and parameters["pos_label"].default in (1, None):
-        # The default of 1 is no label of a task with strings.
+        # The default, 1, is not a label of a task with strings.
         if len(classes) == 2 and given.get("average", "binary") == "binary":
             extra["pos_label"] = classes[1]
         elif on_labels:

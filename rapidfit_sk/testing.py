@@ -1,4 +1,4 @@
-"""A tiny random encoder, for tests and examples that must not download anything."""
+"""A tiny random encoder for tests and examples that need no download."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["ARCHITECTURES", "tiny_encoder"]
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
-#: The architectures that :func:`tiny_encoder` can build, and what their tiny forms need.
+#: Architectures of :func:`tiny_encoder`, with the configuration of their tiny models.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "bert": {},
     "roberta": {"max_position_embeddings": 258, "type_vocab_size": 1},
@@ -51,28 +51,28 @@ def tiny_encoder(
     n_layers: int = 4,
     seed: int = 0,
 ) -> str:
-    """Write a tiny encoder with random weights, and its tokenizer, to a folder.
+    """Write a tiny encoder with random weights and its tokenizer to a folder.
 
     Parameters
     ----------
     folder : str, path-like or None, default=None
-        Where to write it. None makes a temporary folder that is removed when Python exits.
+        The folder. None creates a temporary folder that is removed when Python exits.
     architecture : str, default="bert"
-        One of the keys of :data:`ARCHITECTURES`.
+        A key of :data:`ARCHITECTURES`.
     n_layers : int, default=4
-        Layers of the encoder.
+        Number of layers of the encoder.
     seed : int, default=0
         Seed of the random weights.
 
     Returns
     -------
     folder : str
-        What :class:`rapidfit_sk.TrainingConfig` takes as `model_name`.
+        The folder, a valid `model_name` of :class:`rapidfit_sk.TrainingConfig`.
 
     Raises
     ------
     ValueError
-        If the architecture is not among :data:`ARCHITECTURES`.
+        If the architecture is not in :data:`ARCHITECTURES`.
 
     Examples
     --------
@@ -109,7 +109,7 @@ def _config(architecture, n_layers, tokenizer):
         "sep_token_id": tokenizer.sep_token_id,
     }
     if "dim" in special or "d_model" in special:
-        # These two have names of their own for the sizes.
+        # DistilBERT and T5 have other names for these sizes.
         common = {k: v for k, v in common.items() if not k.startswith(("hidden", "num_", "inter"))}
     return AutoConfig.for_model(architecture, **{**common, **special})
 
@@ -119,7 +119,7 @@ def _own(architecture):
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
-    """Build a word piece tokenizer over the words of the shipped messages."""
+    """Build a WordPiece tokenizer from the words of the bundled messages."""
     words = Counter(
         word
         for text in load_support_messages()["text"].unique()
@@ -147,7 +147,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
 
 
 class _TemporaryFolders:
-    """Owner of temporary folders: when it goes, at exit, they are removed."""
+    """Owner of temporary folders, which are removed when it is finalized at exit."""
 
 
 _owner = _TemporaryFolders()

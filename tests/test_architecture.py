@@ -1,4 +1,4 @@
-"""The house: each storey imports from storeys below, and a library leaves alone what is not its."""
+"""Rules for the code: imports between layers, and side effects that a library must not have."""
 
 import ast
 import re
@@ -12,8 +12,8 @@ import rapidfit_sk
 
 PACKAGE = Path(rapidfit_sk.__file__).parent
 
-# From the ground up, as in CONTRIBUTING.md: a file imports from storeys below its own.
-STOREYS = [
+# The layers of CONTRIBUTING.md from bottom to top. A file imports only from layers below its own.
+LAYERS = [
     {"_compat", "_typing", "_validation"},
     {"config", "datasets", "_rows"},
     {"_model"},
@@ -32,16 +32,16 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def place_of(path):
-    """Return the folder of a file, or its own name if it lies at the top."""
+    """Return the place of a file: its folder, or its own name if it is directly in the package."""
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-def storey_of(place):
-    return next(number for number, storey in enumerate(STOREYS) if place in storey)
+def layer_of(place):
+    return next(number for number, layer in enumerate(LAYERS) if place in layer)
 
 
 def imports_of(path):
-    """Yield (absolute name of the module, imported names) for each import of our own."""
+    """Yield (absolute module name, imported names) for each import from the package."""
     above = ("rapidfit_sk", *path.relative_to(PACKAGE).parent.parts)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -54,30 +54,30 @@ def imports_of(path):
 
 
 def imports_across(path):
-    """Yield (place, path below it, imported names) for imports from other places."""
+    """Yield (place, path inside it, imported names) for each import from another place."""
     for module, names in imports_of(path):
         _, place, *rest = module.split(".")
         if place != place_of(path):
             yield place, rest, names
 
 
-def test_every_file_has_its_storey():
-    """Each file stands on one storey, and each name in the plan exists."""
-    planned = [place for storey in STOREYS for place in storey]
+def test_every_file_has_its_layer():
+    """Each file belongs to exactly one layer, and each name in a layer exists."""
+    planned = [place for layer in LAYERS for place in layer]
     assert sorted(planned) == sorted({place_of(path) for path in FILES})
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_down(path):
-    """A file imports only from storeys below its own, and from a folder, not from a file in it."""
+    """A file imports only from layers below its own, and from a folder, not from a file in it."""
     for place, rest, _ in imports_across(path):
-        assert storey_of(place) < storey_of(place_of(path)), f"{path.name} imports {place}"
-        assert not rest, f"{path.name} looks into {place}"
+        assert layer_of(place) < layer_of(place_of(path)), f"{path.name} imports {place}"
+        assert not rest, f"{path.name} imports from a file in {place}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_of_our_own_are_relative(path):
-    """No file imports the package by its name, which the tests of storeys would not see."""
+def test_internal_imports_are_relative(path):
+    """No file imports the package by its name, because the tests of layers ignore such imports."""
     for node in ast.walk(ast.parse(path.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and not node.level:
@@ -86,8 +86,8 @@ def test_imports_of_our_own_are_relative(path):
 
 
 @pytest.mark.parametrize("folder", [*PRIVATE_FOLDERS, "callbacks"])
-def test_no_circles_in_a_folder(folder):
-    """The files of a folder can be put in an order in which each imports from those before."""
+def test_no_circular_imports_in_a_folder(folder):
+    """The files of a folder have an order in which each file imports only from earlier ones."""
     files = [path for path in FILES if place_of(path) == folder and path.stem != "__init__"]
     needs = {
         path.stem: {m.split(".")[-1] for m, _ in imports_of(path) if f".{folder}." in m}
@@ -95,14 +95,14 @@ def test_no_circles_in_a_folder(folder):
     }
     while needs:
         free = [name for name, needed in needs.items() if not needed & needs.keys()]
-        assert free, f"circle among {sorted(needs)}"
+        assert free, f"circular imports among {sorted(needs)}"
         for name in free:
             del needs[name]
 
 
 @pytest.mark.parametrize("folder", PRIVATE_FOLDERS)
-def test_a_folder_exports_what_others_use(folder):
-    """A private folder exports what other places import from it, and nothing else."""
+def test_folders_export_exactly_the_used_names(folder):
+    """A private folder exports exactly the names that other places import from it."""
     used = {
         name
         for path in FILES
@@ -118,12 +118,12 @@ def test_a_folder_exports_what_others_use(folder):
 
 
 def test_rows_and_configuration_work_without_torch():
-    """What these places import, and all that is imported by that, leaves torch out."""
+    """Rows, configuration and views import no torch, not even through other modules."""
     code = (
         "import importlib, sys, types\n"
         "package = types.ModuleType('rapidfit_sk')\n"
         f"package.__path__ = [{str(PACKAGE)!r}]\n"
-        "sys.modules['rapidfit_sk'] = package\n"  # its __init__ imports everything
+        "sys.modules['rapidfit_sk'] = package\n"  # skip its __init__, which imports everything
         f"for place in {WITHOUT_TORCH}:\n"
         "    importlib.import_module(f'rapidfit_sk.{place}')\n"
         "    heavy = {'torch', 'skorch', 'transformers'} & set(sys.modules)\n"
@@ -134,10 +134,10 @@ def test_rows_and_configuration_work_without_torch():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_what_a_library_must_not_do(path):
-    """Nothing prints, asserts, seeds, sets threads or warning filters, or unpickles with torch.
+def test_library_code_has_no_side_effects(path):
+    """No file prints, asserts, seeds, sets threads or warning filters, or calls torch.load.
 
-    The one exception: `show_versions` prints. A bare except is refused too.
+    Only `show_versions` prints. A bare except is not allowed either.
     """
     for node in ast.walk(ast.parse(path.read_text())):
         assert not isinstance(node, ast.Assert)
@@ -154,7 +154,7 @@ def test_what_a_library_must_not_do(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_functions_are_short(path):
-    """No function body is longer than what fits on a screen."""
+    """No function body is longer than 40 lines, so each one fits on a screen."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef):
             has_docstring = ast.get_docstring(node) is not None
@@ -163,7 +163,7 @@ def test_functions_are_short(path):
 
 
 def test_import_is_silent_and_offline():
-    """Importing the package prints nothing, opens no connection and seeds nothing."""
+    """Importing the package prints nothing, opens no connection and seeds no generator."""
     code = (
         "import socket, random\n"
         "def refuse(*args): raise OSError('no network at import')\n"

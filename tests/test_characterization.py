@@ -1,8 +1,8 @@
-"""Eleven fits over all input forms, compared with recorded results.
+"""Eleven fits that cover all input forms, compared with recorded results.
 
 ``python -m tests.test_characterization`` records them again, in
 ``tests/data/characterization.json``. Do this only for a change that is meant to change results,
-and give the reason in its commit.
+and give the reason in the commit message.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from rapidfit_sk.testing import tiny_encoder
 
 RECORD = Path(__file__).parent / "data" / "characterization.json"
 
-# What results depend on to the bit. Elsewhere they are compared up to a tolerance.
+# The bits of results depend on these. If one differs, results are compared up to a tolerance.
 PLACE = {
     "machine": platform.machine(),
     "capability": torch.backends.cpu.get_cpu_capability(),
@@ -43,8 +43,8 @@ PLACE = {
 }
 
 
-def encoder_of_numpy_weights():
-    """Write a tiny encoder whose weights depend on no version of torch or transformers."""
+def encoder_with_numpy_weights():
+    """Write a tiny encoder whose weights do not depend on the version of torch or transformers."""
     folder = tiny_encoder(n_layers=3)
     path = Path(folder) / "model.safetensors"
     rng = np.random.default_rng(0)
@@ -67,17 +67,17 @@ def configuration(encoder, **parameters):
 
 
 # --------------------------------------------------------------------------------------------
-# The fits: each takes the encoder and a folder, and returns a fitted classifier
+# The fits. Each function takes the encoder and a folder, and returns a fitted classifier.
 
 
 def few_rows(encoder, folder):
-    """A long frame; all rows train, and a first training calibrates."""
+    """Fit a long frame without validation rows, so a calibration fit runs first."""
     messages = load_support_messages()
     return MultiheadClassifier(configuration(encoder), random_state=0).fit(messages[:240])
 
 
 def many_rows(encoder, folder):
-    """Texts and one column of labels, enough of them to hold a tenth out for validation."""
+    """Fit texts with one column of labels, enough rows to hold out a tenth for validation."""
     texts, labels = [], []
     for row in load_support_messages().query("task == 'intent'").itertuples():
         for end in (
@@ -97,7 +97,7 @@ def many_rows(encoder, folder):
 
 
 def guide_dict(encoder, folder):
-    """The dict of the guide, with patience, smoothing, hidden layers and mean pooling."""
+    """Fit the dict of the guide, with patience, label smoothing, hidden layers and mean pooling."""
     messages = load_support_messages()
     data = {
         task: rows[["text", "label"]].to_dict("records")[:60]
@@ -117,7 +117,7 @@ def guide_dict(encoder, folder):
 
 
 def wide_with_weights(encoder, folder):
-    """Texts with a frame of one column per task, gaps, weights of which some are 0."""
+    """Fit texts with one column of labels per task, with gaps and weights, some of them 0."""
     messages = load_support_messages()
     wide = messages.pivot(index="text", columns="task", values="label")[:120]
     labels = wide[["intent", "emotion"]].assign(angry=(wide["emotion"] == "angry").astype(int))
@@ -127,7 +127,7 @@ def wide_with_weights(encoder, folder):
 
 
 def given_validation(encoder, folder):
-    """A frame and y, validation rows given, all of the encoder trains, gradients accumulate."""
+    """Fit a frame and y with given validation rows, all layers and gradient accumulation."""
     messages = load_support_messages()
     train, rest = messages[:300], messages[300:360]
     X = pd.DataFrame({"doc": train["text"], "topic": train["task"]})
@@ -143,7 +143,7 @@ def given_validation(encoder, folder):
 
 
 def task_added(encoder, folder):
-    """A further task on a fitted classifier, once by a first training and once by held-out rows."""
+    """Add two tasks to a fitted classifier: with a calibration fit, then with validation rows."""
     messages = load_support_messages()
     classifier = few_rows(encoder, folder)
     rows = messages.query("task == 'intent'")[:90]
@@ -154,7 +154,7 @@ def task_added(encoder, folder):
 
 
 def grown_in_part(encoder, folder):
-    """Three calls of partial_fit; the second brings a label, the third a task."""
+    """Call partial_fit three times; the second call adds a label, the third adds tasks."""
     messages = load_support_messages()
     classifier = MultiheadClassifier(configuration(encoder), random_state=5)
     intent = messages.query("task == 'intent'")
@@ -164,7 +164,7 @@ def grown_in_part(encoder, folder):
 
 
 def warm_start(encoder, folder):
-    """A second fit from the weights of the first, with a further task."""
+    """Fit again from the weights of a first fit, with an additional task."""
     messages = load_support_messages()
     config = configuration(encoder, training__val_size=0.2)
     classifier = MultiheadClassifier(config, random_state=6, warm_start=True)
@@ -173,18 +173,18 @@ def warm_start(encoder, folder):
 
 
 def search_with_memory(encoder, folder):
-    """A search by the default score whose embeddings outlive the fits."""
+    """Search by the default score, with an embedding cache."""
     return best_of_search(encoder, {"memory": folder}, None, True)
 
 
 def search_by_scores_per_task(encoder, folder):
-    """A search by several scores of each task, refitted on one of their means."""
+    """Search by several scores per task, and refit by the mean of one of them."""
     scoring = multitask_scoring(["sentiment", "intent"], ["accuracy", "neg_log_loss"])
     return best_of_search(encoder, {}, scoring, "mean_neg_log_loss")
 
 
 def search_by_scores_with_memory(encoder, folder):
-    """The same search, where scorers read embeddings that fits have stored."""
+    """Run the same search with an embedding cache, which the scorers use, too."""
     scoring = multitask_scoring(["sentiment", "intent"], ["accuracy", "neg_log_loss"])
     return best_of_search(encoder, {"memory": folder}, scoring, "mean_neg_log_loss")
 
@@ -221,17 +221,17 @@ FITS = [
     search_by_scores_with_memory,
 ]
 
-# Recorded when scorers ran the encoder again. Now they read what is stored, which was computed in
-# other batches and may differ in the last bits.
+# Recorded when scorers ran the encoder again. They now use cached embeddings, which were computed
+# in other batches and may differ in the last bits.
 CLOSE = {search_by_scores_with_memory}
 
 # --------------------------------------------------------------------------------------------
-# What is recorded
+# Recorded results
 
 
 @contextlib.contextmanager
 def one_thread():
-    """Compute in one thread: sums are taken in another order in two."""
+    """Compute in one thread, because two threads add numbers in another order."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -241,21 +241,21 @@ def one_thread():
 
 
 def describe(fit, encoder, folder):
-    """Return what a user can see of a fit, as plain data."""
+    """Run a fit and return its results as plain data."""
     with warnings.catch_warnings(record=True) as caught, one_thread():
         warnings.simplefilter("always")
         classifier = fit(encoder, folder)
-        return what_is_seen(classifier, caught)
+        return results_of(classifier, caught)
 
 
-def what_is_seen(classifier, caught):
+def results_of(classifier, caught):
     texts = load_support_messages()["text"].unique()[::30].tolist()
     history = [
         {key: value for key, value in epoch.items() if key not in ("dur", "batches")}
         for epoch in classifier.net_.history
     ]
     described = {
-        # Those of other libraries differ by their versions.
+        # Only UserWarnings count: warnings of other libraries differ between their versions.
         "warnings": sum(issubclass(each.category, UserWarning) for each in caught),
         "tasks": classifier.tasks_,
         "classes": {task: values.tolist() for task, values in classifier.classes_.items()},
@@ -275,7 +275,7 @@ def what_is_seen(classifier, caught):
 
 
 def differences(expected, found, at=""):
-    """Yield the places where two descriptions differ."""
+    """Yield a line for each difference between two descriptions."""
     if isinstance(expected, dict) and isinstance(found, dict):
         for key in sorted({*expected, *found}):
             yield from differences(expected.get(key), found.get(key), f"{at}/{key}")
@@ -287,7 +287,7 @@ def differences(expected, found, at=""):
 
 
 def rounded(described):
-    """Return a description whose floats compare up to a tolerance."""
+    """Return a description whose floats compare as equal up to a tolerance."""
     if isinstance(described, dict):
         return {key: rounded(value) for key, value in described.items()}
     if isinstance(described, list):
@@ -301,7 +301,7 @@ def approximately(value):
 
 @pytest.fixture(scope="module")
 def encoder():
-    return encoder_of_numpy_weights()
+    return encoder_with_numpy_weights()
 
 
 @pytest.fixture(scope="module")
@@ -310,10 +310,11 @@ def record():
 
 
 @pytest.mark.parametrize("fit", FITS, ids=lambda fit: fit.__name__)
-def test_a_fit_is_what_it_was(fit, encoder, record, tmp_path):
-    """Splits, histories, temperatures, scores and probabilities are those that were recorded.
+def test_fits_reproduce_recorded_results(fit, encoder, record, tmp_path):
+    """Splits, histories, temperatures, scores and probabilities equal the recorded ones.
 
-    To the bit with the recorded libraries on the recorded kind of processor, else closely.
+    They agree to the bit with the recorded libraries on the recorded kind of processor, and closely
+    otherwise.
     """
     expected = record["fits"][fit.__name__]
     if record["place"] != PLACE or fit in CLOSE:
@@ -323,8 +324,8 @@ def test_a_fit_is_what_it_was(fit, encoder, record, tmp_path):
 
 
 def main():
-    """Record all fits."""
-    encoder = encoder_of_numpy_weights()
+    """Run all fits and record their results."""
+    encoder = encoder_with_numpy_weights()
     fits = {}
     for fit in FITS:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The classifier: forms in, forms out, seeds, persistence, errors."""
+"""`MultiheadClassifier`: input forms, splits, predictions, parameters, seeds and errors."""
 
 import os
 import random
@@ -27,7 +27,7 @@ TEXTS = ["Do you ship to Norway?", "It broke again!", "Two tickets, please."]
 
 
 # --------------------------------------------------------------------------------------------
-# Forms
+# Input forms
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def wide(messages):
 
 
 def test_forms_train_alike(make_classifier, messages):
-    """A long frame and (X, y) train alike, whatever the index, and whatever y stands beside."""
+    """A long frame and (X, y) give the same model with any index; y replaces a label column."""
     shuffled_index = messages.set_index(np.arange(len(messages))[::-1] // 3)
     fits = [
         make_classifier().fit(messages),
@@ -51,8 +51,8 @@ def test_forms_train_alike(make_classifier, messages):
         pd.testing.assert_frame_equal(classifier.predict_all(TEXTS), first)
 
 
-def test_forms_in_another_order_train_alike(make_classifier, messages, wide):
-    """The dict of the guide trains as the same rows in long form, in the order of the dict."""
+def test_dict_and_wide_labels_train_alike(make_classifier, messages, wide):
+    """A dict of tasks and wide labels give the same model as a long frame in the same order."""
     by_task = messages.sort_values("task", key=lambda t: t.map(TASKS.index), kind="stable")
     guide = {
         task: rows[["text", "label"]].to_dict("records")
@@ -67,7 +67,7 @@ def test_forms_in_another_order_train_alike(make_classifier, messages, wide):
 
 
 def test_custom_column_names(make_classifier, messages):
-    """Columns may have other names, and others may stand beside them."""
+    """Column names can be chosen, other columns are ignored, and a missing one is an error."""
     frame = messages.rename(columns={"text": "body", "task": "what", "label": "is"}).assign(n=1)
     classifier = make_classifier(text_column="body", task_column="what", label_column="is")
     classifier.fit(frame)
@@ -80,7 +80,7 @@ def test_custom_column_names(make_classifier, messages):
     "name", ["type", "keys", "v1.2", "a/b", "with space", "日本", "items", "self"]
 )
 def test_task_names(make_classifier, name):
-    """Any non-empty string is a task, also one that Python or torch uses for itself."""
+    """Any non-empty string can name a task, even one that Python or torch uses for itself."""
     data = {name: [{"text": f"text {i}", "label": i % 2} for i in range(8)]}
     classifier = make_classifier().fit(data)
     assert classifier.tasks_ == [name]
@@ -90,8 +90,8 @@ def test_task_names(make_classifier, name):
     assert "nothing" not in classifier
 
 
-def test_label_types_come_back(make_classifier):
-    """Each task gives labels in its own type; arrays over tasks of several types are objects."""
+def test_predictions_have_the_type_of_labels(make_classifier):
+    """Predictions have the type of the labels; an array over tasks of several types has objects."""
     texts = [f"text number {i}" for i in range(40)]
     y = pd.DataFrame(
         {
@@ -116,8 +116,8 @@ def test_label_types_come_back(make_classifier):
     assert same.dtype == bool
 
 
-def test_one_task_is_plain(make_classifier, messages):
-    """With one task, predict and predict_proba look like those of any classifier."""
+def test_single_task_predicts_plain_arrays(make_classifier, messages):
+    """With one task, predict and predict_proba return plain arrays, as any classifier does."""
     rows = messages[messages["task"] == "intent"]
     classifier = make_classifier().fit(rows["text"].tolist(), rows["label"].tolist())
     assert classifier.tasks_ == ["label"]
@@ -129,8 +129,8 @@ def test_one_task_is_plain(make_classifier, messages):
     )
 
 
-def test_wide_missing_labels_have_no_say(make_classifier, wide):
-    """A text without a label for a task is in no split of that task alone."""
+def test_texts_with_missing_labels_are_split_once(make_classifier, wide):
+    """A text that lacks the label of one task is still in exactly one part of the split."""
     wide = wide.head(60).copy()
     wide.loc[:, "emotion"] = wide["emotion"].where(wide.index % 2 == 0)
     classifier = make_classifier(val_size=0.2).fit(wide["text"], wide.drop(columns="text"))
@@ -141,16 +141,16 @@ def test_wide_missing_labels_have_no_say(make_classifier, wide):
     assert classifier.test_scores_["sentiment"]["n_rows"] == len(classifier.test_indices_)
 
 
-def ours(record):
-    """The warnings that are meant for users; scikit-learn 1.6 lets scipy add others."""
+def user_warnings(record):
+    """Return the warnings of the package, because scikit-learn 1.6 lets scipy add others."""
     return [warning for warning in record if warning.category is UserWarning]
 
 
 def test_the_smallest_data(make_classifier, minimal_setup):
-    """Two tasks of two rows each train and predict; one warning says what could not be."""
+    """Two tasks of two rows each train and predict, with one warning about rows not held out."""
     with pytest.warns(UserWarning, match="Too few rows") as record:
         classifier = make_classifier().train(minimal_setup)
-    (warning,) = ours(record)
+    (warning,) = user_warnings(record)
     message = str(warning.message)
     assert "test_size=0.1: no rows of 'sentiment', 'intent' are held out" in message
     assert "no validation rows" in message
@@ -161,7 +161,7 @@ def test_the_smallest_data(make_classifier, minimal_setup):
 
 
 def test_single_rows_are_named(make_classifier, messages):
-    """A class of one row stays in training, and one warning names it."""
+    """A class with a single row stays in the training data, and one warning names it."""
     odd = pd.DataFrame(
         {"text": ["one", "two"], "task": ["intent"] * 2, "label": ["return", "thank"]}
     )
@@ -169,7 +169,7 @@ def test_single_rows_are_named(make_classifier, messages):
         UserWarning, match="single row .*: 'return' of 'intent' and 1 more"
     ) as record:
         classifier = make_classifier().fit(pd.concat([messages, odd]))
-    assert len(ours(record)) == 1
+    assert len(user_warnings(record)) == 1
     assert {815, 816} <= set(classifier.train_indices_)
 
 
@@ -185,7 +185,7 @@ def test_contradictions_warn(make_classifier, messages):
 
 
 def test_own_validation_data(make_classifier, messages):
-    """Validation data of one's own chooses the epoch; all else but the test rows trains."""
+    """Validation data passed to fit chooses the epoch; all rows of X but the test rows train."""
     val = messages.iloc[600:]
     classifier = make_classifier().fit(
         messages.iloc[:600], X_val=val.drop(columns="label"), y_val=val["label"]
@@ -197,7 +197,7 @@ def test_own_validation_data(make_classifier, messages):
 
 
 def test_validation_may_hold_unknown_labels(make_classifier, messages):
-    """A label that training does not have counts as wrong; an unknown task is refused."""
+    """A validation label that is not in training counts as wrong; an unknown task is an error."""
     train, val = messages.iloc[:600], messages.iloc[600:].copy()
     val["label"] = "never seen"
     classifier = make_classifier().fit(train, X_val=val)
@@ -207,19 +207,19 @@ def test_validation_may_hold_unknown_labels(make_classifier, messages):
         make_classifier().fit(train, X_val=val.assign(task="other"))
 
 
-def test_validation_is_given_whole(make_classifier, messages):
-    """Labels without texts are refused, and validation texts that also train are counted."""
+def test_validation_without_texts_or_with_shared_texts(make_classifier, messages):
+    """y_val without X_val is refused, and a warning counts validation texts that are also in X."""
     with pytest.raises(ValueError, match="y_val was given without X_val"):
         make_classifier().fit(messages, y_val=messages["label"])
-    with pytest.warns(UserWarning, match="^20 validation texts stand in X too") as record:
+    with pytest.warns(UserWarning, match="^20 validation texts also occur in X") as record:
         make_classifier().fit(
             messages, X_val=messages[messages["text"].isin(messages["text"].unique()[:20])]
         )
-    assert len(ours(record)) == 1
+    assert len(user_warnings(record)) == 1
 
 
-def test_splits_part_no_text(fitted, messages):
-    """All rows of one text, over all tasks, are on one side, and every row is on one."""
+def test_rows_of_a_text_stay_together(fitted, messages):
+    """Rows of a text stay on the same side of a split, and each row is on one side."""
     sides = [fitted.train_indices_, fitted.val_indices_, fitted.test_indices_]
     assert np.array_equal(np.sort(np.concatenate(sides)), np.arange(len(messages)))
     texts = [set(messages["text"].iloc[side]) for side in sides]
@@ -229,8 +229,8 @@ def test_splits_part_no_text(fitted, messages):
     )
 
 
-def test_test_scores_are_those_of_the_rows(fitted, messages):
-    """test_scores_ can be had again from the positions."""
+def test_test_scores_match_the_test_rows(fitted, messages):
+    """test_scores_ can be recomputed from the rows at test_indices_."""
     rows = messages.iloc[fitted.test_indices_]
     for task, part in rows.groupby("task"):
         score = fitted.test_scores_[task]
@@ -245,8 +245,8 @@ def test_test_scores_are_those_of_the_rows(fitted, messages):
 # Prediction
 
 
-def test_answers_agree(fitted, messages):
-    """Every way to ask gives the same answer."""
+def test_prediction_methods_agree(fitted, messages):
+    """predict, predict_all and predict_proba agree, for rows, for texts and for one task."""
     rows = messages.iloc[::7]
     by_row = fitted.predict(rows.drop(columns="label"))
     table = fitted.predict_all(rows["text"])
@@ -263,7 +263,7 @@ def test_answers_agree(fitted, messages):
 
 
 def test_probabilities_of_a_long_frame(fitted, messages):
-    """A frame of several tasks gives the rows of each task; one of one task gives an array."""
+    """For a frame of several tasks, predict_proba returns a dict; for one task, an array."""
     rows = messages.iloc[:50]
     p = fitted.predict_proba(rows)
     for task, part in rows.groupby("task"):
@@ -275,7 +275,7 @@ def test_probabilities_of_a_long_frame(fitted, messages):
 
 
 def test_one_encoder_pass_per_distinct_text(fitted):
-    """However many tasks and repeats, a text goes through the encoder once."""
+    """The encoder processes a distinct text once, whatever the number of tasks and repetitions."""
     seen = []
     hook = fitted.net_.module_.encoder.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
@@ -288,7 +288,7 @@ def test_one_encoder_pass_per_distinct_text(fitted):
 
 
 def test_prediction_is_batched(fitted, monkeypatch):
-    """Many texts go through in batches and in chunks, and answers keep their places."""
+    """Many texts are predicted in batches and chunks of limited size, in their original order."""
     from rapidfit_sk import _fitted
     from rapidfit_sk._training.batches import TOKENS_PER_PASS
 
@@ -311,7 +311,7 @@ def test_prediction_is_batched(fitted, monkeypatch):
 
 
 def test_no_texts(fitted):
-    """No texts give empty answers of the right shape."""
+    """Without texts, predictions are empty arrays of the right shape."""
     assert fitted.predict([], task="intent").shape == (0,)
     assert fitted.predict([]).shape == (0, 3)
     assert fitted.predict_proba([], task="intent").shape == (0, 4)
@@ -321,7 +321,7 @@ def test_no_texts(fitted):
 
 
 def test_score_forms(fitted, messages, wide):
-    """score reads the same forms as fit, and is the mean over tasks."""
+    """score accepts the same input forms as fit, and returns the mean over tasks."""
     labels = messages["label"]
     score = fitted.score(messages)
     assert fitted.score(messages.drop(columns="label"), labels) == score
@@ -334,7 +334,7 @@ def test_score_forms(fitted, messages, wide):
 
 
 def test_unknown_label_counts_as_wrong(fitted, messages):
-    """At score, a label that fit never saw is a wrong answer and no error."""
+    """In score, a label that was not in the training data counts as wrong and is no error."""
     rows = messages[messages["task"] == "intent"].copy()
     assert fitted.score(rows.assign(label="never seen")) == 0
 
@@ -367,15 +367,15 @@ def test_unknown_label_counts_as_wrong(fitted, messages):
         (lambda c: c.score(LONG.iloc[:0]), ValueError, "no rows, so there is nothing"),
     ],
 )
-def test_bad_questions(fitted, call, error, message):
-    """What cannot be answered is refused with the reason and the way out."""
+def test_invalid_input_for_prediction(fitted, call, error, message):
+    """Invalid input for predictions and scores is refused with the reason and the fix."""
     with pytest.raises(error, match=message):
         call(fitted)
 
 
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_all", "score"])
 def test_not_fitted(method):
-    """Before fit there is scikit-learn's own error."""
+    """Before fit, prediction raises scikit-learn's NotFittedError."""
     with pytest.raises(NotFittedError):
         getattr(MultiheadClassifier(), method)(["a"])
     with pytest.raises(NotFittedError):
@@ -390,7 +390,7 @@ def test_not_fitted(method):
 
 
 def test_fit_changes_no_parameter(make_classifier, messages):
-    """After fit, the parameters are the very objects that were given."""
+    """After fit, each parameter is the same object that was given."""
     classifier = make_classifier(loss=LossConfig(task_weights={"intent": 2.0}))
     before = classifier.get_params()
     classifier.fit(messages)
@@ -399,8 +399,8 @@ def test_fit_changes_no_parameter(make_classifier, messages):
     assert all(before[key] is after[key] for key in before)
 
 
-def test_refit_starts_clean(make_classifier, messages):
-    """A second fit on other tasks knows nothing of the first."""
+def test_refit_does_not_depend_on_the_first_fit(make_classifier, messages):
+    """A second fit on another task does not depend on the first."""
     classifier = make_classifier().fit(messages)
     rows = messages[messages["task"] == "intent"].assign(task="other")
     classifier.fit(rows)
@@ -409,8 +409,8 @@ def test_refit_starts_clean(make_classifier, messages):
     assert (classifier.predict_proba(TEXTS) == fresh.predict_proba(TEXTS)).all()
 
 
-def test_interrupted_refit_leaves_the_first_fit(make_classifier, messages, monkeypatch):
-    """A fit that is interrupted while it scores leaves what was learned before, whole."""
+def test_interrupted_refit_keeps_the_first_fit(make_classifier, messages, monkeypatch):
+    """If a second fit is interrupted while it scores, the first fit stays complete."""
     classifier = make_classifier().fit(messages)
     before = classifier.predict_proba(TEXTS)
 
@@ -426,7 +426,7 @@ def test_interrupted_refit_leaves_the_first_fit(make_classifier, messages, monke
 
 
 def test_same_seed_in_two_threads_of_torch(encoder_name):
-    """To the bit holds with several threads too, in a process that has them."""
+    """Two fits with the same seed agree to the bit, also if torch uses two threads."""
     code = (
         "import sys, torch, numpy as np\n"
         "from rapidfit_sk import MultiheadClassifier\n"
@@ -448,15 +448,15 @@ def test_same_seed_in_two_threads_of_torch(encoder_name):
 
 
 def test_unfitted_attributes(make_classifier):
-    """Before fit each learned attribute is missing, and says its own name."""
+    """Before fit, fitted attributes are missing, and the error contains the name of each."""
     for name in ("net_", "tokenizer_", "tasks_", "classes_", "temperatures_", "named_estimators_"):
         assert not hasattr(make_classifier(), name)
         with pytest.raises(AttributeError, match=f"'MultiheadClassifier' .* '{name}' before fit"):
             getattr(make_classifier(), name)
 
 
-def test_a_subclass_keeps_attributes_of_its_own(make_config, messages):
-    """A fit replaces what fits have learned, and nothing that a subclass keeps."""
+def test_attributes_of_a_subclass_are_kept(make_config, messages):
+    """A fit replaces fitted attributes, and keeps attributes that a subclass sets."""
 
     class Sub(MultiheadClassifier):
         def fit(self, X, y=None):
@@ -466,8 +466,8 @@ def test_a_subclass_keeps_attributes_of_its_own(make_config, messages):
     assert Sub(make_config(), random_state=0).fit(messages[:120]).seen_ == 120
 
 
-def test_a_task_that_is_not_there_is_named_first(fitted):
-    """A typo in `task` is reported before texts are read, and membership takes any object."""
+def test_unknown_task_is_reported_first(fitted):
+    """An unknown task is reported before texts are checked, and `in` accepts any object."""
     for method in (fitted.predict, fitted.predict_proba):
         with pytest.raises(ValueError, match="Task 'nope' was not seen"):
             method("one string", task="nope")
@@ -475,7 +475,7 @@ def test_a_task_that_is_not_there_is_named_first(fitted):
 
 
 def test_clone_is_unfitted(fitted):
-    """A clone of a fitted classifier has its parameters and nothing it learned."""
+    """A clone of a fitted classifier has its parameters and is not fitted."""
     copy = clone(fitted)
     assert copy.get_params()["config__training__epochs"] == 2
     with pytest.raises(NotFittedError):
@@ -483,8 +483,8 @@ def test_clone_is_unfitted(fitted):
 
 
 @pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "modernbert", "albert"])
-def test_seed_decides_to_the_bit(make_classifier, messages, architecture):
-    """Two fits with one seed agree to the bit, with dropout in heads and encoder."""
+def test_same_seed_gives_the_same_bits(make_classifier, messages, architecture):
+    """Two fits with the same seed agree to the bit, with dropout in heads and encoder."""
     name = tiny_encoder(architecture=architecture)
     options = {"model_name": name, "encoder": EncoderConfig(freeze_epochs=0, unfreeze_layers=None)}
     first, second, other = (
@@ -497,8 +497,8 @@ def test_seed_decides_to_the_bit(make_classifier, messages, architecture):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_global_generators_do_not_move(make_classifier, messages, architecture):
-    """fit and predict leave the generators of Python, numpy and torch as they were."""
+def test_global_generators_do_not_change(make_classifier, messages, architecture):
+    """fit and predict do not change the global generators of Python, numpy and torch."""
     name = tiny_encoder(architecture=architecture)
     state = random.getstate(), np.random.get_state()[1].copy(), torch.random.get_rng_state()
     classifier = make_classifier(
@@ -513,7 +513,7 @@ def test_global_generators_do_not_move(make_classifier, messages, architecture):
 
 
 def test_threads_do_not_disturb_each_other(make_classifier, messages):
-    """Fits that run at the same time give what they give alone."""
+    """Fits that run at the same time give the same results as a fit that runs alone."""
     options = {"encoder": EncoderConfig(freeze_epochs=0, unfreeze_layers=None)}
     alone = make_classifier(**options).fit(messages).predict_proba(TEXTS)
     results = {}
@@ -533,7 +533,7 @@ def test_threads_do_not_disturb_each_other(make_classifier, messages):
 
 
 def test_random_state_instance(make_classifier, messages):
-    """A RandomState instance is drawn from, as scikit-learn does it."""
+    """Each fit draws from a RandomState instance and so advances it, as in scikit-learn."""
     rng = np.random.RandomState(0)
     first = make_classifier(random_state=rng).fit(messages).predict_proba(TEXTS)
     second = make_classifier(random_state=rng).fit(messages).predict_proba(TEXTS)
@@ -543,19 +543,19 @@ def test_random_state_instance(make_classifier, messages):
 
 
 def test_too_long_for_the_encoder(make_classifier, messages):
-    """max_length beyond what the encoder can read is refused, with what it can."""
+    """A max_length above the limit of the encoder is refused, and the message gives the limit."""
     with pytest.raises(ValueError, match="'max_length'.* at most 256, .* Got 300"):
         make_classifier(max_length=300).fit(messages)
 
 
 def test_unknown_task_in_weights(make_classifier, messages):
-    """A weight for a task that the data does not have is refused."""
+    """A weight for a task that is not in the data is refused."""
     with pytest.raises(ValueError, match="names 'intend'.* Did you mean 'intent'"):
         make_classifier(loss=LossConfig(task_weights={"intend": 2.0})).fit(messages)
 
 
 def test_device(make_classifier, messages, monkeypatch):
-    """The device is passed on to the net; "auto" is a GPU where there is one."""
+    """The net uses the given device, and "auto" is a GPU if torch finds one."""
     classifier = make_classifier(device=torch.device("cpu")).fit(messages)
     assert classifier.net_.device == "cpu"
     for there, device in ((True, "cuda"), (False, "cpu")):

@@ -1,4 +1,4 @@
-"""Parameters: names, ranges, nesting, and plain dicts."""
+"""Parameter groups: names, ranges, nesting, and conversion to and from dicts."""
 
 import inspect
 from pathlib import Path
@@ -23,7 +23,7 @@ GROUPS = [TrainingConfig, HeadConfig, EncoderConfig, LossConfig, EvalConfig, Mul
 
 @pytest.mark.parametrize("group", [*GROUPS, MultiheadClassifier])
 def test_every_parameter_has_a_constraint(group):
-    """No parameter goes unchecked, and every default meets its own constraint."""
+    """Each parameter has a constraint, and its default meets the constraint."""
     assert set(group._constraints) == set(group().get_params(deep=False))
     for name, value in group().get_params(deep=False).items():
         assert group._constraints[name].accepts(value), name
@@ -31,7 +31,7 @@ def test_every_parameter_has_a_constraint(group):
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_signature_is_explicit(group):
-    """Editors and scikit-learn see the real parameters, by keyword only."""
+    """Signatures list all parameters, as keyword-only arguments, for editors and scikit-learn."""
     parameters = inspect.signature(group).parameters
     assert set(parameters) == set(group().get_params(deep=False))
     assert {p.kind for p in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
@@ -62,7 +62,7 @@ def test_signature_is_explicit(group):
     ],
 )  # fmt: skip
 def test_values_are_checked_in_fit(group, name, value, message):
-    """A bad value is stored by the constructor and set_params and refused by fit."""
+    """set_params stores an invalid value without a check, and fit refuses it."""
     classifier = MultiheadClassifier().set_params(**{f"config__{group}__{name}": value})
     with pytest.raises(InvalidParameterError, match=message):
         classifier.fit({})
@@ -74,7 +74,7 @@ def test_values_are_checked_in_fit(group, name, value, message):
         ({"config": {"training": {}}}, "'config' parameter of MultiheadClassifier"),
         ({"config__head": EvalConfig()}, "an instance of HeadConfig or None"),
         ({"config__pooling": "sum"}, "a str among {'attention', 'mean', 'cls', 'max'}"),
-        ({"device": "nonsense"}, "'auto' or a device that torch knows. Got 'nonsense'"),
+        ({"device": "nonsense"}, "'auto' or a valid torch device. Got 'nonsense'"),
         ({"text_column": ""}, "'text_column' parameter of MultiheadClassifier"),
         ({"random_state": 2**32}, r"an int in the range \[0, 4294967295\]"),
         ({"random_state": "0"}, "'random_state' parameter of MultiheadClassifier"),
@@ -83,13 +83,13 @@ def test_values_are_checked_in_fit(group, name, value, message):
     ],
 )
 def test_classifier_parameters_are_checked(params, message):
-    """The same sentence serves the classifier's own parameters."""
+    """fit refuses invalid parameters of the classifier itself with the same kind of message."""
     with pytest.raises(InvalidParameterError, match=message):
         MultiheadClassifier().set_params(**params).fit({})
 
 
 def test_unknown_names_suggest_the_nearest():
-    """Constructor, set_params and from_dict name what was probably meant."""
+    """The constructor, set_params and from_dict suggest the name that was probably meant."""
     with pytest.raises(TypeError, match="HeadConfig has no parameter 'droput'. Did you mean 'drop"):
         HeadConfig(droput=0.1)
     with pytest.raises(ValueError, match="Did you mean 'dropout'"):
@@ -98,12 +98,14 @@ def test_unknown_names_suggest_the_nearest():
         MultiheadConfig.from_dict({"trainng": {}})
     with pytest.raises(ValueError, match="Did you mean 'epochs'"):
         MultiheadConfig.from_dict({"training": {"epoch": 3}})
-    with pytest.raises(ValueError, match="'learning_rate'. It belongs into 'training'"):
+    with pytest.raises(
+        ValueError, match="'learning_rate'. It is a parameter of the 'training' group"
+    ):
         MultiheadConfig.from_dict({"learning_rate": 1e-5})
 
 
-def test_leaves_of_none_are_listed_and_set():
-    """With config=None and head=None every leaf is a parameter, and setting it works."""
+def test_parameters_of_missing_groups_can_be_set():
+    """Parameters of a group that is None are listed with their defaults and can be set."""
     classifier = MultiheadClassifier()
     assert classifier.get_params()["config__head__dropout"] == 0.2
     classifier.set_params(config__head__dropout=0.5)
@@ -115,7 +117,7 @@ def test_leaves_of_none_are_listed_and_set():
 
 
 def test_defaults_are_not_shared():
-    """Setting a leaf of one classifier leaves another alone."""
+    """Setting a nested parameter of one classifier does not change another classifier."""
     first, second = MultiheadClassifier(), MultiheadClassifier()
     first.set_params(config__head__dropout=0.5)
     assert second.config is None
@@ -123,7 +125,7 @@ def test_defaults_are_not_shared():
 
 
 def test_clone_is_deep():
-    """A clone has equal parameters and groups of its own."""
+    """A clone has equal parameters, but its own groups."""
     config = MultiheadConfig(head=HeadConfig(dropout=0.4))
     copy = clone(MultiheadClassifier(config))
     assert copy.config.to_dict() == config.to_dict()
@@ -132,7 +134,7 @@ def test_clone_is_deep():
 
 
 def test_dict_round_trip():
-    """to_dict and from_dict are inverse, also for a configuration with nothing at its default."""
+    """from_dict reverses to_dict, for the defaults and for a configuration with other values."""
     values = MultiheadConfig().to_dict()
     assert MultiheadConfig.from_dict(values).to_dict() == values
     changed = MultiheadConfig(
@@ -150,7 +152,7 @@ def test_dict_round_trip():
 
 
 def test_to_dict_is_a_copy():
-    """Changing the dict does not change the configuration."""
+    """Changing a dict after to_dict or from_dict does not change the configuration."""
     config = MultiheadConfig(loss=LossConfig(task_weights={"a": 2.0}))
     values = config.to_dict()
     values["loss"]["task_weights"]["a"] = 9
@@ -163,7 +165,7 @@ def test_to_dict_is_a_copy():
 
 
 def test_values_of_a_grid_are_accepted():
-    """numpy's bools and numbers and paths count as what they are."""
+    """Bools and numbers of numpy, and paths, are valid values."""
     MultiheadConfig(
         training=TrainingConfig(model_name=Path("folder"), epochs=np.int64(3)),
         head=HeadConfig(dropout=np.float32(0.5)),
@@ -172,7 +174,7 @@ def test_values_of_a_grid_are_accepted():
 
 
 @pytest.mark.parametrize("values", [[("epochs", 1)], {"training": 3}, None])
-def test_from_dict_wants_dicts(values):
-    """What is no dict is a TypeError that shows it."""
+def test_from_dict_accepts_only_dicts(values):
+    """from_dict raises a TypeError that shows the value if it expects a dict and gets none."""
     with pytest.raises(TypeError, match="takes a dict, got"):
         MultiheadConfig.from_dict(values)

@@ -1,4 +1,4 @@
-"""Every public name has a numpydoc docstring that says it all."""
+"""Each public name has a complete numpydoc docstring and type annotations."""
 
 import importlib
 import inspect
@@ -17,18 +17,18 @@ MODULES = [
     "rapidfit_sk.testing",
 ]
 
-# What numpydoc would like and is not asked for, with the reason.
+# Rules of numpydoc that are not enforced, with the reason.
 IGNORED = {
-    "ES01",  # an extended summary, where the summary says it all
-    "SA01",  # See Also, where there is nothing to see
-    "EX01",  # an example in each method; classes and functions are asked for theirs below
-    "RT02",  # return values are named, as in scikit-learn
-    "PR02",  # `**params` counts as unknown
+    "ES01",  # an extended summary: the summary is often enough
+    "SA01",  # See Also: some objects have no related ones
+    "EX01",  # examples of methods: only classes and functions need one, see below
+    "RT02",  # unnamed return values: scikit-learn names them
+    "PR02",  # unknown parameters: numpydoc does not recognize `**params`
 }
 
 
-def public_things():
-    """Map the names of public classes and functions to what they are."""
+def public_objects():
+    """Map the full names of public classes and functions to these objects."""
     found = {}
     for module_name in MODULES:
         module = importlib.import_module(module_name)
@@ -40,7 +40,7 @@ def public_things():
 
 
 def public_methods(name, thing):
-    """Name the methods that a class defines itself, but for the hooks that skorch describes."""
+    """Return the names of the methods that a class defines, without hooks of skorch callbacks."""
     if not inspect.isclass(thing):
         return []
     return [
@@ -51,28 +51,28 @@ def public_methods(name, thing):
     ]
 
 
-THINGS = public_things()
-METHODS = [method for item in THINGS.items() for method in public_methods(*item)]
+OBJECTS = public_objects()
+METHODS = [method for item in OBJECTS.items() for method in public_methods(*item)]
 
 
-@pytest.mark.parametrize("name", [*THINGS, *METHODS])
+@pytest.mark.parametrize("name", [*OBJECTS, *METHODS])
 def test_docstring_is_complete(name):
-    """numpydoc finds nothing missing: summary, parameters, returns, sections in order."""
+    """numpydoc reports no error in the summary, parameters, returns or order of sections."""
     found = [error for error in validate(name)["errors"] if error[0] not in IGNORED]
     assert found == []
 
 
-@pytest.mark.parametrize("name", [name for name in THINGS if not name.endswith("StopTraining")])
+@pytest.mark.parametrize("name", [name for name in OBJECTS if not name.endswith("StopTraining")])
 def test_docstring_has_an_example(name):
-    """Each class and function shows an example; the doctests run it."""
-    assert ">>>" in inspect.getdoc(THINGS[name])
+    """Each public class and function has an example, which the doctests run."""
+    assert ">>>" in inspect.getdoc(OBJECTS[name])
 
 
 def functions():
-    """Yield (name, function) for what can be called; of a class that is its `__init__`."""
-    for name in [*THINGS, *METHODS]:
+    """Yield a test parameter for each function, each method and the `__init__` of each class."""
+    for name in [*OBJECTS, *METHODS]:
         owner, _, method = name.rpartition(".")
-        thing = THINGS[name] if name in THINGS else getattr(THINGS[owner], method)
+        thing = OBJECTS[name] if name in OBJECTS else getattr(OBJECTS[owner], method)
         function = thing.__init__ if inspect.isclass(thing) else thing
         if inspect.isfunction(function) or inspect.ismethod(function):
             yield pytest.param(function, id=name)
@@ -80,7 +80,7 @@ def functions():
 
 @pytest.mark.parametrize("function", list(functions()))
 def test_signature_has_types(function):
-    """Each parameter is annotated, and so is what a function returns, with types that exist."""
+    """Each parameter and each return value is annotated with a type that exists."""
     parameters = inspect.signature(function).parameters.values()
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     expected = {parameter.name for parameter in parameters if parameter.kind not in variadic}
@@ -89,8 +89,8 @@ def test_signature_has_types(function):
     assert expected - {"self"} <= typing.get_type_hints(function).keys()
 
 
-def test_all_is_what_is_there():
-    """__all__ holds what the package offers, and nothing else is public in it."""
+def test_all_lists_the_public_names():
+    """`__all__` lists exactly the public names of the package."""
     public = {
         name
         for name, value in vars(rapidfit_sk).items()

@@ -1,4 +1,4 @@
-"""The examples run as the README says, and a real encoder beats a bag of words."""
+"""The examples and the README run as documented, and the bundled encoder beats a bag of words."""
 
 import functools
 import os
@@ -33,7 +33,7 @@ def run(*arguments, cwd):
 
 @pytest.mark.parametrize(("split", "suffix"), [(True, "csv"), (False, "csv.gz")])
 def test_train_csv(tmp_path, messages, encoder_name, split, suffix):
-    """A long CSV trains; a split column is followed; nothing is written."""
+    """The example trains on a long CSV, uses its split column if it has one, and writes nothing."""
     if split:
         parts = pd.Series({0: "train", 1: "train", 2: "val", 3: "test"})
         texts = messages["text"].factorize()[0]
@@ -48,7 +48,7 @@ def test_train_csv(tmp_path, messages, encoder_name, split, suffix):
     assert [path.name for path in tmp_path.iterdir()] == [f"data.{suffix}"]
 
 
-# Runs an example on the first rows of the messages, and in fewer steps.
+# Runs an example on the first rows of the messages and with fewer steps, to save time.
 ON_LESS = """
 import functools, runpy, sys
 import rapidfit_sk
@@ -62,7 +62,7 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 
 
 def test_grid_search(tmp_path):
-    """The search prints its candidates, and a second process reads with the winner."""
+    """The example prints its candidates, and a second process predicts with the best one."""
     out = run("-c", ON_LESS, ROOT / "examples" / "grid_search.py", 240, cwd=tmp_path)
     scores = re.findall(r"^\d +\S+ +\d +(?:mean|max) +(\S+) +(\S+) +(\S+) +(\S+)$", out, re.M)
     assert len(scores) == 8
@@ -78,9 +78,9 @@ def test_grid_search(tmp_path):
 
 
 def test_bundled_encoder_beats_tfidf(messages):
-    """With the bundled encoder at defaults, held-out accuracy is above TF-IDF + regression.
+    """With the bundled encoder and defaults, test accuracy is above TF-IDF + regression.
 
-    Accuracy asks for labels, which calibration leaves as they are.
+    Calibration is off, because it does not change labels.
     """
     training = TrainingConfig(model_name="sentence-transformers/all-MiniLM-L6-v2", test_size=0.3)
     config = MultiheadConfig(training=training, eval=EvalConfig(calibrate=False))
@@ -98,16 +98,17 @@ def test_bundled_encoder_beats_tfidf(messages):
 
 
 def test_ci_runs_the_commands_of_the_readme():
-    """The two commands of the README stand in the CI script, to the letter."""
+    """The CI script contains both installation commands of the README, character for character."""
     readme = (ROOT / "README.md").read_text()
-    commands = re.findall(r"^python -m pip .* && python .*$", readme.split("## Use")[0], re.M)
+    install = readme.split("## Install\n")[1].split("\n## ")[0]
+    commands = re.findall(r"^python -m pip .* && python .*$", install, re.M)
     assert len(commands) == 2
     script = (ROOT / ".ci" / "run").read_text().splitlines()
     assert all(command in script for command in commands)
 
 
 def test_readme_code_runs(capsys, messages, monkeypatch):
-    """The Python code of the README runs as it stands, line by line; here it trains on less."""
+    """The Python code of the README runs unchanged and prints nothing, here on fewer rows."""
     less = functools.partial(TrainingConfig, epochs=1, min_steps_per_epoch=1)
     monkeypatch.setattr("rapidfit_sk.TrainingConfig", less)
     monkeypatch.setattr("rapidfit_sk.datasets.load_support_messages", lambda: messages[:200])

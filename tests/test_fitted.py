@@ -1,4 +1,4 @@
-"""A fitted model is a value: it answers, and whoever holds it sees no later fit."""
+"""`FittedModel`: an immutable value that predicts and that later training does not change."""
 
 import dataclasses
 import pickle
@@ -17,14 +17,14 @@ def model(fitted):
     return fitted.model_
 
 
-def test_nothing_of_it_is_assigned(model):
+def test_fields_cannot_be_set(model):
     """A field of a fitted model cannot be set."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         model.temperatures = {}
 
 
-def test_the_classifier_reads_what_it_learned_from_it(fitted, model):
-    """Net, tokenizer, tasks, classes and temperatures of the classifier are those of the model."""
+def test_fitted_attributes_come_from_the_model(fitted, model):
+    """Fitted attributes of the classifier are fields of its fitted model, not copies."""
     assert fitted.net_ is model.net
     assert fitted.tokenizer_ is model.tokenizer
     assert fitted.tasks_ == list(model.classes)
@@ -35,8 +35,8 @@ def test_the_classifier_reads_what_it_learned_from_it(fitted, model):
 
 
 @pytest.mark.parametrize("change", ["add_task", "partial_fit", "warm_start"])
-def test_a_held_model_survives_what_comes_after(make_classifier, messages, change):
-    """A model that was taken before a change, with which it may share parts, predicts as before."""
+def test_later_training_does_not_change_a_model(make_classifier, messages, change):
+    """A fitted model predicts the same after its classifier trains again and shares parts."""
     classifier = make_classifier(test_size=0, val_size=0).fit(messages[:200])
     held, texts = classifier.model_, Texts.of(TEXTS)
     tasks, n_epochs = np.zeros(len(TEXTS), int), len(held.net.history)
@@ -50,7 +50,7 @@ def test_a_held_model_survives_what_comes_after(make_classifier, messages, chang
 
 
 def test_a_head_can_be_added_twice(make_classifier, messages):
-    """Adding the model of a task changes it as little as the model that it is added to."""
+    """with_task changes neither of its two models, so the same head can be added twice."""
     intent, mood = (
         make_classifier().fit(messages[messages["task"] == "intent"].assign(task=task)).model_
         for task in ("intent", "mood")
@@ -62,7 +62,7 @@ def test_a_head_can_be_added_twice(make_classifier, messages):
 
 
 def test_temperatures_divide_logits(model):
-    """Another temperature is another value, and changes probabilities, not codes."""
+    """with_temperatures returns a new model with other probabilities and the same codes."""
     texts, tasks = Texts.of(TEXTS), np.ones(len(TEXTS), int)
     warmer = model.with_temperatures({"intent": 100.0})
     assert model.temperatures["intent"] != 100.0
@@ -85,7 +85,7 @@ def test_codes_labels_and_probabilities_agree(model):
 
 
 def test_memory_is_not_pickled(make_classifier, messages, tmp_path):
-    """A pickle has no path of this machine; what is loaded runs the encoder instead."""
+    """A pickle does not contain the embedding cache, so a loaded model runs the encoder."""
     frozen = EncoderConfig(freeze_epochs=1, unfreeze_layers=0)
     classifier = make_classifier(memory=str(tmp_path / "memory"), encoder=frozen)
     classifier.fit(messages[:80])

@@ -1,4 +1,4 @@
-"""Recipes: what a training depends on is not written to, and texts are numbered once."""
+"""Training with a `Recipe`: fixed settings, calibration fits, and texts numbered once."""
 
 import functools
 
@@ -25,7 +25,7 @@ def rows(messages):
 
 @pytest.fixture
 def make_recipe(make_classifier):
-    """Make a recipe, with what the classifier would put into it."""
+    """Build a recipe as the classifier does."""
 
     def make(**kwargs):
         classifier = make_classifier(**kwargs)
@@ -34,8 +34,8 @@ def make_recipe(make_classifier):
     return make
 
 
-def test_a_recipe_is_not_written_to(make_recipe, rows):
-    """A fit leaves the configuration of its recipe as it was, `val_size=None` included."""
+def test_fit_does_not_change_its_recipe(make_recipe, rows):
+    """A fit does not change the configuration of its recipe, even with `val_size=None`."""
     recipe = make_recipe(val_size=None, loss=LossConfig(task_weights={"intent": 2.0}))
     before = recipe.config.to_dict()
     fit_calibrated(fit_model, recipe, hold_out_rows(recipe.config, rows, 0))
@@ -50,22 +50,22 @@ def test_the_same_recipe_gives_the_same_model(make_recipe, rows):
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-class Seen(Callback):
+class UserCallback(Callback):
     """A callback of the user."""
 
 
-def test_the_first_training_is_silent(make_recipe, rows, monkeypatch):
-    """The training that calibrates runs without the user's callbacks and shows no progress."""
+def test_calibration_fit_is_silent(make_recipe, rows, monkeypatch):
+    """A calibration fit runs without the user's callbacks and shows no progress."""
     trainings = []
     begin = MultiheadNet.on_train_begin
 
-    def seen(self, net, **kwargs):
+    def record_training(self, net, **kwargs):
         names = {type(callback) for _, callback in self.callbacks_}
-        trainings.append((self.verbose, Seen in names, TrainingProgress in names))
+        trainings.append((self.verbose, UserCallback in names, TrainingProgress in names))
         begin(self, net, **kwargs)
 
-    monkeypatch.setattr(MultiheadNet, "on_train_begin", seen)
-    recipe = make_recipe(val_size=None, callbacks=[Seen()], verbose=1)
+    monkeypatch.setattr(MultiheadNet, "on_train_begin", record_training)
+    recipe = make_recipe(val_size=None, callbacks=[UserCallback()], verbose=1)
     parts = hold_out_rows(recipe.config, rows, 0)
     model = fit_calibrated(fit_model, recipe, parts)
     assert trainings == [(0, False, False), (1, True, True)]
@@ -73,7 +73,7 @@ def test_the_first_training_is_silent(make_recipe, rows, monkeypatch):
 
 
 def test_a_head_calibrates_as_a_fit_does(make_recipe, rows):
-    """The same recipe trains a head on an encoder at hand, with temperatures of its own."""
+    """A head that trains on a fitted encoder has its own temperature, from a calibration fit."""
     encoder = EncoderConfig(freeze_epochs=2, unfreeze_layers=0)
     recipe = make_recipe(val_size=None, encoder=encoder, epochs=0)
     model = fit_model(recipe, rows)
@@ -95,7 +95,7 @@ def test_a_head_calibrates_as_a_fit_does(make_recipe, rows):
 
 
 def test_texts_are_numbered_once_in_a_fit(make_classifier, messages, monkeypatch):
-    """A fit looks at the strings of its rows once, whatever it splits, trains and scores."""
+    """A fit numbers the texts of its rows once, for splits, training and scores."""
     calls = []
     number = Texts.of.__func__
 
@@ -108,8 +108,8 @@ def test_texts_are_numbered_once_in_a_fit(make_classifier, messages, monkeypatch
     assert calls == [240]
 
 
-def test_few_rows_all_train_unless_they_are_asked_to_choose(make_config, rows):
-    """`val_size=None` holds none of few rows out, but a tenth if `patience` needs them."""
+def test_few_rows_are_held_out_only_for_patience(make_config, rows):
+    """With `val_size=None`, few rows all train, unless `patience` needs a tenth for validation."""
     few = make_config(val_size=None)._filled()
     assert hold_out_rows(few, rows, 0).validation is None
     assert hold_out_rows(few, rows, 0).needs_calibration_fit

@@ -1,4 +1,4 @@
-"""Training that goes on: warm start, partial_fit, add_task."""
+"""Continued training: `warm_start`, `partial_fit` and `add_task`."""
 
 import copy
 import warnings
@@ -30,12 +30,12 @@ def intent(messages):
 
 @pytest.fixture
 def sentiment(messages):
-    """The rows of another."""
+    """The rows of another task."""
     return messages[messages["task"] == "sentiment"]
 
 
 def last_layer(classifier, task):
-    """Map each class of a task to its column: weights and bias of the output layer."""
+    """Map each class of a task to its weights and its bias in the output layer."""
     layer = classifier.net_.module_.heads[classifier.tasks_.index(task)][-1]
     columns = torch.cat([layer.weight, layer.bias[:, None]], 1).detach()
     return dict(zip(classifier.classes_[task].tolist(), columns, strict=True))
@@ -45,8 +45,8 @@ def last_layer(classifier, task):
 # warm_start and partial_fit
 
 
-def test_warm_start_goes_on(make_classifier, messages):
-    """With warm_start a second fit starts from the first; without, it starts anew."""
+def test_warm_start_continues_training(make_classifier, messages):
+    """With warm_start, a second fit starts from the first; without it, a second fit starts anew."""
     warm = make_classifier(warm_start=True, epochs=3).fit(messages)
     losses = [epoch["train_loss"] for epoch in warm.net_.history]
     again = warm.fit(messages)
@@ -61,8 +61,8 @@ def test_warm_start_goes_on(make_classifier, messages):
     assert len(cold.net_.history) == n
 
 
-def test_warm_start_keeps_what_heads_look_for(make_classifier, messages, tmp_path):
-    """Heads that trained with the encoder do not read plain means once it is frozen again."""
+def test_warm_start_keeps_learned_queries(make_classifier, messages, tmp_path):
+    """Heads that trained with the encoder keep their queries when a warm start freezes it."""
     train = {"test_size": 0.0, "val_size": 0.0, "eval": EvalConfig(calibrate=False)}
     classifier = make_classifier(warm_start=True, memory=tmp_path, **train).fit(messages)
     assert not classifier.net_.module_.heads_share_embeddings
@@ -74,7 +74,7 @@ def test_warm_start_keeps_what_heads_look_for(make_classifier, messages, tmp_pat
 
 
 def test_warm_start_warns_of_held_out_rows(make_classifier, messages):
-    """What a warm fit holds out may have been trained on before, and a warning says so."""
+    """A warm start warns if it holds out rows that an earlier fit may have trained on."""
     train, val = messages.iloc[:600], messages.iloc[600:]
     classifier = make_classifier(warm_start=True).fit(train)
     with pytest.warns(UserWarning, match="An earlier fit may have trained on rows"):
@@ -84,8 +84,8 @@ def test_warm_start_warns_of_held_out_rows(make_classifier, messages):
         classifier.set_params(config__training__test_size=0).fit(train, X_val=val)
 
 
-def test_warm_start_needs_no_encoder_by_name(make_classifier, messages, tmp_path):
-    """A loaded classifier trains on where its encoder's folder is gone."""
+def test_warm_start_without_the_encoder_folder(make_classifier, messages, tmp_path):
+    """A loaded classifier can train after the folder of its pretrained encoder is gone."""
     from rapidfit_sk.testing import tiny_encoder
 
     folder = tiny_encoder(tmp_path / "encoder")
@@ -102,7 +102,7 @@ def test_warm_start_needs_no_encoder_by_name(make_classifier, messages, tmp_path
 
 
 def test_partial_fit_is_one_epoch(make_classifier, messages):
-    """Each call trains one epoch on all rows; the first ones train the heads alone."""
+    """Each call trains for one epoch on all rows, and the first calls train only the heads."""
     classifier = make_classifier(encoder=EncoderConfig(freeze_epochs=2, unfreeze_layers=2))
     encoders = []
     for n in range(1, 5):
@@ -119,8 +119,8 @@ def test_partial_fit_is_one_epoch(make_classifier, messages):
     assert losses[-1] < losses[0]
 
 
-def test_partial_fits_differ_and_repeat(make_classifier, messages):
-    """No two epochs draw the same order, and the same calls give the same weights."""
+def test_partial_fits_are_reproducible(make_classifier, messages):
+    """Each call uses other seeds, and the same calls in the same order give the same weights."""
     runs = []
     for _ in range(2):
         classifier = make_classifier()
@@ -134,11 +134,11 @@ def test_partial_fits_differ_and_repeat(make_classifier, messages):
 
 @pytest.mark.parametrize("how", ["partial_fit", "warm_start"])
 def test_heads_grow(make_classifier, messages, how):
-    """New labels and new tasks are added; old columns start from their weights."""
+    """New labels and new tasks are added, and the old columns of a head keep their weights."""
     first = messages[messages["label"] != "complain"]
     second = messages[messages["label"].isin(["complain", "ask"])]
     second = pd.concat([second, second.assign(task="topic")])
-    # No step changes a weight here, so that what is kept can be seen.
+    # The steps are too small to change a weight, so kept weights can be compared.
     still = {"learning_rate": 1e-30, "weight_decay": 0.0}
     classifier = make_classifier(warm_start=True, **still).fit(first)
     assert classifier.classes_["intent"].tolist() == ["ask", "buy", "sell"]
@@ -157,7 +157,7 @@ def test_heads_grow(make_classifier, messages, how):
 
 
 def test_known_task_may_come_with_one_class(make_classifier, messages, intent):
-    """Rows of a known task need not hold two classes; those of a new task do."""
+    """New rows of a known task may have a single class, but a new task needs two."""
     classifier = make_classifier().fit(messages)
     classifier.partial_fit(intent[intent["label"] == "ask"].head(5))
     assert len(classifier.classes_["intent"]) == 4
@@ -168,7 +168,7 @@ def test_known_task_may_come_with_one_class(make_classifier, messages, intent):
 
 
 def test_labels_without_a_name(make_classifier, messages, intent):
-    """Labels without a name belong to the only task; where there are several, that is refused."""
+    """Labels without a name belong to the only task; with several tasks, they are refused."""
     texts, labels = intent["text"].tolist(), intent["label"].tolist()
     classifier = make_classifier().fit(texts, intent["label"].rename("intent"))
     assert classifier.partial_fit(texts, labels).tasks_ == ["intent"]
@@ -182,8 +182,8 @@ def test_labels_without_a_name(make_classifier, messages, intent):
     assert classifier.tasks_ == ["intent", "new", "urgency"]
 
 
-def test_interrupted_partial_fit_leaves_what_was(make_classifier, messages, monkeypatch):
-    """Training goes on from a copy: an interrupt leaves the fitted weights whole."""
+def test_interrupted_partial_fit_keeps_the_weights(make_classifier, messages, monkeypatch):
+    """Training uses a copy of the weights, so an interrupt leaves the fitted model unchanged."""
     classifier = make_classifier().fit(messages)
     before = classifier.predict_proba(TEXTS, task="intent")
     monkeypatch.setattr("rapidfit_sk._training.net.MultiheadNet._release", interrupt)
@@ -205,8 +205,8 @@ def interrupt(*args):
         ("config__training__model_name", "another/encoder"),
     ],
 )
-def test_what_shapes_the_module_must_stay(make_classifier, messages, parameter, value):
-    """Training does not go on where the module would be another one, and says which parameter."""
+def test_changed_architecture_is_refused(make_classifier, messages, parameter, value):
+    """Training is refused if a changed parameter needs another module; the message names it."""
     classifier = make_classifier(warm_start=True).fit(messages.head(100))
     classifier.set_params(**{parameter: value})
     name = parameter.rpartition("__")[2]
@@ -217,8 +217,8 @@ def test_what_shapes_the_module_must_stay(make_classifier, messages, parameter, 
             call(messages.head(100))
 
 
-def test_mapped_weights_train_on(make_classifier, messages, tmp_path):
-    """A classifier whose weights are mapped read-only trains on, and its file stays as it is."""
+def test_memory_mapped_weights_can_train(make_classifier, messages, tmp_path):
+    """A classifier with read-only memory-mapped weights can train, and its file does not change."""
     joblib.dump(make_classifier().fit(messages), tmp_path / "model.joblib")
     content = (tmp_path / "model.joblib").read_bytes()
     mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
@@ -232,15 +232,15 @@ def test_mapped_weights_train_on(make_classifier, messages, tmp_path):
 # add_task
 
 
-def test_add_task_changes_no_other(make_classifier, messages, sentiment, intent):
-    """Predictions of all earlier tasks stay the same to the bit, and the new head has learned."""
+def test_add_task_changes_no_other_task(make_classifier, messages, sentiment, intent):
+    """Predictions of earlier tasks stay the same to the bit, and the new head learns."""
     first = pd.concat([sentiment, intent])
     evaluation = EvalConfig(metric="loss", patience=30)
     classifier = make_classifier(epochs=2, learning_rate=3e-3, eval=evaluation).fit(first)
     classifier.set_params(config__training__epochs=40)
     scores, n_epochs = classifier.test_scores_, len(classifier.net_.history)
     before = classifier.predict_proba(messages["text"])
-    # A task that can be told from the words: whether somebody asks.
+    # A task that is easy to learn from the tokens: whether the text has a question mark.
     new = intent.assign(task="asks", label=intent["text"].str.contains(r"\?"))
     assert classifier.add_task(new) is classifier
     assert classifier.tasks_ == ["sentiment", "intent", "asks"]
@@ -264,8 +264,8 @@ def joblib_copy(classifier):
     return pickle.loads(pickle.dumps(classifier))
 
 
-def test_add_task_leaves_copies_alone(make_classifier, sentiment, intent):
-    """A shallow copy that gets a task shares weights with its original, which stays as it is."""
+def test_add_task_to_a_shallow_copy(make_classifier, sentiment, intent):
+    """Adding a task to a shallow copy does not change the original, which shares its weights."""
     classifier = make_classifier(epochs=0).fit(sentiment)
     before = classifier.predict_proba(TEXTS)
     other = copy.copy(classifier).add_task(intent)
@@ -275,7 +275,7 @@ def test_add_task_leaves_copies_alone(make_classifier, sentiment, intent):
 
 
 def test_add_task_disturbs_no_prediction(make_classifier, sentiment, intent):
-    """Parts that are shared never enter training mode, where dropout would blur an answer."""
+    """Shared parts never enter training mode, because dropout would change predictions."""
     classifier = make_classifier(epochs=0).fit(sentiment)
     modes = []
     for part in (classifier.net_.module_.heads[0], classifier.net_.module_.encoder):
@@ -286,8 +286,8 @@ def test_add_task_disturbs_no_prediction(make_classifier, sentiment, intent):
 
 
 @pytest.mark.parametrize("method", ["predict", "predict_all", "predict_proba"])
-def test_an_answer_is_of_one_moment(make_classifier, sentiment, intent, monkeypatch, method):
-    """A task that is added while a prediction runs plays no part in it."""
+def test_prediction_uses_a_snapshot(make_classifier, sentiment, intent, monkeypatch, method):
+    """A task that is added during a prediction does not affect this prediction."""
     classifier = make_classifier().fit(sentiment)
     expected = getattr(classifier, method)(TEXTS)
 
@@ -302,7 +302,7 @@ def test_an_answer_is_of_one_moment(make_classifier, sentiment, intent, monkeypa
 
 
 def test_add_task_encodes_each_text_once(make_classifier, messages, sentiment, intent):
-    """However many epochs, a text goes through the encoder once; then heads alone are trained."""
+    """add_task encodes each text once, whatever the number of epochs."""
     classifier = make_classifier(epochs=20).fit(sentiment)
     seen = []
     hook = classifier.net_.module_.encoder.register_forward_pre_hook(
@@ -315,8 +315,8 @@ def test_add_task_encodes_each_text_once(make_classifier, messages, sentiment, i
     assert sum(seen) == intent["text"].nunique()
 
 
-def test_added_head_is_the_head_that_fit_would_train(make_classifier, sentiment, intent):
-    """On the same frozen encoder a task learns the same, added or fitted."""
+def test_added_head_equals_a_fitted_head(make_classifier, sentiment, intent):
+    """On the same frozen encoder, add_task and fit train the same head."""
     options = {"encoder": NO_ENCODER, "epochs": 8, "learning_rate": 1e-3}
     fitted = make_classifier(**options).fit(intent)
     added = make_classifier(**options).fit(sentiment).add_task(intent)
@@ -343,8 +343,8 @@ def test_add_task_forms(make_classifier, sentiment, intent):
     assert all(np.array_equal(answers[0], answer) for answer in answers[1:])
 
 
-def test_add_task_takes_weights_and_labels(make_classifier, sentiment, intent):
-    """sample_weight counts, and task_labels fixes the columns of the new task."""
+def test_add_task_with_weights_and_labels(make_classifier, sentiment, intent):
+    """add_task uses sample_weight, and task_labels sets the columns of the new task."""
     labels = {"intent": ["ask", "buy", "complain", "never", "sell"]}
     classifier = make_classifier(epochs=0, task_labels=None).fit(sentiment)
     classifier.set_params(task_labels=labels)
@@ -367,11 +367,15 @@ def test_add_task_takes_weights_and_labels(make_classifier, sentiment, intent):
     ("call", "error", "message"),
     [
         (lambda c, X: c.add_task(X), ValueError, "one task at a time.*'sentiment', 'intent'"),
-        (lambda c, X: c.add_task(X[X.task == "intent"]), ValueError, "known already.*partial_fit"),
+        (
+            lambda c, X: c.add_task(X[X.task == "intent"]),
+            ValueError,
+            "already has a task 'intent'.*partial_fit",
+        ),
         (
             lambda c, X: c.add_task(X[X.task == "emotion"], task="mood"),
             ValueError,
-            "here 'mood', and X has rows of 'emotion'",
+            "got rows of 'emotion' and task='mood'",
         ),
         (lambda c, X: c.add_task(["a", "b"], ["x", "y"]), ValueError, "add_task\\(X, y, task="),
         (lambda c, X: c.add_task(["a", "b"], ["x", "y"], task=3), TypeError, "got 3"),
@@ -380,7 +384,7 @@ def test_add_task_takes_weights_and_labels(make_classifier, sentiment, intent):
     ],
 )
 def test_add_task_refuses(fitted, messages, make_classifier, intent, call, error, message):
-    """What is not one new task is refused, and nothing is changed."""
+    """Input that is not exactly one new task is refused, and the classifier does not change."""
     classifier = make_classifier(epochs=0).fit(intent)
     with pytest.raises(error, match=message):
         call(classifier, messages)
@@ -388,7 +392,7 @@ def test_add_task_refuses(fitted, messages, make_classifier, intent, call, error
 
 
 def test_task_weights_of_other_tasks_do_not_matter(make_classifier, sentiment, intent):
-    """Weights of tasks that the new head has nothing to do with are no error."""
+    """add_task ignores task_weights of other tasks."""
     loss = LossConfig(task_weights={"sentiment": 2.0})
     classifier = make_classifier(epochs=0, loss=loss).fit(sentiment)
     assert classifier.add_task(intent).tasks_ == ["sentiment", "intent"]

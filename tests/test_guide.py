@@ -1,6 +1,6 @@
-"""What the guide shows, runs: its setup, its ten use cases, its tables, and each parameter.
+"""The guide: its setup, its ten use cases, its tables, and the effect of each parameter.
 
-The encoders that it names are tiny ones in the local Hugging Face cache; the code that finds and
+The encoders of the guide are tiny ones in the local Hugging Face cache. The code that finds and
 loads them is the real one.
 """
 
@@ -99,7 +99,7 @@ def some(messages):
 
 
 def test_minimal_setup(minimal_setup):
-    """The first snippet of the guide, with nothing changed but the import."""
+    """The first snippet of the guide runs, with no change except the import."""
     classifier = MultiheadClassifier()
     with pytest.warns(UserWarning, match="Too few rows"):
         classifier.train(minimal_setup)
@@ -109,9 +109,9 @@ def test_minimal_setup(minimal_setup):
 
 @pytest.mark.parametrize("name", [*USE_CASES, *STARTING_POINTS])
 def test_configurations_train(some, name):
-    """Each configuration of the guide trains as it stands, to its last epoch or an early stop.
+    """Each configuration of the guide trains unchanged, to its last epoch or an early stop.
 
-    Only that it trains once and not twice, since probabilities have tests of their own.
+    Calibration is off so that each one trains once, because probabilities have their own tests.
     """
     config = {**USE_CASES, **STARTING_POINTS}[name]
     classifier = clone(MultiheadClassifier(config, random_state=0))
@@ -125,7 +125,7 @@ def test_configurations_train(some, name):
 
 @pytest.mark.parametrize("name", QUICK_REFERENCE)
 def test_quick_reference(some, name):
-    """Each entry of the table trains, with all else but calibration and steps at its default."""
+    """Each entry of the table trains, with default values of all but calibration and steps."""
     classifier = MultiheadClassifier(random_state=0)
     classifier.set_params(config__eval__calibrate=False, config__training__min_steps_per_epoch=1)
     classifier.set_params(**{f"config__{name}": QUICK_REFERENCE[name]}).train(some)
@@ -134,7 +134,7 @@ def test_quick_reference(some, name):
 
 
 def test_use_case_7_rates():
-    """The encoder learns at 1e-5, the heads at 2e-4: slower by lr_multiplier."""
+    """The encoder trains at 1e-5 and the heads at 2e-4; lr_multiplier is the ratio."""
     from rapidfit_sk._fitting import _new_net
     from rapidfit_sk._rows.labels import CodedRows
     from rapidfit_sk._rows.texts import Texts
@@ -153,7 +153,7 @@ def test_use_case_7_rates():
 
 @pytest.fixture(scope="module")
 def uneven(messages):
-    """Two tasks of different size, so that sampling and task weights have something to do."""
+    """Two tasks of different sizes, for which task sampling and task weights matter."""
     sentiment = messages[messages["task"] == "sentiment"].iloc[:150]
     intent = messages[messages["task"] == "intent"].iloc[150:200]
     return pd.concat([sentiment, intent])
@@ -171,7 +171,7 @@ BASE = {
     "config__eval__patience": 5,
 }
 
-# Values that differ from BASE or the default, and what else must be set for them to matter.
+# Values that differ from BASE or the default, and parameters that must be set with them.
 CHANGES = {
     "training__model_name": ("FacebookAI/xlm-roberta-base", {}),
     "training__max_length": (5, {}),
@@ -209,7 +209,7 @@ CHANGES = {
         {
             "config__eval__patience": 1,
             "config__eval__metric": "loss",
-            # The loss has to fall more than once for the two to end apart.
+            # Unless the loss falls more than once, both values stop in the same epoch.
             "config__training__learning_rate": 3e-3,
             "config__training__epochs": 8,
         },
@@ -220,7 +220,7 @@ CHANGES = {
 
 
 def outcome(data, encoder_name, params):
-    """What a user can see of a fit: the history, the splits and the probabilities."""
+    """Fit and return the probabilities, the losses, the best epoch and the number of test rows."""
     classifier = MultiheadClassifier(random_state=0)
     classifier.set_params(config__training__model_name=encoder_name).set_params(**BASE)
     classifier.set_params(**params).fit(data)
@@ -236,20 +236,20 @@ def same(first, second):
 
 @pytest.fixture(scope="module")
 def base_outcome(uneven, encoder_name):
-    """The outcome of BASE, which is the same each time."""
+    """The outcome of BASE, which is the same for each fit."""
     first, second = (outcome(uneven, encoder_name, {}) for _ in range(2))
     assert same(first, second)
     return first
 
 
 def test_all_parameters_are_listed():
-    """No parameter of any group is left out below."""
+    """CHANGES contains each parameter of each group."""
     leaves = {
         name
         for name, value in MultiheadConfig().get_params().items()
         if name not in MultiheadConfig._groups
     }
-    # It changes what a step keeps and not what comes of it; see test_activations.py.
+    # It saves memory without a change of results; test_activations.py tests it.
     assert set(CHANGES) == leaves - {"training__gradient_checkpointing"}
 
 
@@ -262,8 +262,8 @@ def test_each_parameter_changes_an_outcome(uneven, encoder_name, base_outcome, n
     assert not same(before, after)
 
 
-def test_parameters_do_what_they_say(uneven, encoder_name):
-    """Beyond any change: some outcomes that follow from the meaning of a parameter."""
+def test_parameters_have_their_documented_effects(uneven, encoder_name):
+    """Patience, head sizes, max_length and the split sizes have their documented effects."""
 
     def fit(**params):
         classifier = MultiheadClassifier(random_state=0)

@@ -1,4 +1,4 @@
-"""Folds that know tasks, and scorers of one task and of several."""
+"""A splitter for several tasks, and scorers of one task and of several."""
 
 import pickle
 import warnings
@@ -59,7 +59,7 @@ def wide(messages):
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("n_splits", [2, 3, 5])
 def test_folds(by_task, n_splits, shuffle):
-    """Each row is in one test fold, no text on both sides, each class of each task in its share."""
+    """Each row is in one test fold, no text is on both sides, and classes are split evenly."""
     cv = TaskStratifiedKFold(n_splits, shuffle=shuffle, random_state=0 if shuffle else None)
     folds = list(cv.split(by_task))
     assert len(folds) == cv.get_n_splits() == n_splits
@@ -75,7 +75,7 @@ def test_folds(by_task, n_splits, shuffle):
 
 
 def test_folds_of_each_form(messages, wide):
-    """A long frame, (X, y), wide labels and a single task are split alike."""
+    """A long frame and (X, y) give the same folds, and texts with labels give even ones."""
     X, y = messages[["text", "task"]], messages["label"]
     cv = TaskStratifiedKFold(3)
     long = [test.tolist() for _, test in cv.split(messages)]
@@ -84,7 +84,7 @@ def test_folds_of_each_form(messages, wide):
     other = TaskStratifiedKFold(3, text_column="body", task_column="what", label_column="is")
     assert [test.tolist() for _, test in other.split(messages.rename(columns=names))] == long
     labels = wide.drop(columns="text")
-    labels.iloc[:7] = None  # texts without any label are dealt out too
+    labels.iloc[:7] = None  # texts without any label are split, too
     for y_wide in (labels, labels[["emotion"]], labels["intent"].iloc[7:]):
         texts = wide["text"].iloc[-len(y_wide) :]
         folds = [test for _, test in cv.split(texts.tolist(), y_wide)]
@@ -94,7 +94,7 @@ def test_folds_of_each_form(messages, wide):
 
 
 def test_shuffle_and_seed(messages):
-    """Without shuffle folds are always the same; with it they follow the random_state."""
+    """Without shuffle, folds are always the same; with shuffle, they depend on random_state."""
 
     def folds(**kwargs):
         return [test.tolist() for _, test in TaskStratifiedKFold(3, **kwargs).split(messages)]
@@ -109,22 +109,26 @@ def test_shuffle_and_seed(messages):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda X: TaskStratifiedKFold(1), ValueError, "n_splits must be an int of 2 or more"),
-        (lambda X: TaskStratifiedKFold("3"), ValueError, "n_splits must be an int"),
-        (lambda X: TaskStratifiedKFold(random_state=0), ValueError, "no effect without shuffle"),
+        (lambda X: TaskStratifiedKFold(1), ValueError, "'n_splits' .* must be an int of 2 or more"),
+        (lambda X: TaskStratifiedKFold("3"), ValueError, "'n_splits' .* must be an int"),
+        (
+            lambda X: TaskStratifiedKFold(random_state=0),
+            ValueError,
+            "no effect, because 'shuffle' is False",
+        ),
         (lambda X: list(TaskStratifiedKFold().split(X.head(9))), ValueError, "too few for 5 folds"),
         (lambda X: list(TaskStratifiedKFold().split({"a": []})), TypeError, "X is a dict of tasks"),
         (lambda X: list(TaskStratifiedKFold().split(X["text"])), ValueError, "y is missing"),
     ],
 )
-def test_bad_folds(messages, call, error, message):
-    """What cannot be split is refused, with the reason."""
+def test_invalid_splits(messages, call, error, message):
+    """Invalid parameters, and data that cannot be split, are refused with the reason."""
     with pytest.raises(error, match=message):
         call(messages)
 
 
 def test_rare_class(messages):
-    """A class with fewer texts than folds is split all the same, with one warning."""
+    """A class with fewer texts than folds is still split, with one warning."""
     rows = messages.copy()
     rows.loc[rows.index[rows["task"] == "intent"][:2], "label"] = "rare"
     with pytest.warns(UserWarning, match="Class 'rare' of task 'intent' has 2 texts, fewer than"):
@@ -133,7 +137,7 @@ def test_rare_class(messages):
 
 
 def test_plain_folds_of_sorted_rows(make_classifier, by_task):
-    """Where a fold goes without a task or a class, the message names TaskStratifiedKFold."""
+    """If a fold lacks a task or a class, the message names TaskStratifiedKFold."""
     classifier = make_classifier(test_size=0, epochs=0)
     with pytest.warns(UserWarning, match=r"(?s)Scoring failed.*Task .*TaskStratifiedKFold"):
         scores = cross_val_score(classifier, by_task, cv=3)
@@ -167,8 +171,8 @@ METRICS = [
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_metrics_are_those_of_the_view(fitted, messages, intent, metric):
-    """The score of a task is what scikit-learn's own scorer says of its view."""
+def test_scores_of_a_task_equal_scores_of_its_view(fitted, messages, intent, metric):
+    """The score of a task equals the score of its view by scikit-learn's own scorer."""
     expected = get_scorer(metric)(fitted["intent"], intent["text"], intent["label"])
     scorer = task_scorer("intent", metric)
     assert scorer(fitted, messages) == pytest.approx(expected)
@@ -185,7 +189,7 @@ BINARY = [
 
 @pytest.mark.parametrize("metric", BINARY)
 def test_binary_metrics_of_strings(make_classifier, intent, metric):
-    """Binary metrics take string labels; the second of the sorted classes is the positive one."""
+    """Binary metrics accept string labels; the second of the sorted classes is positive."""
     positive = intent["label"].isin(["ask", "buy"])
     strings, codes = (
         intent.assign(label=each)
@@ -199,8 +203,8 @@ def test_binary_metrics_of_strings(make_classifier, intent, metric):
     assert np.isfinite(first)
 
 
-def test_metric_of_ones_own(fitted, make_classifier, intent, messages):
-    """What make_scorer returns, with its own options, and a plain callable are scorers too."""
+def test_custom_metrics(fitted, make_classifier, intent, messages):
+    """Scorers of make_scorer with their own options, and plain callables, are accepted."""
     some = make_scorer(f1_score, labels=["ask", "buy"], average="macro")
     expected = f1_score(
         intent["label"], fitted["intent"].predict(intent["text"]), labels=["ask", "buy"],
@@ -221,7 +225,7 @@ def test_metric_of_ones_own(fitted, make_classifier, intent, messages):
 
 @pytest.mark.parametrize("kind", [int, np.int16, bool, float])
 def test_labels_of_other_types(make_classifier, intent, kind):
-    """Numbers and bools are scored as they are."""
+    """Labels that are ints, floats or bools can be scored."""
     rows = intent.assign(label=(intent["label"] == "ask").astype(kind))
     classifier = make_classifier().fit(rows)
     p = classifier["intent"].predict_proba(rows["text"])
@@ -231,7 +235,7 @@ def test_labels_of_other_types(make_classifier, intent, kind):
 
 
 def test_fractions_as_labels(make_classifier, intent):
-    """Labels such as 0.5, which scikit-learn takes for a regression, are scored as classes."""
+    """Labels such as 0.5 are scored as classes, although scikit-learn expects a regression."""
     rows = intent.assign(label=np.where(intent["label"] == "ask", 1.5, 0.5))
     classifier = make_classifier().fit(rows)
     assert task_scorer("intent")(classifier, rows) == pytest.approx(classifier.score(rows))
@@ -240,7 +244,7 @@ def test_fractions_as_labels(make_classifier, intent):
 
 
 def test_fold_of_weight_0(fitted, messages):
-    """A task whose rows all weigh nothing has nan, and the others have scores."""
+    """A task whose rows all have weight 0 scores nan with a warning; other tasks have scores."""
     weights = (messages["task"] != "intent").astype(float)
     scoring = multitask_scoring(TASKS)
     with pytest.warns(UserWarning, match="'intent_accuracy' could not .* no rows of task 'intent'"):
@@ -253,8 +257,8 @@ def test_fold_of_weight_0(fitted, messages):
         fitted.score(messages, sample_weight=np.zeros(815))
 
 
-def test_label_that_training_did_not_have(make_classifier, intent):
-    """A label that the head never saw is a wrong answer and has a probability of 0."""
+def test_label_that_is_not_in_the_training_data(make_classifier, intent):
+    """A label that is not in the training data counts as wrong and has probability 0."""
     train = intent[intent["label"] != "sell"]
     classifier = make_classifier().fit(train)
     found = classifier.predict(intent)
@@ -268,7 +272,7 @@ def test_label_that_training_did_not_have(make_classifier, intent):
 
 
 def test_labels_fixed_at_construction(make_classifier, intent):
-    """Labels that neither the head nor the rows have can be named; they change nothing else."""
+    """A scorer can list labels that head and rows lack, and its scores do not change."""
     classifier = make_classifier().fit(intent)
     part = intent[intent["label"] != "sell"]
     fixed = task_scorer("intent", "neg_log_loss", labels=["ask", "buy", "complain", "sell", "zzz"])
@@ -279,7 +283,7 @@ def test_labels_fixed_at_construction(make_classifier, intent):
 
 
 def test_scorer_finds_the_classifier(make_classifier, messages, fitted):
-    """Inside of a pipeline, a search, or a frozen estimator the classifier is found."""
+    """A scorer finds the classifier in a pipeline, a search or a frozen estimator."""
     lower = FunctionTransformer(lambda X: X.assign(text=X["text"].str.lower()))
     scorer = task_scorer("emotion", "f1_macro")
     pipe = make_pipeline(lower, make_classifier()).fit(messages)
@@ -296,7 +300,7 @@ def test_scorer_finds_the_classifier(make_classifier, messages, fitted):
 
 
 def test_scorer_of_a_task_without_rows(fitted, intent):
-    """A task that has no rows, or that is not known, is an error that says so."""
+    """An unknown task, a task without rows and an invalid metric raise an error with the reason."""
     with pytest.raises(ValueError, match="no rows of task 'emotion'.*TaskStratifiedKFold"):
         task_scorer("emotion")(fitted, intent)
     with pytest.raises(ValueError, match="Task 'mood' was not seen"):
@@ -306,14 +310,14 @@ def test_scorer_of_a_task_without_rows(fitted, intent):
     with pytest.raises(ValueError, match="Task 'mood' was not seen.*TaskStratifiedKFold"):
         task_scorer("mood")(fitted, intent.assign(task="mood"))
     for metric in (None, accuracy_score):
-        with pytest.raises(ValueError, match="metric must be a name of a scorer, or a scorer"):
+        with pytest.raises(ValueError, match="'metric' parameter must be the name of a scorer, or"):
             task_scorer("intent", metric)
     with pytest.raises(ValueError, match="'acuracy' is not a valid scoring"):
         task_scorer("intent", "acuracy")
 
 
-def test_scorer_weighs_rows(fitted, intent):
-    """sample_weight reaches the metric."""
+def test_scorer_uses_sample_weight(fitted, intent):
+    """A scorer passes sample_weight on to the metric."""
     weights = np.random.default_rng(0).uniform(0.1, 2, len(intent))
     expected = fitted["intent"].score(intent["text"], intent["label"], weights)
     scorer = task_scorer("intent")
@@ -325,7 +329,7 @@ def test_scorer_weighs_rows(fitted, intent):
 
 
 def test_multitask_scoring(fitted, messages):
-    """Its scores are those of its scorers, and its means those of its tasks."""
+    """multitask_scoring returns the score of each scorer, and its means are means over tasks."""
     scoring = multitask_scoring(TASKS, ["accuracy", "neg_log_loss"])
     scores = scoring(fitted, messages)
     assert list(scores) == list(scoring)
@@ -340,7 +344,7 @@ def test_multitask_scoring(fitted, messages):
 
 
 def test_weighted_average(fitted, messages):
-    """With average="weighted" a task counts as much as it has rows, or weight."""
+    """With average="weighted", a task counts in proportion to its rows, or to their weight."""
     scores = multitask_scoring(TASKS, average="weighted")(fitted, messages)
     assert scores["mean_accuracy"] == pytest.approx(
         np.mean(fitted.predict(messages) == messages["label"])
@@ -352,7 +356,7 @@ def test_weighted_average(fitted, messages):
 
 
 def test_one_pass_for_all_scores(fitted, messages):
-    """However many scores, each text goes through the encoder once."""
+    """Whatever the number of scores, the encoder processes each text once."""
     seen = []
     hook = fitted.net_.module_.encoder.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
@@ -365,24 +369,24 @@ def test_one_pass_for_all_scores(fitted, messages):
 
 
 def test_names_of_metrics():
-    """Metrics may be one name, a list, or a dict that gives them names; keys must differ."""
+    """Metrics can be one name, a list, or a dict of names; keys must differ."""
     own = make_scorer(f1_score, average="micro")
     assert list(multitask_scoring("a")) == ["a_accuracy", "mean_accuracy"]
     assert list(multitask_scoring(["a"], {"f": own})) == ["a_f", "mean_f"]
-    with pytest.raises(ValueError, match="would be called 'a_accuracy'"):
+    with pytest.raises(ValueError, match="would have the key 'a_accuracy'"):
         multitask_scoring(["a", "a"])
-    with pytest.raises(ValueError, match="would be called 'mean_accuracy'"):
+    with pytest.raises(ValueError, match="would have the key 'mean_accuracy'"):
         multitask_scoring(["mean"])
-    with pytest.raises(ValueError, match="average must be 'macro' or 'weighted'. Got 'micro'"):
+    with pytest.raises(ValueError, match="'average' .* be 'macro' or 'weighted'. Got 'micro'"):
         multitask_scoring(["a"], average="micro")
     with pytest.raises(ValueError, match="not a valid scoring"):
         multitask_scoring(["a"], ["acuracy"])
-    with pytest.raises(ValueError, match="tasks is empty"):
+    with pytest.raises(ValueError, match="'tasks' parameter is empty"):
         multitask_scoring([])
 
 
 def test_fixed_keys_in_every_fold(make_classifier, by_task):
-    """A fold without a task has nan for it, and a warning that says why; others have scores."""
+    """A task without rows in a fold scores nan with a warning, and other tasks have scores."""
     classifier = make_classifier(test_size=0, epochs=0)
     with pytest.warns(UserWarning, match="is nan: .*TaskStratifiedKFold"):
         result = cross_validate(
@@ -395,7 +399,7 @@ def test_fixed_keys_in_every_fold(make_classifier, by_task):
 
 
 def test_search_with_multitask_scoring(make_classifier, messages):
-    """A search reports each score and refits by a mean, with y=None too."""
+    """A search reports each score and refits by a mean, also with y=None."""
     search = GridSearchCV(
         make_classifier(test_size=0),
         {"config__head__dropout": [0.0, 0.5]},
@@ -417,7 +421,7 @@ def test_search_with_multitask_scoring(make_classifier, messages):
 
 
 def test_scorers_pickle(fitted, messages):
-    """Scorers and splitters come back from a pickle as they were, and clone."""
+    """Scorers and splitters can be pickled and cloned without change."""
     for scorer in (task_scorer("intent", "f1_macro"), multitask_scoring(TASKS)):
         again = pickle.loads(pickle.dumps(scorer))
         assert type(again) is type(scorer)
@@ -428,7 +432,7 @@ def test_scorers_pickle(fitted, messages):
 
 
 def test_pooled_metrics(make_classifier, messages):
-    """A pooled accuracy is what it says; pooled probabilities end in one clear sentence."""
+    """Accuracy pooled over tasks is correct; pooled probabilities raise a one-line error."""
     X, y = messages.drop(columns="label"), messages["label"]
     classifier = make_classifier(test_size=0)
     cv = TaskStratifiedKFold(2)
@@ -440,12 +444,12 @@ def test_pooled_metrics(make_classifier, messages):
     ) as error:
         cross_val_score(classifier, X, y, scoring="neg_log_loss", cv=cv, error_score="raise")
     assert "\n" not in str(error.value)
-    with pytest.raises(TypeError, match=r"pooled over tasks they mean nothing.*task_scorer"):
+    with pytest.raises(TypeError, match=r"cannot be combined into one array.*task_scorer"):
         np.asarray(classifier.fit(messages).predict_proba(X))
 
 
 def test_integer_cv_of_wide_labels_with_gaps(make_classifier, wide):
-    """An integer cv works with gaps in wide labels, where the tag of a classifier fails."""
+    """An integer cv accepts wide labels with gaps, which stratified folds cannot split."""
     classifier = make_classifier(test_size=0, epochs=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

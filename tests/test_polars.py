@@ -1,4 +1,4 @@
-"""Frames of polars go in wherever frames of pandas do."""
+"""Polars frames are accepted in the same places as pandas frames."""
 
 import numpy as np
 import pandas as pd
@@ -14,18 +14,18 @@ TEXTS = ["Do you ship to Norway?", "It broke again!"]
 
 @pytest.fixture
 def frame(messages):
-    """The messages as a frame of polars."""
+    """The messages as a polars frame."""
     return pl.DataFrame({name: messages[name].tolist() for name in messages})
 
 
 def same(first, second):
-    """Say whether two fits predict the same to the bit."""
+    """Check whether two fits predict the same to the bit."""
     first, second = first.predict_proba(TEXTS), second.predict_proba(TEXTS)
     return all(np.array_equal(first[task], second[task]) for task in first)
 
 
 def test_long_frames(make_classifier, messages, frame):
-    """A long frame, (X, y), and questions are read as those of pandas."""
+    """Polars and pandas frames give the same results in fit, predict and score."""
     expected = make_classifier().fit(messages)
     classifier = make_classifier().fit(frame)
     assert same(classifier, expected)
@@ -46,7 +46,7 @@ def test_long_frames(make_classifier, messages, frame):
 
 
 def test_wide_labels_keep_their_types(make_classifier, messages, frame):
-    """Ints beside gaps stay ints, where pandas would make them floats."""
+    """Ints in a column with gaps stay ints, although pandas would convert them to floats."""
     codes = {"negative": 0, "neutral": 1, "positive": 2}
     wide = messages.pivot_table(index="text", columns="task", values="label", aggfunc="first")
     labels = pl.DataFrame(
@@ -62,7 +62,7 @@ def test_wide_labels_keep_their_types(make_classifier, messages, frame):
 
 
 def test_search(make_classifier, frame):
-    """Folds, scorers and searches take them too."""
+    """Folds, scorers and searches accept polars frames."""
     search = GridSearchCV(
         make_classifier(test_size=0),
         {"config__head__dropout": [0.0, 0.5]},
@@ -73,8 +73,8 @@ def test_search(make_classifier, frame):
     assert search.best_estimator_.predict(frame.head(3)).shape == (3,)
 
 
-def test_only_frames_are_converted():
-    """What is no frame is given back as it is."""
+def test_only_polars_objects_are_converted():
+    """as_pandas converts a polars Series and returns objects of other libraries unchanged."""
     for thing in (["a"], ("a", "b"), {"a": []}, np.array(["a"]), "a", None, pd.Series(["a"]), 3):
         assert as_pandas(thing) is thing
     assert as_pandas(pl.Series("a", [1, None])).tolist() == [1, None]

@@ -1,4 +1,4 @@
-"""The benchmark of quality: what it draws, what it computes, and that it goes on from a file."""
+"""The quality benchmark: its data splits, its figures, and how it resumes from a file."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def long_csv(tmp_path):
-    """Files with an official split and a text on both of its sides, and one without a split."""
+    """Two files with an official split and a text on both of its sides, and one without a split."""
     a = pd.DataFrame(
         {
             "text": [f"text {i}" for i in range(40)] + ["text 0"],
@@ -33,12 +33,12 @@ def long_csv(tmp_path):
 
 
 def test_official_rows_never_train(long_csv):
-    """Test rows are the official ones; on validation they are not seen."""
+    """Official test rows never train, and a validation split does not contain them."""
     rows = read_set(str(long_csv / "a.csv"))
     train, test = train_and_test(rows, None, 0, "test")
     assert set(test["text"]) == {"text 0"} | {f"text {i}" for i in range(30, 40)}
     assert not set(train["text"]) & set(test["text"])
-    # The label is that of the test row.
+    # The official training rows have this text with another label.
     assert test.set_index("text").loc["text 0", "label"] == "blue"
     part, held_out = train_and_test(rows, None, 0, "validation")
     assert set(part["text"]) | set(held_out["text"]) == set(train["text"])
@@ -47,7 +47,7 @@ def test_official_rows_never_train(long_csv):
 
 
 def test_rows_per_class(long_csv):
-    """As many rows of each class as asked for; several files keep their tasks apart."""
+    """Each class has the requested number of rows, and tasks of several files stay separate."""
     rows = read_set(f"{long_csv / 'a.csv'},{long_csv / 'b.csv'}")
     train, test = train_and_test(rows, 5, 0, "test")
     assert set(test["task"]) == {"a color", "b color"}
@@ -58,22 +58,22 @@ def test_rows_per_class(long_csv):
 
 
 def test_files_with_and_without_a_split(long_csv):
-    """A data set has an official split or none; with none, a share of its texts is held out."""
-    with pytest.raises(ValueError, match="have a column split"):
+    """All files have an official split or none does; without one, some texts are held out."""
+    with pytest.raises(ValueError, match="Only some of .* have a column 'split'"):
         read_set(f"{long_csv / 'a.csv'},{long_csv / 'whole.csv'}")
     train, test = train_and_test(read_set(str(long_csv / "whole.csv")), None, 0, "test")
     assert (len(train), len(test)) == (28, 12)
 
 
 def test_calibration_error():
-    """Right as often as it is sure: none. Sure and wrong half the time: a half."""
+    """The error is the mean gap between confidence and accuracy."""
     right = np.array([True] * 3 + [False])
     assert calibration_error(np.full(4, 0.75), right) == pytest.approx(0)
     assert calibration_error(np.ones(4), np.array([True, False] * 2)) == pytest.approx(0.5)
 
 
 def test_summary_averages_over_tasks_then_seeds():
-    """The mean over tasks is taken for each seed; its seconds are those of all tasks."""
+    """Scores are averaged over tasks for each seed, then over seeds; seconds add up over tasks."""
     table = pd.DataFrame(
         [
             {"data": "d", "rows": "8", "method": "m", "seed": seed, "task": task}
@@ -86,8 +86,8 @@ def test_summary_averages_over_tasks_then_seeds():
     assert mean["f1 sd"] == pytest.approx(np.std([0.3, 0.7], ddof=1))
 
 
-def test_it_runs_and_goes_on(long_csv):
-    """A second run with the same file computes what the first has not, and shows both."""
+def test_second_run_resumes_from_the_file(long_csv):
+    """A second run with the same file computes only missing results and keeps the first ones."""
     command = [sys.executable, "-m", "benchmarks", "quality", "--rows-per-class", "8"]
     command += ["--data", str(long_csv / "a.csv"), "--json", str(long_csv / "results.json")]
 

@@ -1,4 +1,4 @@
-"""Search over everything: leaves, groups, configurations, through pipelines, in parallel."""
+"""Searches over parameters, groups and whole configurations, in pipelines and in parallel."""
 
 import copy
 import os
@@ -30,7 +30,7 @@ CV = TaskStratifiedKFold(2)
 
 @pytest.fixture
 def base(make_classifier):
-    """A classifier for searches: no rows of a fold are given away."""
+    """A classifier for searches, which holds out no test rows of a fold."""
     return make_classifier(test_size=0)
 
 
@@ -47,7 +47,7 @@ def forms(messages):
 
 
 def lower(X):
-    """Lower the case of texts in a frame, or of texts alone."""
+    """Convert texts, or the texts of a frame, to lowercase."""
     return X.assign(text=X["text"].str.lower()) if isinstance(X, pd.DataFrame) else X.str.lower()
 
 
@@ -65,7 +65,7 @@ GRIDS = {
 @pytest.mark.parametrize("form", ["long", "X and y", "wide"])
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_grid_search(base, forms, grid, form):
-    """Leaves and groups are searched with each form of data, and the best one predicts."""
+    """Parameters and groups can be searched with each input form, and the best one predicts."""
     X, y = forms[form]
     search = GridSearchCV(base, grid, cv=CV, error_score="raise").fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
@@ -85,7 +85,7 @@ def test_grid_search(base, forms, grid, form):
     ],
 )
 def test_halving_and_random_search(base, forms, form, resource):
-    """Successive halving, over rows and over epochs, and random search work with each form."""
+    """Successive halving, over rows or epochs, and random search work with each input form."""
     X, y = forms[form]
     grid = {"config__head__dropout": [0.0, 0.2, 0.4]}
     sizes = {"min_resources": 1, "max_resources": 2} if "epochs" in resource else {}
@@ -100,7 +100,7 @@ def test_halving_and_random_search(base, forms, form, resource):
 
 
 def test_search_over_whole_configurations(base, make_config, messages):
-    """Whole configurations are candidates, and no candidate is changed by the search."""
+    """Whole configurations can be candidates, and a search does not change them."""
     configs = [make_config(test_size=0), make_config(test_size=0, head=HeadConfig(dropout=0.4))]
     before = [copy.deepcopy(config.get_params()) for config in configs]
     grid = {"config": configs, "config__pooling": ["mean", "max"]}
@@ -112,7 +112,7 @@ def test_search_over_whole_configurations(base, make_config, messages):
 
 
 def test_search_from_no_configuration(cached_encoders, messages):
-    """With config=None each leaf can be searched; the parameter stays None."""
+    """With config=None, each parameter can be searched, and config stays None."""
     base = MultiheadClassifier(random_state=0)
     grid = {
         "config__head__dropout": [0.0, 0.5],
@@ -127,7 +127,7 @@ def test_search_from_no_configuration(cached_encoders, messages):
 
 
 def test_search_through_a_pipeline(base, messages):
-    """Each leaf has its name in a pipeline; scorers find the classifier in it."""
+    """Parameters can be searched by name in a pipeline, and scorers find the classifier in it."""
     pipe = make_pipeline(FunctionTransformer(lower), base)
     search = GridSearchCV(
         pipe,
@@ -140,15 +140,15 @@ def test_search_through_a_pipeline(base, messages):
     assert view.predict(TEXTS).shape == (2,)
 
 
-def test_best_parameters_matter(base, messages):
-    """Candidates that differ in a leaf get scores that differ."""
+def test_candidates_get_different_scores(base, messages):
+    """Candidates that differ in one parameter get different scores."""
     grid = ParameterGrid({"config__training__learning_rate": [1e-12, 3e-3]})
     search = GridSearchCV(base, grid.param_grid, cv=CV, error_score="raise").fit(messages)
     assert np.ptp(search.cv_results_["mean_test_score"]) > 0
 
 
 def test_clone_and_set_params_after_fit(base, messages):
-    """A clone is unfitted and equal; set_params leaves what was learned until the next fit."""
+    """A clone is unfitted and equal, and set_params changes no prediction until the next fit."""
     fitted = base.fit(messages)
     other = clone(fitted)
     assert str(other.get_params()) == str(fitted.get_params())
@@ -185,8 +185,8 @@ def scores_with(base, X, y, **parallel):
         )  # fmt: skip
 
 
-def test_parallel_scores_are_the_serial_ones(make_classifier, messages):
-    """n_jobs=1, loky and threads give the same scores, dropout in the encoder included."""
+def test_parallel_scores_equal_serial_scores(make_classifier, messages):
+    """n_jobs=1, loky and threads give the same scores, even with dropout in the encoder."""
     base = make_classifier(
         test_size=0, encoder=EncoderConfig(freeze_epochs=0, unfreeze_layers=None)
     )
@@ -198,16 +198,16 @@ def test_parallel_scores_are_the_serial_ones(make_classifier, messages):
 
 
 def threads_and_files(estimator, X, y=None):
-    """A scorer that reports on its process."""
+    """Return the numbers of torch threads and of files in the working directory as scores."""
     import torch
 
     return {"threads": torch.get_num_threads(), "files": len(os.listdir())}
 
 
 def test_parallel_processes(base, messages, tmp_path, monkeypatch):
-    """Processes share the cores as loky has it, and no fit leaves a file behind."""
+    """Parallel processes share the cores as loky sets it up, and no fit leaves a file behind."""
     monkeypatch.chdir(tmp_path)
-    get_reusable_executor().shutdown()  # its processes stand in another folder
+    get_reusable_executor().shutdown()  # its processes have another working directory
     result = cross_validate(base, messages, cv=CV, n_jobs=2, scoring=threads_and_files)
     assert result["test_threads"].max() <= max(1, os.cpu_count() // 2)
     assert result["test_files"].max() == 0

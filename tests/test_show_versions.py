@@ -1,4 +1,4 @@
-"""show_versions prints what a bug report needs."""
+"""`show_versions`, which prints the environment for a bug report."""
 
 import platform
 import sys
@@ -14,7 +14,7 @@ from rapidfit_sk import _show_versions, show_versions
 
 @pytest.fixture
 def shown(capsys):
-    """Return the printed entries by name; the titles of the sections have no value."""
+    """A function that returns the printed entries by name; titles of sections have no value."""
 
     def show():
         assert show_versions() is None
@@ -53,7 +53,7 @@ def test_versions_are_the_installed_ones(shown):
 
 
 def test_missing_dependency(shown, monkeypatch):
-    """A dependency that is not installed says so, and the others keep their versions."""
+    """A missing dependency is shown as not installed, and the others keep their versions."""
 
     def version_without_skorch(name):
         if name == "skorch":
@@ -71,7 +71,7 @@ def test_missing_dependency(shown, monkeypatch):
     [("cpu", "cpu", "bfloat16"), ("cpu", "cuda", "float32"), ("cuda", "cuda", "bfloat16")],
 )
 def test_precision_belongs_to_the_device(shown, monkeypatch, device, lowered_on, precision):
-    """The device of "auto" is shown, and precision="auto" is the one of that device."""
+    """The device that "auto" selects is shown, with the precision that "auto" selects on it."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
     monkeypatch.setattr(
         _show_versions, "uses_bfloat16", lambda chosen, on: (chosen, on) == ("auto", lowered_on)
@@ -90,7 +90,7 @@ def test_cpu(shown, monkeypatch):
     assert entries["threads"] == "7"
 
 
-def test_the_citation_is_of_this_version():
-    """CITATION.cff names the version of the package."""
+def test_citation_has_the_version_of_the_package():
+    """CITATION.cff contains the version of the package."""
     citation = (Path(__file__).parents[1] / "CITATION.cff").read_text()
     assert f"\nversion: {rapidfit_sk.__version__}\n" in citation

@@ -1,4 +1,4 @@
-"""The contract: scikit-learn's own checks, their text versions, and what its tools do."""
+"""The interface of scikit-learn: its estimator checks, similar checks on texts, and its tools."""
 
 import html
 import pickle
@@ -64,58 +64,58 @@ DATA_FREE = [
 @pytest.mark.parametrize("check", DATA_FREE)
 @pytest.mark.parametrize("estimator", GROUPS)
 def test_data_free_checks(estimator, check):
-    """Each check of scikit-learn that needs no data passes on each class."""
+    """Each scikit-learn check that needs no data passes on each class."""
     getattr(estimator_checks, check)(estimator.__name__, estimator())
 
 
-# A view has two parameters without defaults, which is all that this check looks at.
-OF_A_VIEW = [check for check in DATA_FREE if check != "check_parameters_default_constructible"]
+# The excluded check is about default values, and a view has two parameters without any.
+VIEW_CHECKS = [check for check in DATA_FREE if check != "check_parameters_default_constructible"]
 
 
-@pytest.mark.parametrize("check", OF_A_VIEW)
+@pytest.mark.parametrize("check", VIEW_CHECKS)
 def test_data_free_checks_of_a_view(check):
-    """So do those that apply on a view."""
+    """Each scikit-learn check that needs no data and applies to a view passes on it."""
     view = TaskClassifier(MultiheadClassifier(), "intent")
     getattr(estimator_checks, check)("TaskClassifier", view)
 
 
 def expected_failures(estimator):
-    """Name the checks that a classifier of texts does not pass, with the reason."""
+    """Return the checks that a text classifier does not pass, with the reason."""
     return {
         "check_sample_weight_equivalence_on_dense_data": (
-            "a row of weight 2 costs what two rows cost, but in the order of batches, in splits "
-            "and for dropout it is one row"
+            "a row of weight 2 has the loss of two rows, but it is a single row in the "
+            "batch order, in splits and for dropout"
         ),
     }
 
 
-# The adapter rounds numbers, and the data of some checks is too small to hold rows out.
+# The adapter rounds numbers, so texts repeat, and some checks have too few rows to hold out.
 @pytest.mark.filterwarnings("ignore:.*rows have the same text", "ignore:.*no validation rows")
 @parametrize_with_checks([NumericAdapter()], expected_failed_checks=expected_failures)
 def test_checks_of_scikit_learn(estimator, check):
-    """All other checks pass on an adapter that writes numeric rows as texts."""
+    """All other checks pass on an adapter that converts numeric rows to texts."""
     check(estimator)
 
 
 # --------------------------------------------------------------------------------------------
-# Their text versions
+# Similar checks on texts
 
 
 def same(first, second):
-    """Say whether two answers of predict_proba agree to the bit."""
+    """Check whether two results of predict_proba agree to the bit."""
     return list(first) == list(second) and all(
         np.array_equal(first[task], second[task]) for task in first
     )
 
 
 def test_pickle_changes_nothing(fitted):
-    """Pickled, unpickled and pickled again, a classifier predicts the same."""
+    """A classifier that is pickled and loaded twice predicts the same."""
     again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(fitted))))
     assert same(again.predict_proba(TEXTS), fitted.predict_proba(TEXTS))
 
 
 def test_fit_is_idempotent(make_classifier, messages):
-    """A second fit on the same data gives the same, and so does a clone."""
+    """A second fit on the same data gives the same predictions, and so does a clone."""
     classifier = make_classifier().fit(messages)
     first = classifier.predict_proba(TEXTS)
     assert same(classifier.fit(messages).predict_proba(TEXTS), first)
@@ -123,7 +123,7 @@ def test_fit_is_idempotent(make_classifier, messages):
 
 
 def test_fit_twice_on_other_tasks(make_classifier, messages):
-    """A fit on other tasks and labels leaves nothing of the one before."""
+    """A fit on another task with other labels does not depend on the fit before."""
     other = messages[messages["task"] == "intent"].assign(task="topic")
     other["label"] = other["label"].map({"ask": 1, "buy": 2, "complain": 3, "sell": 4})
     twice = make_classifier().fit(messages).fit(other["text"].tolist(), other["label"].to_numpy())
@@ -134,8 +134,8 @@ def test_fit_twice_on_other_tasks(make_classifier, messages):
     assert np.array_equal(twice.predict_proba(TEXTS), once.predict_proba(TEXTS))
 
 
-def test_subsets_give_the_same(fitted, messages):
-    """Whichever texts stand beside it, a text gets the same answer."""
+def test_predictions_do_not_depend_on_other_texts(fitted, messages):
+    """The prediction for a text does not depend on the other texts."""
     texts = messages["text"].unique()[:150]
     whole = fitted.predict_proba(texts)
     for size in (1, 7, 64):
@@ -145,8 +145,8 @@ def test_subsets_give_the_same(fitted, messages):
             np.testing.assert_allclose(together, whole[task], rtol=1e-4, atol=1e-6)
 
 
-def test_order_does_not_matter(fitted, messages):
-    """Rows in another order get the same answers in that order."""
+def test_predictions_do_not_depend_on_the_order(fitted, messages):
+    """Rows in another order get the same predictions, in that order."""
     rows = messages[["text", "task"]]
     order = np.random.default_rng(0).permutation(len(rows))
     assert (fitted.predict(rows.iloc[order]) == fitted.predict(rows)[order]).all()
@@ -157,7 +157,7 @@ def test_order_does_not_matter(fitted, messages):
 
 
 def test_read_only_and_mapped_input(make_classifier, messages, tmp_path):
-    """Arrays that cannot be written to, and arrays on disk, are read as any other."""
+    """Read-only and memory-mapped arrays give the same results as other arrays."""
     rows = messages[messages["task"] == "intent"]
     X, y = rows["text"].to_numpy(dtype=object), rows["label"].to_numpy(dtype=object)
     weights = np.ones(len(rows))
@@ -172,7 +172,7 @@ def test_read_only_and_mapped_input(make_classifier, messages, tmp_path):
 
 
 def test_fit_does_not_change_its_data(make_classifier, messages):
-    """Frames and weights are the same after fit."""
+    """fit does not change its frame or its weights."""
     frame, weights = messages.copy(), np.ones(len(messages))
     make_classifier().fit(frame, sample_weight=weights)
     pd.testing.assert_frame_equal(frame, messages)
@@ -180,11 +180,11 @@ def test_fit_does_not_change_its_data(make_classifier, messages):
 
 
 # --------------------------------------------------------------------------------------------
-# Tags, features, routing, looks
+# Tags, features, metadata routing and representations
 
 
 def test_tags(fitted):
-    """The tags say what is true: texts, y not required; and only the view is a classifier."""
+    """The tags allow texts and a missing y, and only the view is tagged as a classifier."""
     tags = get_tags(fitted)
     assert tags.estimator_type is None
     assert not is_classifier(fitted)
@@ -198,7 +198,7 @@ def test_tags(fitted):
 
 
 def test_why_not_tagged_a_classifier(make_classifier, messages):
-    """With the tag, an integer cv fails on wide labels with gaps, which without it work."""
+    """An integer cv works on wide labels with gaps, and would fail with the tag of a classifier."""
 
     class Tagged(MultiheadClassifier):
         def __sklearn_tags__(self):
@@ -216,7 +216,7 @@ def test_why_not_tagged_a_classifier(make_classifier, messages):
 
 
 def test_features(make_classifier, messages):
-    """The columns that are read are the features, where X is a frame."""
+    """If X is a frame, its text and task columns are the features."""
     classifier = make_classifier(epochs=0).fit(messages.assign(more=1))
     assert classifier.feature_names_in_.tolist() == ["text", "task"]
     assert classifier.n_features_in_ == 2
@@ -235,13 +235,13 @@ def test_features(make_classifier, messages):
 
 @pytest.fixture
 def routing():
-    """Metadata routing, switched on."""
+    """Enable metadata routing."""
     with sklearn.config_context(enable_metadata_routing=True):
         yield
 
 
 def test_weights_are_routed(routing, make_classifier, messages):
-    """Through a pipeline and a search, weights reach fit and score where they are asked for."""
+    """In a pipeline and a search, weights reach fit and score if these request them."""
     X, y = messages[["text", "task"]], messages["label"]
     weights = np.where(messages["task"] == "intent", 5.0, np.arange(len(messages)) % 2)
     base = make_classifier(test_size=0).set_fit_request(sample_weight=True)
@@ -269,7 +269,7 @@ def test_weights_are_routed(routing, make_classifier, messages):
 
 
 def test_plain_repr(make_config):
-    """repr shows what differs from the defaults, and no more."""
+    """repr shows only parameters that differ from their defaults."""
     assert repr(MultiheadClassifier()) == "MultiheadClassifier()"
     config = MultiheadConfig(head=HeadConfig(dropout=0.5))
     shown = repr(MultiheadClassifier(config, verbose=1))
@@ -279,12 +279,12 @@ def test_plain_repr(make_config):
 
 
 def html_of(estimator):
-    """Return what a notebook shows."""
+    """Return the HTML that a notebook shows."""
     return estimator._repr_mimebundle_()["text/html"]
 
 
 def test_html_repr(make_classifier, messages):
-    """A notebook shows the configuration and, once fitted, tasks and classes, in a pipeline too."""
+    """A notebook shows the configuration and, after fit, tasks and classes, in a pipeline too."""
     classifier = make_classifier(head=HeadConfig(dropout=0.45))
     pipe = make_pipeline(FunctionTransformer(), classifier)
     for shown in (html_of(classifier), html_of(pipe)):
@@ -307,8 +307,8 @@ def test_html_repr(make_classifier, messages):
 HAS_CALLBACKS = hasattr(CallbackSupportMixin, "set_callbacks")
 
 
-def test_callbacks_are_there_with_scikit_learn():
-    """set_callbacks exists where scikit-learn has callbacks, and only there."""
+def test_set_callbacks_needs_callbacks_of_scikit_learn():
+    """set_callbacks exists if scikit-learn has callbacks, and only then."""
     assert hasattr(MultiheadClassifier, "set_callbacks") == HAS_CALLBACKS
     assert (tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 9)) == HAS_CALLBACKS
 
@@ -318,7 +318,7 @@ if HAS_CALLBACKS:
 
     @pytest.mark.parametrize("form", ["long", "X and y", "texts"])
     def test_scoring_monitor(make_classifier, messages, form):
-        """The monitor has a score for each epoch and for the end, whatever the form of the data."""
+        """A ScoringMonitor logs a score for each epoch and for the fit, with each input form."""
         X, y, tasks = {
             "long": (messages, None, TASKS),
             "X and y": (messages[["text", "task"]], messages["label"], TASKS),
@@ -340,7 +340,7 @@ if HAS_CALLBACKS:
         pickle.dumps(classifier.net_)
 
     def test_monitor_in_a_search(make_classifier, messages):
-        """A monitor on the classifier hears of each fit of a search."""
+        """A monitor of the classifier logs each fit of a search."""
         monitor = ScoringMonitor(scoring=["accuracy"])
         classifier = make_classifier(test_size=0).set_callbacks(monitor)
         GridSearchCV(classifier, {}, cv=TaskStratifiedKFold(2), error_score="raise").fit(messages)
@@ -348,7 +348,7 @@ if HAS_CALLBACKS:
         assert len(log.data_as_pandas) == 3 * (2 + 1)
 
     def test_a_callback_may_stop_training(make_classifier, messages):
-        """Where a hook returns True at the end of an epoch, training ends there."""
+        """If a hook returns True at the end of an epoch, training stops there."""
 
         class Stop:
             def setup(self, estimator, context): ...
@@ -362,7 +362,7 @@ if HAS_CALLBACKS:
         assert classifier.predict(TEXTS).shape == (3, 3)
 
     def test_progress_bar(make_classifier, messages, capsys):
-        """scikit-learn's bar shows the fit, alone and under a search."""
+        """scikit-learn's progress bar shows the fit, alone and in a search."""
         make_classifier().set_callbacks(ProgressBar()).fit(messages)
         assert "MultiheadClassifier - fit" in capsys.readouterr().out
         search = GridSearchCV(make_classifier(test_size=0), {}, cv=TaskStratifiedKFold(2))
@@ -377,12 +377,12 @@ if HAS_CALLBACKS:
 
 
 def lower(X):
-    """Lower the case of a frame's texts, or of texts alone."""
+    """Convert texts, or the texts of a frame, to lowercase."""
     return X.assign(text=X["text"].str.lower()) if isinstance(X, pd.DataFrame) else X.str.lower()
 
 
 def lower_column(X):
-    """Lower the case of each column of a frame."""
+    """Convert each column of a frame to lowercase."""
     return X.apply(lambda column: column.str.lower())
 
 
@@ -398,7 +398,7 @@ CLEANERS = {
 
 @pytest.mark.parametrize("cleaner", CLEANERS.values(), ids=CLEANERS)
 def test_pipeline(make_classifier, messages, cleaner, tmp_path):
-    """Behind a cleaner, with and without a cache, the classifier learns from the clean texts."""
+    """After a cleaning step, with and without a cache, the classifier learns from clean texts."""
     X, y = messages[["text", "task"]], messages["label"]
     expected = make_classifier().fit(X.assign(text=X["text"].str.lower()), y)
     for memory in (None, str(tmp_path)):
@@ -412,7 +412,7 @@ def test_pipeline(make_classifier, messages, cleaner, tmp_path):
 
 
 def test_pipeline_on_a_long_frame(make_classifier, messages):
-    """A cleaner on the frame passes the labels in it on."""
+    """A cleaning step on a long frame passes its labels on."""
     pipe = make_pipeline(FunctionTransformer(lower), make_classifier()).fit(messages)
     assert pipe.predict(messages.head(4)).shape == (4,)
     assert 0 <= pipe.score(messages) <= 1

@@ -1,4 +1,4 @@
-"""The tiny encoder."""
+"""`tiny_encoder`, an encoder for tests."""
 
 import subprocess
 import sys
@@ -12,8 +12,8 @@ from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_it_is_a_hugging_face_encoder(tmp_path, architecture):
-    """transformers loads it as it loads any, and it is tiny."""
+def test_folder_is_a_hugging_face_encoder(tmp_path, architecture):
+    """transformers loads the folder like any other encoder, and the encoder is tiny."""
     folder = tiny_encoder(tmp_path, architecture=architecture, n_layers=2)
     assert folder == str(tmp_path)
     encoder = AutoModel.from_pretrained(folder)
@@ -27,7 +27,7 @@ def test_it_is_a_hugging_face_encoder(tmp_path, architecture):
 
 
 def test_seed(tmp_path):
-    """The seed decides about the weights."""
+    """The seed determines the weights."""
     weights = [
         AutoModel.from_pretrained(tiny_encoder(seed=seed)).get_input_embeddings().weight
         for seed in (0, 0, 1)
@@ -37,13 +37,13 @@ def test_seed(tmp_path):
 
 
 def test_unknown_architecture():
-    """The message lists what there is."""
+    """The message lists the available architectures."""
     with pytest.raises(ValueError, match="must be one of bert, .*Got 'gpt'"):
         tiny_encoder(architecture="gpt")
 
 
 def test_temporary_folder_is_removed_at_exit():
-    """Without a folder, nothing stays behind."""
+    """Without a given folder, a temporary folder is used and removed at exit."""
     code = "from rapidfit_sk.testing import tiny_encoder; print(tiny_encoder())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     folder = done.stdout.strip()

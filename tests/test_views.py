@@ -1,4 +1,4 @@
-"""A view is a classifier of one task, over a fitted parent."""
+"""`TaskClassifier`: a classifier of one task over a fitted parent."""
 
 import pickle
 
@@ -56,8 +56,8 @@ def intent(messages):
     return messages[messages["task"] == "intent"]
 
 
-def test_view_answers_as_its_parent(fitted, intent):
-    """predict, predict_proba and score are those of the parent for the task."""
+def test_view_agrees_with_its_parent(fitted, intent):
+    """predict, predict_proba and score agree with the parent's results for the task."""
     view = fitted["intent"]
     texts = intent["text"].tolist()
     assert view.classes_.tolist() == ["ask", "buy", "complain", "sell"]
@@ -69,13 +69,13 @@ def test_view_answers_as_its_parent(fitted, intent):
 
 
 def test_view_reads_frames(fitted, messages):
-    """The text column of a frame is read; a task column does not matter."""
+    """A view uses the text column of a frame and ignores the task column."""
     view = fitted["intent"]
     assert (view.predict(messages.head(9)) == view.predict(messages["text"].head(9))).all()
 
 
 def test_views_by_name(fitted):
-    """named_estimators_ holds a view for each task."""
+    """named_estimators_ contains a view of each task."""
     assert list(fitted.named_estimators_) == fitted.tasks_
     view = fitted.named_estimators_["sentiment"]
     assert isinstance(view, TaskClassifier)
@@ -83,20 +83,20 @@ def test_views_by_name(fitted):
 
 
 def test_view_shares_the_parent(fitted):
-    """A view holds the parent itself, so that no weights are copied."""
+    """A view refers to its parent, so no weights are copied."""
     assert fitted["intent"].estimator is fitted
     size = len(pickle.dumps([fitted["intent"], fitted["sentiment"], fitted]))
     assert size < 1.1 * len(pickle.dumps(fitted))
 
 
 def test_view_cannot_be_fitted(fitted, intent):
-    """fit refuses, and says what to do instead."""
+    """fit raises an error that recommends FrozenEstimator."""
     with pytest.raises(TypeError, match=r"task 'intent' .* sklearn.frozen.FrozenEstimator"):
         fitted["intent"].fit(intent["text"], intent["label"])
 
 
 def test_view_follows_the_conventions(fitted):
-    """It is a classifier, fitted as its parent is, and its clone is not."""
+    """A view is a classifier that is fitted if its parent is; its clone is not fitted."""
     view = fitted["intent"]
     assert is_classifier(view)
     check_is_fitted(view)
@@ -109,7 +109,7 @@ def test_view_follows_the_conventions(fitted):
 
 
 def test_view_follows_its_parent(make_classifier, messages, intent):
-    """After the parent is fitted again, a view shows what it has learned since."""
+    """After the parent is fitted again, a view predicts with the new weights."""
     parent = make_classifier().fit(messages)
     view = parent["intent"]
     before = view.predict_proba(["a"])
@@ -118,12 +118,12 @@ def test_view_follows_its_parent(make_classifier, messages, intent):
 
 
 # --------------------------------------------------------------------------------------------
-# Everywhere that scikit-learn wants a classifier
+# Tools of scikit-learn that need a classifier
 
 
 @pytest.fixture(scope="module")
 def binary(encoder_name, messages):
-    """Rows of a task with two classes, and a view that has learned something of it."""
+    """A trained view of a task with two classes, and its rows."""
     rows = messages[messages["task"] == "intent"]
     rows = rows.assign(
         task="asks", label=rows["text"].str.contains(r"\?").map({True: "yes", False: "no"})
@@ -142,10 +142,10 @@ METHODS = ["sigmoid", "isotonic"] + ["temperature"] * (parse(sklearn.__version__
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("task", ["sentiment", "intent", "emotion"])
 def test_calibration(fitted, messages, task, method):
-    """A frozen view is calibrated, and its classes stay what they are."""
+    """A frozen view can be calibrated, and its classes do not change."""
     rows = messages[messages["task"] == task]
     calibrated = CalibratedClassifierCV(FrozenEstimator(fitted[task]), method=method)
-    # As an array: for temperatures, scikit-learn 1.9 looks for a row of the name 0 in a Series.
+    # To fit temperatures, scikit-learn 1.9 looks up index 0 of a Series, so pass an array.
     calibrated.fit(rows["text"], rows["label"].to_numpy())
     p = calibrated.predict_proba(rows["text"])
     assert np.array_equal(calibrated.classes_, fitted[task].classes_)
@@ -155,7 +155,7 @@ def test_calibration(fitted, messages, task, method):
 
 
 def test_thresholds(binary):
-    """Thresholds are set, and tuned, on a frozen view."""
+    """Thresholds can be set and tuned on a frozen view."""
     view, rows = binary
     frozen = FrozenEstimator(view)
     all_yes = FixedThresholdClassifier(frozen, threshold=0.0, pos_label="yes")
@@ -172,13 +172,13 @@ def test_thresholds(binary):
 
 @pytest.fixture(scope="module")
 def words(messages):
-    """A bag of words for one task, fitted."""
+    """A fitted bag-of-words classifier of one task."""
     rows = messages[messages["task"] == "intent"]
     return make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(rows["text"], rows["label"])
 
 
 def test_ensembles(fitted, intent, words):
-    """A view votes, and is stacked, beside a bag of words."""
+    """A view can vote and be stacked together with a bag-of-words classifier."""
     members = [("heads", FrozenEstimator(fitted["intent"])), ("words", clone(words))]
     voting = VotingClassifier(members, voting="soft").fit(intent["text"], intent["label"])
     p = voting.predict_proba(intent["text"])
@@ -191,7 +191,7 @@ def test_ensembles(fitted, intent, words):
 
 
 def test_displays_of_several_classes(fitted, intent):
-    """A confusion matrix reads the view."""
+    """ConfusionMatrixDisplay accepts a view."""
     display = ConfusionMatrixDisplay.from_estimator(
         fitted["intent"], intent["text"], intent["label"]
     )
@@ -204,7 +204,7 @@ def test_displays_of_several_classes(fitted, intent):
     "display", [RocCurveDisplay, PrecisionRecallDisplay, DetCurveDisplay, CalibrationDisplay]
 )
 def test_displays_of_two_classes(binary, display):
-    """Curves read the view, with string labels and the positive one named."""
+    """Displays of curves accept a view with string labels and a named positive class."""
     view, rows = binary
     shown = display.from_estimator(view, rows["text"], rows["label"], pos_label="yes")
     assert shown.ax_.lines
@@ -213,7 +213,7 @@ def test_displays_of_two_classes(binary, display):
 
 
 def test_classification_report(fitted, intent):
-    """A report has a line for each class."""
+    """A report has an entry for each class."""
     report = classification_report(
         intent["label"], fitted["intent"].predict(intent["text"]), output_dict=True, zero_division=0
     )
@@ -222,7 +222,7 @@ def test_classification_report(fitted, intent):
 
 @pytest.mark.parametrize("method", ["predict", "predict_proba"])
 def test_cross_val_predict_of_a_frozen_view(fitted, intent, method):
-    """Frozen, a view gives in each fold what it gives at once."""
+    """Cross-validated predictions of a frozen view equal its direct predictions."""
     found = cross_val_predict(
         FrozenEstimator(fitted["intent"]), intent["text"], intent["label"], method=method
     )
@@ -234,7 +234,7 @@ def test_cross_val_predict_of_a_frozen_view(fitted, intent, method):
 
 
 def test_permutation_importance(binary, fitted, messages):
-    """On a frame of two columns the text matters, and to a view nothing else."""
+    """On a frame with two columns, only the text column matters to a view."""
     view, rows = binary
     found = permutation_importance(
         view, rows[["text", "task"]], rows["label"], n_repeats=3, random_state=0
@@ -258,13 +258,13 @@ def test_permutation_importance(binary, fitted, messages):
     ],
 )
 def test_refitting_a_bare_view(fitted, intent, use):
-    """Whatever would fit a view again ends in the sentence that says what to do."""
+    """Tools that would fit a view again raise the error that recommends FrozenEstimator."""
     with pytest.raises(TypeError, match=r"view of task 'intent' and cannot be fitted.*Frozen"):
         use(fitted["intent"], intent["text"], intent["label"])
 
 
 def test_view_after_a_pipeline(make_classifier, messages, intent):
-    """The steps before a classifier and a view of it make a fitted pipeline of one task."""
+    """The first steps of a fitted pipeline and a view form a fitted pipeline of one task."""
     lower = FunctionTransformer(lambda X: X.assign(text=X["text"].str.lower()))
     pipe = make_pipeline(lower, make_classifier()).fit(messages)
     view = make_pipeline(*pipe[:-1], pipe[-1]["intent"])

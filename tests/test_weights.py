@@ -1,4 +1,4 @@
-"""sample_weight in the loss, in fit and in scores, and the labels that task_labels fixes."""
+"""`sample_weight` in the loss, in fit and in scores, and labels set by `task_labels`."""
 
 import numpy as np
 import pandas as pd
@@ -24,12 +24,12 @@ def intent(messages):
 
 @pytest.fixture(params=[0.0, 2.0], ids=["cross-entropy", "focal"])
 def loss(request):
-    """A loss with class weights, task weights and smoothing."""
+    """A loss with class weights, task weights and label smoothing."""
     return MultiheadLoss([[0.5, 2.0, 1.0], [1.0, 3.0]], [1.0, 0.7], 0.1, request.param)
 
 
 def batch(weights):
-    """Logits and targets of two tasks, with the given row weights."""
+    """Return logits and targets of two tasks, with the given row weights."""
     generator = torch.Generator().manual_seed(0)
     logits = [torch.randn(4, 3, generator=generator), torch.randn(2, 2, generator=generator)]
     labels = [torch.tensor([0, 1, 2, 1]), torch.tensor([1, 0])]
@@ -37,7 +37,7 @@ def batch(weights):
 
 
 def take(logits, targets, rows):
-    """Keep some rows of the first task, in their order and as often as they are named."""
+    """Select rows of the first task by position, possibly repeated, and give all rows weight 1."""
     logits = [logits[0][rows], logits[1]]
     weights = [torch.ones(len(rows)), torch.ones(2)]
     return logits, {
@@ -47,19 +47,19 @@ def take(logits, targets, rows):
 
 
 def test_weight_0_is_a_removed_row(loss):
-    """A row of weight 0 leaves the loss as if it were not there."""
+    """The loss with a row of weight 0 equals the loss without this row."""
     logits, targets = batch([[1.0, 0.0, 1.0, 1.0], [1.0, 1.0]])
     torch.testing.assert_close(loss(logits, targets), loss(*take(logits, targets, [0, 2, 3])))
 
 
 def test_weight_2_is_a_doubled_row(loss):
-    """A row of weight 2 costs what two rows cost."""
+    """The loss with a row of weight 2 equals the loss with this row twice."""
     logits, targets = batch([[1.0, 2.0, 1.0, 1.0], [1.0, 1.0]])
     torch.testing.assert_close(loss(logits, targets), loss(*take(logits, targets, [0, 1, 1, 2, 3])))
 
 
 def test_class_weights_count_weights():
-    """For the class weights, too, weight 0 is a removed row and weight 2 a doubled one."""
+    """Class weights count a row of weight 0 as no row and a row of weight 2 as two rows."""
     weighted = inverse_frequency(np.array([0, 0, 0, 1]), np.array([1.0, 2.0, 0.0, 1.0]), 2)
     plain = inverse_frequency(np.array([0, 0, 0, 1]), np.ones(4), 2)
     assert np.array_equal(weighted, plain)
@@ -70,7 +70,7 @@ def test_class_weights_count_weights():
 
 
 def test_fit_without_rows_of_weight_0(make_classifier, messages):
-    """A fit with weights of 0 is the fit without these rows, to the bit."""
+    """A fit with weights of 0 equals the fit without these rows, to the bit."""
     weights = (np.arange(len(messages)) % 3 < 2).astype(float)
     weighted = make_classifier().fit(messages, sample_weight=weights)
     removed = make_classifier().fit(messages[weights > 0])
@@ -80,8 +80,8 @@ def test_fit_without_rows_of_weight_0(make_classifier, messages):
     assert np.array_equal(weighted.train_indices_, np.flatnonzero(weights)[removed.train_indices_])
 
 
-def test_weights_change_what_is_learned(make_classifier, intent):
-    """Rows that weigh more are told more often."""
+def test_weights_change_predictions(make_classifier, intent):
+    """A class whose rows have larger weights is predicted more often."""
     options = {"epochs": 6, "learning_rate": 3e-3, "test_size": 0, "val_size": 0.1}
     shares = []
     for weight in (1.0, 20.0):
@@ -94,7 +94,7 @@ def test_weights_change_what_is_learned(make_classifier, intent):
 
 
 def test_weights_matter_in_batches_of_one(make_classifier, intent):
-    """A row of little weight moves the weights little, whoever shares its batch."""
+    """Weights change the model even if each batch has one row."""
     options = {"batch_size": 1, "test_size": 0, "loss": LossConfig(use_class_weights=False)}
     rows = intent.head(60)
     weights = np.random.default_rng(0).uniform(0.05, 2, len(rows))
@@ -105,7 +105,7 @@ def test_weights_matter_in_batches_of_one(make_classifier, intent):
     assert np.abs(weighted - plain).max() > 1e-3
 
 
-def test_weights_scale_alike(make_classifier, messages):
+def test_only_the_ratio_of_weights_matters(make_classifier, messages):
     """Only the ratio of weights matters."""
     rng = np.random.default_rng(0)
     weights = rng.uniform(0.1, 2, len(messages))
@@ -116,7 +116,7 @@ def test_weights_scale_alike(make_classifier, messages):
 
 
 def test_weights_of_each_form(make_classifier, messages):
-    """One weight for each row of X: of a long frame, of a text with wide labels, of the dict."""
+    """Weights belong to the rows of X in each input form: long frame, wide labels and dict."""
     wide = messages.pivot_table(index="text", columns="task", values="label", aggfunc="first")
     wide = wide[["sentiment", "intent", "emotion"]].reset_index()
     weights = np.random.default_rng(0).uniform(0.1, 2, len(wide))
@@ -141,7 +141,7 @@ def test_weights_of_each_form(make_classifier, messages):
 
 
 def test_weighted_score(fitted, messages, intent):
-    """score weighs rows within each task, and then tasks alike."""
+    """score weights rows within each task, and all tasks equally."""
     weights = np.random.default_rng(0).uniform(0, 2, len(messages))
     expected = [
         accuracy_score(
@@ -157,7 +157,7 @@ def test_weighted_score(fitted, messages, intent):
 
 
 def test_validation_is_weighted(make_classifier, messages):
-    """Rows of the validation data that weigh nothing have no say in its scores."""
+    """Validation rows of weight 0 do not affect the validation scores."""
     train, val = messages.iloc[:600], messages.iloc[600:]
     wrong = val.assign(label=val.groupby("task")["label"].transform("first"))
     both = pd.concat([val, wrong])
@@ -180,14 +180,14 @@ def test_validation_is_weighted(make_classifier, messages):
         (np.zeros(815), ValueError, "zero for all rows of task 'sentiment'"),
     ],
 )
-def test_bad_weights(make_classifier, messages, weights, error, message):
-    """Weights that mean nothing are refused, with the place."""
+def test_invalid_weights(make_classifier, messages, weights, error, message):
+    """Invalid weights are refused with a message that gives the shape, the row or the task."""
     with pytest.raises(error, match=message):
         make_classifier().fit(messages, sample_weight=weights)
 
 
-def test_weights_of_no_validation(make_classifier, messages):
-    """Weights without validation rows are refused."""
+def test_validation_weights_need_validation_rows(make_classifier, messages):
+    """Validation weights without validation rows are refused."""
     with pytest.raises(ValueError, match="sample_weight_val was given without X_val"):
         make_classifier().fit(messages, sample_weight_val=np.ones(815))
 
@@ -197,7 +197,7 @@ def test_weights_of_no_validation(make_classifier, messages):
 
 
 def test_task_labels_fix_the_columns(make_classifier, messages):
-    """A head has a column for each label that is named, whether or not there are rows of it."""
+    """A head has a column for each listed label, with or without rows in the data."""
     labels = {"intent": ["sell", "buy", "refund", "ask", "complain"]}
     classifier = make_classifier(task_labels=labels)
     for rows in (messages, messages[messages["label"] != "complain"]):
@@ -208,7 +208,7 @@ def test_task_labels_fix_the_columns(make_classifier, messages):
 
 
 def test_task_labels_are_array_like(make_classifier, intent):
-    """A column's own unique values, and an index, name labels too; tasks may come in parts."""
+    """Arrays, an Index and a Series can list labels; a task may come in a later call."""
     for labels in (intent["label"].unique(), pd.Index(intent["label"]), intent["label"]):
         classifier = make_classifier(task_labels={"intent": labels}, epochs=0).fit(intent)
         assert len(classifier.classes_["intent"]) == 4
@@ -217,8 +217,8 @@ def test_task_labels_are_array_like(make_classifier, intent):
     assert classifier.classes_["later"].tolist() == [0, 1]
 
 
-def test_task_labels_may_hold_more_than_the_data(make_classifier, intent):
-    """With its labels named, a task may come with rows of one class only."""
+def test_task_labels_may_include_labels_without_rows(make_classifier, intent):
+    """If its labels are listed, a task may have rows of a single class."""
     classifier = make_classifier(task_labels={"intent": np.array(["ask", "buy"])})
     classifier.fit(intent[intent["label"] == "ask"])
     assert classifier.classes_["intent"].tolist() == ["ask", "buy"]
@@ -236,7 +236,7 @@ def test_task_labels_may_hold_more_than_the_data(make_classifier, intent):
         (["ask"], ValueError, "'task_labels' parameter of MultiheadClassifier must be"),
     ],
 )
-def test_bad_task_labels(make_classifier, messages, labels, error, message):
-    """Labels that do not go with the data are refused, with the place."""
+def test_invalid_task_labels(make_classifier, messages, labels, error, message):
+    """Labels that do not fit the data or are invalid are refused with the reason."""
     with pytest.raises(error, match=message):
         make_classifier(task_labels=labels).fit(messages)

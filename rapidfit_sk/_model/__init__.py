@@ -1,4 +1,4 @@
-"""What is computed for a text: encoder, tokens, pooling, heads, and the module that joins them."""
+"""The computation for a text: encoders, tokens, pooling, heads, and the module that joins them."""
 
 from .encoders import (
     describe_encoder,

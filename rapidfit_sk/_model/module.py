@@ -1,4 +1,4 @@
-"""`MultiheadModule`: encode each text once, ask each head."""
+"""`MultiheadModule`: one encoder with a head for each task."""
 
 from __future__ import annotations
 
@@ -33,26 +33,27 @@ class MultiheadModule(nn.Module):
     Parameters
     ----------
     encoder : torch.nn.Module
-        A Hugging Face encoder, or anything that is called with `input_ids` and `attention_mask`
-        and returns an object with `last_hidden_state`.
+        A Hugging Face encoder, or any module that takes `input_ids` and `attention_mask` and
+        returns an object with `last_hidden_state`.
     heads : list of Head
-        One for each task, in the order of the tasks. They have no names: a `ModuleDict` refuses
-        tasks called `type`, `keys` or `v1.2`.
+        One head per task, in the order of the tasks. They have no names, because a `ModuleDict`
+        refuses task names such as `type`, `keys` and `v1.2`.
     pooling : {"attention", "mean", "cls", "max"}
-        How token embeddings become a text embedding; with "attention" there is one for each
-        head, by its query.
+        Computation of a text embedding from token embeddings. With "attention", each head has its
+        own text embedding, which depends on its query.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
-        What the encoder multiplies in. Weights, pooling and heads are float32 in each case.
+        Precision of the matrix products in the encoder. Weights, pooling and heads are always
+        float32.
     compile : bool, default=False
-        Whether the encoder is compiled where it runs as a whole and without gradients.
+        Whether to compile the encoder for full passes without gradients.
 
     Attributes
     ----------
     n_frozen : int or None
-        How many layers at the bottom of the encoder do not train. It is None where none of the
-        encoder trains, and 0 where its embeddings do too.
+        Number of frozen layers at the bottom of the encoder. It is None if the whole encoder is
+        frozen, and 0 if the embeddings of the encoder train, too.
     unfreeze_log : list of int
-        The values that `n_frozen` has had whenever something of the encoder was let train.
+        The value of `n_frozen` after each call that left a part of the encoder trainable.
     """
 
     def __init__(
@@ -74,36 +75,36 @@ class MultiheadModule(nn.Module):
         self._upper: UpperLayers | None = None
         self.n_frozen: int | None = None
         self.unfreeze_log: list[int] = []
-        # In evaluation mode until training begins: the parts may be in use elsewhere.
+        # Start in evaluation mode, because the encoder may be shared with a module that predicts.
         self.training = False
         self.train_encoder_layers(0)
 
     def forward(
         self, rows: list[torch.Tensor], embeddings: torch.Tensor | None = None, **inputs: Any
     ) -> list[torch.Tensor]:
-        """Compute the logits of each task for the texts that it is asked about.
+        """Compute the logits of each task for its texts in a batch.
 
         Parameters
         ----------
         rows : list of Tensor, each of shape (n_rows_of_task,)
-            For each task the positions of its texts in the batch. The head of a task without
-            rows is not run, and gets no gradient.
+            For each task, the positions of its texts in the batch. A head without rows is not run
+            and gets no gradient.
         embeddings : Tensor of shape (n_texts, width) or None, default=None
-            What :meth:`embed` would return, where it is known and all heads read it.
+            The output of :meth:`embed`, if it is known and all heads use it.
         **inputs : dict of Tensor
-            What :meth:`embed` takes, where it is not.
+            The arguments of :meth:`embed`, if `embeddings` is None.
 
         Returns
         -------
         logits : list of Tensor, each of shape (n_rows_of_task, n_classes_of_task)
-            One for each task.
+            The logits of each task.
         """
-        # Heads without a query share one answer.
+        # Heads without a learned query share one text embedding.
         read = functools.cache(self._embeddings_by_query(embeddings, **inputs))
         return [_logits(head, read, at) for head, at in zip(self.heads, rows, strict=True)]
 
     def _embeddings_by_query(self, embeddings, attention_mask=None, firsts=None, **inputs):
-        """Return what takes the query of a head and gives the embeddings that the head reads."""
+        """Return a function that maps the query of a head to the embeddings for this head."""
         if embeddings is not None:
             return lambda query: embeddings
         tokens = self._tokens(attention_mask=attention_mask, **inputs)
@@ -117,19 +118,20 @@ class MultiheadModule(nn.Module):
         states: torch.Tensor | None = None,
         eager: bool = False,
     ) -> torch.Tensor:
-        """Run the encoder over a batch, and pool as heads do that have learned no query.
+        """Encode a batch and pool it as a head without a learned query does.
 
         Parameters
         ----------
         input_ids, attention_mask : Tensor of shape (n_windows, length)
-            The batch: a window for each text, or several.
+            The batch, with one or several windows per text.
         firsts : Tensor of int64, shape (n_texts,), or None, default=None
-            The first window of each text; None where each has one.
+            The first window of each text; None if each text has one window.
         states : Tensor of shape (n_windows, length, width) or None, default=None
-            The hidden states that enter the layer given to :meth:`resume_at`, where they are
-            known: only the layers from there on are run.
+            The hidden states that enter the layer given to :meth:`resume_at`. If they are given,
+            only this layer and the layers above it run.
         eager : bool, default=False
-            Whether to run the encoder itself, compiled or not: its layers are looked into.
+            Whether to use the original encoder even if there is a compiled one, because hooks on
+            its layers must run.
 
         Returns
         -------
@@ -156,49 +158,49 @@ class MultiheadModule(nn.Module):
 
     def _upper_encoder(self, states: torch.Tensor) -> PreTrainedModel:
         if self._upper is None:
-            raise RuntimeError("Call `resume_at` with a layer before you give the states for it.")
+            raise RuntimeError("Call resume_at with a layer before you pass states.")
         return self._upper.on(states)
 
     def _full_encoder(self, eager: bool) -> Callable[..., Any]:
         if eager or not self.compiles or torch.is_grad_enabled():
             return self.encoder
         if self._compiled is None:
-            # In a list: it is the encoder once more, and no further part of this module.
+            # A list keeps torch from registering the compiled encoder as another submodule.
             self._compiled = [torch.compile(self.encoder, dynamic=True)]
         return self._compiled[0]
 
     def __getstate__(self):
-        """Leave out, for copies, what is another way to run the same encoder."""
+        """Leave out the compiled encoder and the upper layers, which are views of the encoder."""
         return {**super().__getstate__(), "_compiled": None, "_upper": None}
 
     @property
     def heads_share_embeddings(self) -> bool:
-        """Whether no head has learned what to look for, so that all read what `embed` returns."""
+        """Whether no head has a learned query, so all heads use the output of `embed`."""
         return not any(map(_has_learned_query, self.heads))
 
     @property
     def reads_embeddings(self) -> bool:
-        """Whether embeddings are all that a training needs of the encoder as it is."""
+        """Whether a training needs only embeddings, because the encoder is frozen."""
         return self.n_frozen is None and self.heads_share_embeddings
 
     def resume_at(self, layer: int | None) -> bool:
-        """Prepare to run the layers from one on alone.
+        """Prepare to run only the layers from `layer` to the top.
 
         Parameters
         ----------
         layer : int or None
-            The first layer that is run; None to forget about it.
+            The first layer to run; None ends the preparation.
 
         Returns
         -------
         possible : bool
-            Whether the encoder has a stack of layers that can be entered in between.
+            Whether the encoder has a stack of layers that can start at this layer.
         """
         self._upper = None if layer is None else UpperLayers.of(self.encoder, layer)
         return self._upper is not None
 
     def n_frozen_with(self, n_layers: int | None) -> int | None:
-        """Return what `n_frozen` would be with `n_layers` that train; nothing changes.
+        """Return the value of `n_frozen` for `n_layers` trainable layers, without any change.
 
         Raises
         ------
@@ -212,18 +214,18 @@ class MultiheadModule(nn.Module):
         return max(0, len(layer_stack(self.encoder)) - n_layers)
 
     def train_encoder_layers(self, n_layers: int | None):
-        """Let the top layers of the encoder train and freeze the rest of it.
+        """Unfreeze the top layers of the encoder and freeze its other parts.
 
         Parameters
         ----------
         n_layers : int or None
-            Layers to train; all of them where the encoder has fewer. None trains the whole
-            encoder, embeddings included.
+            Number of trainable layers; all layers if the encoder has fewer. With None, the whole
+            encoder trains, including its embeddings.
 
         Raises
         ------
         ValueError
-            If only a part shall train and the layers of the encoder cannot be found.
+            If only a part should train and the layers of the encoder are not found.
         """
         self.n_frozen = self.n_frozen_with(n_layers)
         if n_layers is None:
@@ -240,9 +242,9 @@ class MultiheadModule(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Set training mode; frozen parts of the encoder stay in evaluation mode.
 
-        A frozen layer with dropout on would blur what it gives out and learn nothing from it. The
-        encoder may be shared with a module that predicts meanwhile: it does not leave that mode
-        for a moment.
+        Dropout in a frozen layer would only add noise. The encoder may be shared with a module that
+        predicts in another thread, so its frozen parts never leave evaluation mode, not even
+        briefly.
         """
         self.training = mode
         self.heads.train(mode)
@@ -253,7 +255,7 @@ class MultiheadModule(nn.Module):
 
 
 def _logits(head, read, at) -> torch.Tensor:
-    """Return the logits of a head for some texts; without any, the head is not run."""
+    """Return the logits of a head for some texts; without texts, the head is not run."""
     if len(at):
         return head(read(head.query)[at])
     return head[-1].bias.new_empty(0, len(head[-1].bias))
@@ -264,12 +266,12 @@ def _has_learned_query(head) -> bool:
 
 
 class UpperLayers:
-    """The layers of an encoder from one on, run on the hidden states that enter it.
+    """The upper layers of an encoder, which run on the hidden states that enter them.
 
     Parameters
     ----------
     encoder : torch.nn.Module
-        An encoder that begins with an :class:`_EntryLayer`.
+        An encoder whose first layer is an :class:`_EntryLayer`.
     entry : _EntryLayer
         Takes the states.
     """
@@ -280,22 +282,22 @@ class UpperLayers:
 
     @classmethod
     def of(cls, encoder: PreTrainedModel, first: int) -> Self | None:
-        """Share the layers of an encoder from `first` on; None where it has no such stack."""
+        """Return the layers of an encoder from `first` on, or None if it has no such stack."""
         layers = layer_stack(encoder)
         entry = _EntryLayer(layers[first])
         upper = with_layers(encoder, [entry, *layers[first + 1 :]])
         return None if upper is None else cls(upper, entry)
 
     def on(self, states: torch.Tensor) -> PreTrainedModel:
-        """Return the encoder that goes on from these states, whatever it is called with."""
+        """Return an encoder that continues from these states and ignores its input."""
         self.entry.states = states
         return self.encoder
 
 
 class _EntryLayer(nn.Module):
-    """A layer that reads given states instead of what the layer below gives it.
+    """A layer that uses given states instead of the output of the layer below.
 
-    The encoder may look at attributes of its layers, so that it has those of the layer.
+    It has the attributes of the wrapped layer, because the encoder may read them.
     """
 
     def __init__(self, layer: nn.Module):
@@ -310,7 +312,7 @@ class _EntryLayer(nn.Module):
         return self.layer(states, *args, **kwargs)
 
     def __getattr__(self, name):
-        """Look where a module keeps its parts, then in the layer."""
+        """Return an attribute of this module or of the wrapped layer."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -319,19 +321,19 @@ class _EntryLayer(nn.Module):
 
 @contextlib.contextmanager
 def states_entering(layer: nn.Module, *, stop: bool = False) -> Iterator[list[torch.Tensor]]:
-    """Keep what enters a layer of an encoder while it runs.
+    """Record the hidden states that enter a layer of an encoder.
 
     Parameters
     ----------
     layer : torch.nn.Module
         The layer.
     stop : bool, default=False
-        Whether to end the run there. What it would have returned is then not computed.
+        Whether to stop the forward pass at this layer; its output is then not computed.
 
     Yields
     ------
     seen : list of Tensor
-        The hidden states of each run.
+        The hidden states of each forward pass.
     """
     seen: list[torch.Tensor] = []
 
@@ -349,21 +351,21 @@ def states_entering(layer: nn.Module, *, stop: bool = False) -> Iterator[list[to
 
 
 class _StopForward(Exception):
-    """Ends the run of an encoder where the rest of it is not needed."""
+    """Stops the forward pass of an encoder when its remaining layers are not needed."""
 
 
 @contextlib.contextmanager
 def checkpointed_layers(encoder: PreTrainedModel, generator: torch.Generator) -> Iterator[None]:
-    """Have the layers that train keep their input only, and run again for the gradient.
+    """Let trainable layers store only their input and recompute the rest for the gradient.
 
-    It is for the forward pass: whoever looks at the encoder between passes finds it as it is.
+    The context is for one forward pass. Outside of it, the encoder is unchanged.
 
     Parameters
     ----------
     encoder : torch.nn.Module
-        The encoder; afterwards, however the pass ends, its layers run as they are.
+        The encoder. Its layers are restored at the end, even after an error.
     generator : torch.Generator
-        Where dropout draws from: the second run draws the same numbers.
+        The generator for dropout. The recomputation draws the same numbers.
     """
 
     def contexts():
@@ -373,8 +375,8 @@ def checkpointed_layers(encoder: PreTrainedModel, generator: torch.Generator) ->
         layers = set(layer_stack(encoder))
     except ValueError as error:
         raise ValueError(
-            f"The layers of {type(encoder).__name__} were not found, so that their inputs alone "
-            "cannot be kept. Set training.gradient_checkpointing to False."
+            f"The layers of {type(encoder).__name__} were not found, so gradient checkpointing is "
+            "not possible. Set training.gradient_checkpointing to False."
         ) from error
     for layer in layers:
         layer.forward = functools.partial(_checkpointed, layer, layer.forward, contexts)
@@ -394,15 +396,15 @@ def _checkpointed(layer, forward, contexts, *args, **kwargs):
 
 @functools.cache
 def uses_bfloat16(precision: str, device: str) -> bool:
-    """Say whether an encoder multiplies in bfloat16 on a type of device.
+    """Return whether an encoder computes in bfloat16 on a type of device.
 
-    Where the hardware does not know bfloat16, "auto" is float32.
+    "auto" is float32 if the hardware does not support bfloat16.
     """
     if precision != "auto":
         return precision == "bfloat16"
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # No public function of torch tells before 2.12; without an answer it is float32.
+    # Before 2.12, torch has no public function for this. Without these names, "auto" is float32.
     knows = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return device == "cpu" and any(getattr(torch.cpu, name, bool)() for name in knows)
 
@@ -423,23 +425,23 @@ def build_module(
     model_name : str
         See :class:`rapidfit_sk.TrainingConfig`.
     n_classes : list of int
-        Classes of each task.
+        Number of classes of each task.
     head : dict
-        The parameters of :class:`rapidfit_sk.HeadConfig`.
+        Parameters of :class:`rapidfit_sk.HeadConfig` without `init`.
     pooling : {"attention", "mean", "cls", "max"}
-        How token embeddings become a text embedding.
+        Computation of a text embedding from token embeddings.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
-        What the encoder multiplies in.
+        Precision of the matrix products in the encoder.
     compile : bool, default=False
-        Whether to compile it.
+        Whether to compile the encoder.
 
     Returns
     -------
     module : MultiheadModule
-        With the encoder frozen.
+        The module, with a frozen encoder.
     """
-    # Heads are made under the same lock: while another thread loads an encoder, version 4 of
-    # transformers has every new parameter of the process made without data.
+    # Heads are built under the same lock: while a thread loads an encoder, transformers 4 creates
+    # every new parameter of the process without data.
     with loading():
         encoder = load_encoder(model_name)
         width = encoder.config.hidden_size
@@ -456,7 +458,7 @@ def build_heads(
     precision: str = "float32",
     compile: bool = False,
 ) -> MultiheadModule:
-    """Build new heads on an encoder that is at hand, which is shared; see :func:`build_module`."""
+    """Build new heads on an existing encoder, which is shared; see :func:`build_module`."""
     with loading():
         heads = [build_head(encoder.config.hidden_size, n, pooling, **head) for n in n_classes]
     heads = [each.to(encoder.device) for each in heads]
@@ -464,7 +466,7 @@ def build_heads(
 
 
 # --------------------------------------------------------------------------------------------
-# Growth: a module that goes on from another one
+# Warm start: a larger copy of a module
 
 
 def grown_copy(
@@ -476,25 +478,25 @@ def grown_copy(
     precision: str,
     compile: bool,
 ) -> MultiheadModule:
-    """Copy a module, with wider heads for new classes and further heads for new tasks.
+    """Copy a module with wider heads for new classes and additional heads for new tasks.
 
     Parameters
     ----------
     module : MultiheadModule
-        Stays as it is.
+        The module to copy. It is not changed.
     places : list of ndarray of int, each of shape (n_old_classes_of_task,)
-        For each head of `module`, where its classes stand among the new ones.
+        For each head of `module`, the positions of its classes among the new classes.
     n_classes : list of int
-        Classes of each task; those of `module` come first.
+        Number of classes of each task; the tasks of `module` come first.
     head : dict
-        The parameters of :class:`rapidfit_sk.HeadConfig`.
+        Parameters of :class:`rapidfit_sk.HeadConfig` without `init`.
     precision, compile
         As in :func:`build_module`.
 
     Returns
     -------
     module : MultiheadModule
-        Old columns have their old weights, new ones random weights.
+        Outputs of old classes keep their weights, and outputs of new classes have random weights.
     """
     with loading():
         encoder, heads = copy.deepcopy(module.encoder), [*copy.deepcopy(module.heads)]
@@ -507,7 +509,7 @@ def grown_copy(
 
 
 def _widened(layer, place, n) -> nn.Linear:
-    """Return an output layer of `n` columns that has those of `layer` in their new places."""
+    """Return an output layer with `n` outputs that has the outputs of `layer` at `place`."""
     if n == layer.out_features:
         return layer
     wider = nn.Linear(layer.in_features, n)
@@ -518,17 +520,17 @@ def _widened(layer, place, n) -> nn.Linear:
 
 
 # --------------------------------------------------------------------------------------------
-# Parts: what a module can be stored as and built from again, plain data and arrays
+# Conversion of a module to plain data and arrays, and back
 
 
 def module_to_parts(module: MultiheadModule) -> dict[str, Any]:
-    """Describe a module without its classes.
+    """Return the configuration and the weights of a module as plain data and arrays.
 
     Returns
     -------
     parts : dict
-        ``encoder``, the configuration of the encoder as plain data, and ``weights``, an array
-        for each name; of names that share a parameter only the first has one.
+        ``encoder`` is the configuration of the encoder, and ``weights`` maps names to arrays. If
+        several names share a parameter, only the first one is included.
     """
     first = _first_names(module)
     state = module.state_dict()
@@ -546,26 +548,26 @@ def module_from_parts(
     compile: bool = False,
     model_name: str | None = None,
 ) -> MultiheadModule:
-    """Build the module that :func:`module_to_parts` described, around the very arrays it is given.
+    """Build a module from the output of :func:`module_to_parts`, without copying the arrays.
 
     Parameters
     ----------
     parts : dict
-        What :func:`module_to_parts` returned.
+        Output of :func:`module_to_parts`.
     n_classes, head, pooling, precision, compile
         As in :func:`build_module`.
     model_name : str or None
-        Not used: nothing is looked up by name.
+        Ignored, because nothing is looked up by name.
 
     Returns
     -------
     module : MultiheadModule
-        In evaluation mode.
+        The module, in evaluation mode.
 
     Raises
     ------
     RuntimeError
-        If names or shapes of the weights do not fit the architecture.
+        If names or shapes of the weights do not match the architecture.
     """
     encoder = empty_encoder(parts["encoder"])
     with loading(), ZeroInit():
@@ -575,7 +577,7 @@ def module_from_parts(
     tensors = {name: _as_tensor(array) for name, array in parts["weights"].items()}
     module.load_state_dict({n: tensors[f] for n, f in first.items() if f in tensors}, assign=True)
     for name, other in first.items():
-        if name != other:  # assigning has parted what the architecture shares
+        if name != other:  # restore sharing, which the assignment has removed
             owner, _, leaf = name.rpartition(".")
             setattr(module.get_submodule(owner), leaf, module.get_parameter(other))
     return module.eval()
@@ -589,10 +591,10 @@ def _first_names(module) -> dict[str, str]:
 
 
 def _as_tensor(array) -> torch.Tensor:
-    """Make a tensor on the memory of an array.
+    """Return a tensor that uses the memory of an array.
 
-    A read-only memory map is mapped anew, privately: processes share the pages until one of
-    them writes, and torch need not be told that it must not.
+    A read-only memory map is mapped again in private mode. Processes then share its pages until one
+    of them writes, and torch gets a writable array.
     """
     if isinstance(array, np.memmap) and not array.flags.writeable and array.filename:
         array = np.memmap(array.filename, array.dtype, "c", array.offset, array.shape)

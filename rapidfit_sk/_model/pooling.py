@@ -1,4 +1,4 @@
-"""Token embeddings -> one text embedding; padding never has a say."""
+"""Pooling of token embeddings to a text embedding; padding is ignored."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch.nn import functional as F
 
 
 def mean_pooling(states, mask):
-    """Average over the tokens of each text.
+    """Return the mean of the token embeddings of each text.
 
     Parameters
     ----------
     states : Tensor of shape (n_texts, length, width)
         Token embeddings.
     mask : Tensor of shape (n_texts, length)
-        1 where there is a token, 0 where there is padding.
+        1 for a token, 0 for padding.
 
     Returns
     -------
@@ -26,31 +26,30 @@ def mean_pooling(states, mask):
 
 
 def cls_pooling(states, mask):
-    """Take the first token, as :func:`mean_pooling` takes the mean."""
+    """Return the embedding of the first token; see :func:`mean_pooling`."""
     return states[:, 0]
 
 
 def max_pooling(states, mask):
-    """Take the largest value of each dimension, as :func:`mean_pooling` takes the mean."""
+    """Return the maximum of each dimension over the tokens; see :func:`mean_pooling`."""
     lowest = torch.finfo(states.dtype).min
     return states.masked_fill(mask.unsqueeze(-1) == 0, lowest).amax(1)
 
 
-# How much more a step moves a score than a logit. At 1, by the rate of the heads alone, small data
-# gains a third as much; at 10 it gains a little more, and large data less or the same, see
-# docs/accuracy.md.
+# Scale of attention scores relative to logits. With 1, small data gains a third as much; with 10 it
+# gains a little more, and large data the same or less (see benchmarks/README.md).
 _SHARPNESS = 5.0
 
 
 def attention_pooling(states, mask, query):
-    """Average over the tokens of each text, more of those that a task looks for.
+    """Return the mean of the token embeddings, weighted by attention to a query.
 
     Parameters
     ----------
     states, mask
         As in :func:`mean_pooling`.
     query : Tensor of shape (width,)
-        What it looks for; with zeros this is the mean.
+        The query of a task; zeros give the plain mean.
 
     Returns
     -------
@@ -58,21 +57,21 @@ def attention_pooling(states, mask, query):
         Text embeddings for this task.
     """
     keys = F.rms_norm(states, states.shape[-1:])
-    # Sums, as products with a vector may differ in the last bit by where it lies in memory.
+    # The last bit of a matrix-vector product may depend on memory alignment; a sum avoids this.
     scores = _SHARPNESS * (keys * query).sum(-1)  # (n_texts, length)
     scores = scores.masked_fill(mask == 0, torch.finfo(states.dtype).min)
     return (states * scores.softmax(1).unsqueeze(-1)).sum(1)
 
 
 def mean_of_windows(windows, firsts):
-    """Average over the windows of each text.
+    """Return the mean over the windows of each text.
 
     Parameters
     ----------
     windows : Tensor of shape (n_windows, width)
-        Embeddings of windows, those of a text one after the other.
+        Embeddings of windows; the windows of a text are consecutive.
     firsts : Tensor of int64, shape (n_texts,)
-        Where the windows of each text begin.
+        Index of the first window of each text.
 
     Returns
     -------
@@ -83,5 +82,5 @@ def mean_of_windows(windows, firsts):
     return F.embedding_bag(numbers, windows, firsts, mode="mean")
 
 
-# Whoever has no query yet sees the mean, where attention starts from.
+# A head without a learned query uses the mean, from which attention starts.
 POOLING = {"attention": mean_pooling, "mean": mean_pooling, "cls": cls_pooling, "max": max_pooling}

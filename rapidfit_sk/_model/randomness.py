@@ -1,4 +1,4 @@
-"""Private random generators: nothing here draws from, or seeds, a global one."""
+"""Private random generators that replace torch's global generator."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch.overrides import TorchFunctionMode
 
 
 def private_seeds(random_state: int | np.random.RandomState | None, n: int) -> list[int]:
-    """Turn scikit-learn's `random_state` into `n` independent seeds.
+    """Derive `n` independent seeds from scikit-learn's `random_state`.
 
     Parameters
     ----------
     random_state : int, RandomState instance or None
-        None means fresh entropy from the operating system. scikit-learn would draw from numpy's
-        global generator here, which a fit should leave as it was.
+        None uses fresh entropy of the operating system. scikit-learn would use numpy's global
+        generator, which a fit should not change.
     n : int
         Number of seeds.
 
@@ -35,23 +35,23 @@ def private_seeds(random_state: int | np.random.RandomState | None, n: int) -> l
 
 
 class UseGenerator(TorchFunctionMode):
-    """A context in which torch's random functions draw from a generator of our own.
+    """Context in which torch's random functions use a private generator.
 
     Parameters
     ----------
     generator : torch.Generator
-        A generator on the device that the tensors are on.
+        A generator on the device of the tensors.
 
     Notes
     -----
-    Dropout takes no generator, so each `Dropout` in a pretrained encoder draws from the global
-    one: two fits in two threads then disturb each other, and every fit changes what the user
-    draws next. A torch function mode holds for the current thread only [1]_ and sees the
+    Dropout takes no generator, so each `Dropout` in a pretrained encoder uses the global one. Two
+    fits in two threads would then disturb each other, and a fit would change the numbers that the
+    user draws next. A torch function mode affects only the current thread [1]_ and intercepts the
     functional form of dropout, whichever module calls it. It adds a microsecond to each call.
 
-    What it does not see is a random call inside of one of torch's own composite functions, such
-    as `torch.nn.functional.multi_head_attention_forward` or a recurrent layer. The encoders of
-    transformers are not built on those.
+    It does not intercept random calls inside torch's own composite functions, such as
+    `torch.nn.functional.multi_head_attention_forward`, or inside recurrent layers. The encoders of
+    transformers do not use these.
 
     References
     ----------
@@ -63,7 +63,7 @@ class UseGenerator(TorchFunctionMode):
         self.generator = generator
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        """Replace `func` where it draws random numbers."""
+        """Call `func` with the private generator if it draws random numbers."""
         kwargs = kwargs or {}
         if func in _REPLACED:
             return _REPLACED[func](self.generator, *args, **kwargs)
@@ -80,22 +80,22 @@ class UseGenerator(TorchFunctionMode):
 
 
 class ZeroInit(TorchFunctionMode):
-    """A context in which tensors are filled with zeros instead of random numbers.
+    """Context in which tensors are filled with zeros instead of random numbers.
 
-    For a module whose weights are at hand already: drawing millions of numbers that are then
-    replaced would be most of the time of loading. Zeros, since `torch.nn.init.trunc_normal_`
-    draws until all numbers are in range.
+    It is for modules whose weights are loaded afterwards, because drawing millions of numbers only
+    to replace them would take most of the loading time. Zeros are safe:
+    `torch.nn.init.trunc_normal_` draws until all numbers are in range.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        """Replace `func` where it fills a tensor with random numbers."""
+        """Call `func`, or fill its tensor with zeros if `func` fills it with random numbers."""
         if args and getattr(func, "__name__", "") in _FILL_AT_RANDOM:
             return args[0].zero_()
         return func(*args, **(kwargs or {}))
 
 
 def dropout(generator, input, p=0.5, training=True, inplace=False):
-    """Drop values as `torch.nn.functional.dropout` does, with a generator."""
+    """Apply dropout as `torch.nn.functional.dropout` does, with a generator."""
     if not training or p == 0:
         return input
     if p == 1:
@@ -105,10 +105,11 @@ def dropout(generator, input, p=0.5, training=True, inplace=False):
 
 
 def _dropout_scale(generator, input, p):
-    """Return 0 where a value is dropped, and where it is kept what makes up for that.
+    """Return a factor for each value: 0 if it is dropped, otherwise the inverse keep probability.
 
-    On a CPU torch draws a Bernoulli variable from 64 random bits, one after the other, which takes
-    longer than the layer. Here 16 bits make one, and p is rounded to a multiple of 2 ** -16.
+    On a CPU, torch draws each Bernoulli variable from 64 random bits, one after the other, which
+    takes longer than the layer itself. This function uses 16 bits per variable, so p is rounded to
+    a multiple of 2 ** -16.
     """
     if input.device.type != "cpu":
         return torch.empty_like(input).bernoulli_(1 - p, generator=generator).div_(1 - p)
@@ -130,10 +131,10 @@ def attention(
     scale=None,
     enable_gqa=False,
 ):
-    """Attend as `torch.nn.functional.scaled_dot_product_attention` does, with a generator.
+    """Compute `torch.nn.functional.scaled_dot_product_attention` with a generator for dropout.
 
-    Without dropout it is that function; with dropout torch takes this slower path itself on a
-    CPU. The formula is the one in its documentation.
+    Without dropout, it calls that function. With dropout on a CPU, torch takes this slower path as
+    well. The formula is the one in torch's documentation.
     """
     if dropout_p == 0:
         return F.scaled_dot_product_attention(
@@ -152,7 +153,7 @@ def attention(
         scores = scores + attn_mask
     shares = scores.softmax(-1)
     if attn_mask is not None and attn_mask.dtype == torch.bool:
-        # A query that sees no key has no shares; the softmax of nothing is not a number.
+        # If all keys of a query are masked, the softmax is nan; its weights must be 0.
         shares = shares.masked_fill(~attn_mask, 0)
     return dropout(generator, shares, dropout_p) @ value
 
@@ -164,7 +165,7 @@ _REPLACED: dict[Callable[..., Any], Callable[..., torch.Tensor]] = {
 
 _FILL_AT_RANDOM = {"normal_", "uniform_"}
 
-# By name: transformers puts functions of its own in the place of those of torch.nn.init.
+# Compared by name, because transformers replaces the functions of torch.nn.init.
 _TAKE_GENERATOR = {
     "bernoulli",
     "bernoulli_",

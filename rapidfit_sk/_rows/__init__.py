@@ -1,4 +1,4 @@
-"""Rows as plain data: read them, code them, split them, score them; nothing here knows torch."""
+"""Tables, texts, labels, splits, metrics and calibration, as plain data without torch."""
 
 from .calibration import fit_temperatures, probabilities
 from .labels import CodedRows, common_dtype, encode_labels, encode_tasks, warn_of_contradictions

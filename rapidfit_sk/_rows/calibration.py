@@ -1,4 +1,4 @@
-"""Temperature scaling: one temperature per task, so that probabilities are calibrated."""
+"""Temperature scaling: one temperature per task, which calibrates its probabilities."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-# Standard deviations of priors on the logarithm: of the temperature that tasks share, around
-# 1, and of that of each task around it. A handful of rows that are all right would else make the
-# model certain.
-_PRIOR_OF_ALL, _PRIOR_OF_ONE = 1.0, 0.5
+# Standard deviations of two normal priors on log-temperatures. The common temperature has a prior
+# around 1, and the temperature of a task has a prior around the common one. Without them, a few
+# rows that are all predicted correctly would make the temperature extremely low.
+_STD_OF_COMMON, _STD_OF_TASK = 1.0, 0.5
 
 
 def fit_temperatures(tasks: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> list[float]:
-    """Find the temperatures at which the probabilities of held-out rows are most likely.
+    """Fit the temperatures that maximize the likelihood of the labels of calibration rows.
 
     Parameters
     ----------
     tasks : list of (logits, labels, weights)
-        For each task the logits of rows that did not train, an array of shape
-        (n_rows, n_classes); their label codes, where rows of -1 are left out; and their weights,
-        of which only the ratios matter.
+        For each task, the logits of its calibration rows, of shape (n_rows, n_classes), their label
+        codes and their weights. Rows with the code -1 are ignored. Only the ratios of the weights
+        matter.
 
     Returns
     -------
     temperatures : list of float
-        From 0.05 to 20. Tasks of few rows have much the same; one without rows has the common
-        one, and where there are no rows at all it is 1.
+        One temperature per task, from 0.05 to 20. The fewer rows a task has, the closer it is to
+        the common temperature of all tasks. A task without rows gets the common temperature.
+        Without any rows, all temperatures are 1.
 
     References
     ----------
@@ -38,22 +39,24 @@ def fit_temperatures(tasks: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]])
 
     Examples
     --------
-    >>> logits = np.tile([[4.0, 0.0]], (100, 1))  # sure to 98 %, and right in 3 of 4 rows
+    >>> logits = np.tile([[4.0, 0.0]], (100, 1))  # a probability of 98 %, but 75 % are correct
     >>> labels = np.repeat([0, 1], [75, 25])
     >>> [round(t, 1) for t in fit_temperatures([(logits, labels, np.ones(100))])]
     [3.5]
     """
     costs = [_cost_of(*task) for task in tasks]
-    common = _minimum(lambda log_t: sum(c(log_t) for c in costs), 0.0, _PRIOR_OF_ALL)
-    if sum((labels >= 0).any() for _, labels, _ in tasks) < 2:  # the rows have had their say
+    common = _minimum(lambda log_t: sum(c(log_t) for c in costs), 0.0, _STD_OF_COMMON)
+    if (
+        sum((labels >= 0).any() for _, labels, _ in tasks) < 2
+    ):  # the only task with rows determines the common one
         return [math.exp(common)] * len(costs)
-    return [math.exp(_minimum(cost, common, _PRIOR_OF_ONE)) for cost in costs]
+    return [math.exp(_minimum(cost, common, _STD_OF_TASK)) for cost in costs]
 
 
 def _cost_of(logits, labels, weights) -> Callable[[float], float]:
-    """Return the negative log-likelihood of some rows as a function of the log-temperature.
+    """Return the negative log-likelihood of labels as a function of the log-temperature.
 
-    Rows of unknown labels are left out, and weights scaled to a mean of 1.
+    Rows with unknown labels are ignored, and weights are scaled to a mean of 1.
     """
     known = labels >= 0
     logits, labels, weights = logits[known].astype(np.float64), labels[known], weights[known]
@@ -67,7 +70,7 @@ def _cost_of(logits, labels, weights) -> Callable[[float], float]:
 
 
 def _minimum(cost: Callable[[float], float], center: float, spread: float) -> float:
-    """Minimize a cost of the log-temperature under a normal prior."""
+    """Minimize a function of the log-temperature under a normal prior."""
     found = minimize_scalar(
         lambda x: cost(x) + ((x - center) / spread) ** 2 / 2, bounds=(-3, 3), method="bounded"
     )
@@ -75,5 +78,5 @@ def _minimum(cost: Callable[[float], float], center: float, spread: float) -> fl
 
 
 def probabilities(logits: np.ndarray, temperature: float = 1.0) -> NDArray[np.float64]:
-    """Return probabilities in float64, whose rows sum to 1 more closely than in float32."""
+    """Return probabilities in float64, so the sum of a row is closer to 1 than in float32."""
     return softmax(logits.astype(np.float64) / temperature, axis=1)

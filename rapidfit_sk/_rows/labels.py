@@ -1,4 +1,4 @@
-"""Labels <-> integer codes, one code book per task."""
+"""Conversion of labels to integer codes and back, per task."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ def learn_classes(
     task_labels: Mapping[str, Collection[Any]] | None = None,
     known: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return the sorted classes of each task, in the type that the labels came in.
+    """Return the sorted classes of each task.
 
     Parameters
     ----------
     table : LabeledTable
         Labeled rows.
     task_labels : dict of {str: array-like} or None
-        The labels that a task may have, where they are given and not learned.
+        Classes of tasks that are given instead of learned.
     known : dict of {str: ndarray} or None
-        Tasks and classes of an earlier training, which stay.
+        Tasks and classes of an earlier training, which are kept.
 
     Returns
     -------
     classes : dict of {str: ndarray}
-        Known tasks first, in their order, then new ones in order of first appearance.
+        The classes of each task, in the type of its labels. Known tasks come first, in their order,
+        and then new tasks in order of first appearance.
 
     Raises
     ------
     ValueError
-        If a task has one class only, or a label that is not among those given for it.
+        If a task has only one class, or a label that is not among the given classes.
     TypeError
-        If a task mixes strings and numbers.
+        If a task has strings and numbers as labels.
     """
     task_labels, classes = task_labels or {}, dict(known or {})
     _check_tasks_are_there(task_labels, [*classes, *table.task_names])
@@ -61,7 +62,7 @@ def _check_tasks_are_there(task_labels, tasks):
     for task in task_labels:
         if task not in tasks:
             raise ValueError(
-                f"The 'task_labels' parameter names {task!r}, which the data does not have."
+                f"The 'task_labels' parameter names {task!r}, which is not a task of the data."
                 f"{suggestion(task, tasks)} The tasks are: {', '.join(map(repr, tasks))}. "
                 f"{IN_FOLDS}"
             )
@@ -79,14 +80,14 @@ def _check_labels_are_given(table, task, classes):
 
 
 def encode_labels(labels: np.ndarray, classes: np.ndarray) -> NDArray[np.int64]:
-    """Return the position of each label in `classes`, -1 where it is not among them.
+    """Return the position of each label in `classes`, or -1 if it is not among them.
 
     Parameters
     ----------
     labels : ndarray of object, shape (n_rows,)
         Labels of one task.
     classes : ndarray, shape (n_classes,)
-        What :func:`learn_classes` found for the task.
+        Classes of the task, from :func:`learn_classes`.
 
     Returns
     -------
@@ -96,7 +97,7 @@ def encode_labels(labels: np.ndarray, classes: np.ndarray) -> NDArray[np.int64]:
     codes = {label: code for code, label in enumerate(classes.tolist())}
     keys: Iterable[Any] = labels
     if classes.dtype.kind == "f":
-        # 0.1 in single precision is another number than 0.1 in double.
+        # 0.1 in single precision and 0.1 in double precision are different numbers.
         keys = (_rounded(label, classes.dtype.type) for label in labels)
     return np.fromiter((codes.get(key, -1) for key in keys), np.int64, len(labels))
 
@@ -107,18 +108,18 @@ def _rounded(label, kind):
 
 @dataclass(frozen=True, eq=False)
 class CodedRows:
-    """Rows of a labeled table with codes in place of names.
+    """Labeled rows with integer codes for texts, tasks and labels.
 
     Attributes
     ----------
     texts : Texts
         The text of each row.
     tasks, labels : ndarray of int64, shape (n_rows,)
-        Codes of the task and of the label; -1 for a label that was not seen in fit.
+        Codes of the task and of the label; -1 for a label that was not in the training data.
     weights : ndarray of float32, shape (n_rows,)
-        How much each row counts.
+        Sample weights.
     classes : dict of {str: ndarray}
-        What the codes stand for: the tasks in their order, each with its sorted classes.
+        The sorted classes of each task, in the order of the task codes.
     """
 
     texts: Texts
@@ -142,14 +143,15 @@ class CodedRows:
 
 
 def encode_table(table: LabeledTable, classes: dict[str, np.ndarray]) -> CodedRows:
-    """Replace the names of tasks and labels of a labeled table by codes.
+    """Convert the tasks and labels of a table to codes.
 
-    A label that is not among the classes of its task gets -1: rows to score may have one.
+    A label that is not among the classes of its task gets -1, because rows to score may have new
+    labels.
 
     Raises
     ------
     ValueError
-        If a row has a task that is not among `classes`.
+        If a row has a task that is not in `classes`.
     """
     task_codes = encode_tasks(table, list(classes))
     label_codes = np.empty(len(table), dtype=np.int64)
@@ -161,12 +163,12 @@ def encode_table(table: LabeledTable, classes: dict[str, np.ndarray]) -> CodedRo
 
 
 def encode_training_table(table: LabeledTable, classes: dict[str, np.ndarray]) -> CodedRows:
-    """Encode rows that train, as :func:`encode_table`; each label must have a code.
+    """Convert training rows to codes, as :func:`encode_table` does, and require all labels.
 
     Raises
     ------
     ValueError
-        If a label is not found among the classes that were learned from it.
+        If a label is not equal to any class that was learned from the same labels.
     """
     rows = encode_table(table, classes)
     if (rows.labels < 0).any():
@@ -181,7 +183,7 @@ def encode_training_table(table: LabeledTable, classes: dict[str, np.ndarray]) -
 
 
 def encode_tasks(table: TextTable, tasks: list[str]) -> NDArray[np.int64]:
-    """Return the position of each row's task in `tasks`."""
+    """Return the position of the task of each row in `tasks`."""
     codes = encode_labels(table.tasks, np.array(tasks, dtype=object))
     if (codes < 0).any():
         first = int(np.argmax(codes < 0))
@@ -191,7 +193,7 @@ def encode_tasks(table: TextTable, tasks: list[str]) -> NDArray[np.int64]:
 
 
 def common_dtype(arrays: Iterable[np.ndarray]) -> np.dtype:
-    """Return a type that all labels of some arrays have; object for strings beside numbers."""
+    """Return a dtype for all labels in some arrays; object for strings and numbers together."""
     dtypes = {array.dtype for array in arrays}
     if len({dtype.kind for dtype in dtypes}) != 1:
         return np.dtype(object)
@@ -199,7 +201,7 @@ def common_dtype(arrays: Iterable[np.ndarray]) -> np.dtype:
 
 
 def warn_of_contradictions(table: LabeledTable, rows: CodedRows):
-    """Say how many rows repeat a (text, task) pair with another label, if any."""
+    """Warn if rows have the same text and task, but different labels."""
     frame = pd.DataFrame({"text": rows.texts.codes, "task": rows.tasks})
     n_labels = frame.assign(label=rows.labels).groupby(["text", "task"])["label"]
     bad = np.flatnonzero(n_labels.transform("nunique").to_numpy() > 1)
@@ -212,7 +214,7 @@ def warn_of_contradictions(table: LabeledTable, rows: CodedRows):
 
 def _sorted_classes(labels: np.ndarray, task: str) -> np.ndarray:
     array = _natural_array(labels, task)
-    # Not np.unique: it treats an object array of strings well only in newer numpy versions.
+    # np.unique supports object arrays of strings only in newer versions of numpy.
     classes = sorted(set(array.tolist()))
     if len(classes) < 2:
         found = f"one class only ({classes[0]!r})" if classes else "no class"
@@ -224,7 +226,7 @@ def _sorted_classes(labels: np.ndarray, task: str) -> np.ndarray:
 
 
 def _natural_array(labels: np.ndarray, task: str) -> np.ndarray:
-    """Return the labels as one array: Python strings as object, all else as numpy has it."""
+    """Return labels as an array: strings with dtype object, other labels with numpy's dtype."""
     kinds = [_kind(label) for label in labels]
     if len(set(kinds)) > 1:
         odd = next(i for i, kind in enumerate(kinds) if kind != kinds[0])

@@ -1,4 +1,4 @@
-"""Scores of each task on its own; label ids of different tasks are never pooled."""
+"""Scores per task; label codes of different tasks are never pooled."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def scores_per_task(
     Parameters
     ----------
     tasks, true, predicted : ndarray of int, shape (n_rows,)
-        Codes of task, true label and predicted label of each row. A true label of -1 is one
-        that no head knows: the row counts as wrong.
+        Codes of the task, the true label and the predicted label of each row. A true label of -1 is
+        not a class of the task, so the row counts as wrong.
     weights : ndarray of float, shape (n_rows,)
-        How much each row counts.
+        Sample weights.
 
     Returns
     -------
     scores : dict of {int: dict}
-        For each task that has rows: ``accuracy``, ``f1`` (macro-averaged over the classes that
-        occur) and ``n_rows``.
+        For each task with rows: ``accuracy``, ``f1`` (macro-averaged over the classes that occur)
+        and ``n_rows``.
     """
     scores = {}
     for task in np.unique(tasks):
@@ -40,21 +40,21 @@ def scores_per_task(
 
 
 def mean_over_tasks(scores: dict[int, dict[str, float]], metric: str) -> float:
-    """Average one metric of :func:`scores_per_task` over tasks, whatever their sizes."""
+    """Return the unweighted mean over tasks of a metric of :func:`scores_per_task`."""
     return float(np.mean([score[metric] for score in scores.values()]))
 
 
 def standard_error(scores: dict[int, dict[str, float]], metric: str) -> float:
-    """Return by how much :func:`mean_over_tasks` would differ on other rows of the same kind.
+    """Return the standard error of :func:`mean_over_tasks` for other samples of rows.
 
     Parameters
     ----------
     scores : dict
-        What :func:`scores_per_task` returns.
+        Output of :func:`scores_per_task`.
     metric : {"accuracy", "f1"}
-        The metric. Each row is taken as right with the probability that the score states, and
-        tasks as independent: a rough guide. One more row that is right and one that is wrong keep
-        a perfect score on three rows from being taken as certain [1]_.
+        The metric. As an approximation, each row is correct with the probability given by the
+        score, and tasks are independent. One correct and one wrong row are added to each task, so a
+        perfect score on three rows still has an error [1]_.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def standard_error(scores: dict[int, dict[str, float]], metric: str) -> float:
 
 
 def score_table(scores: dict[str, dict[str, float]]) -> str:
-    """Return the scores of tasks as a table of text."""
+    """Format the scores of tasks as a table."""
     if not scores:
         return "No rows were held out, so there are no scores."
     frame = pd.DataFrame.from_dict(scores, orient="index")

@@ -1,4 +1,4 @@
-"""Read rows to train on or to score, and replace names by codes; forms are in tables.py."""
+"""Reading of rows to train on or to score, and their conversion to codes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .tables import Columns, LabeledTable, is_long, named_labels, read_labeled, 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads labeled rows in any form that :meth:`rapidfit_sk.MultiheadClassifier.fit` takes.
+    """Reads rows in any accepted form and converts them to codes.
 
     Attributes
     ----------
     columns : Columns
-        The names of the columns of a long frame.
+        Names of the columns of a long frame.
     task_labels : dict of {str: array-like} or None
-        The labels that a task may have, if they are given and not learned.
+        Classes of tasks that are given instead of learned.
     """
 
     columns: Columns
@@ -38,21 +38,21 @@ class Reader:
         *,
         in_part: bool = False,
     ) -> tuple[LabeledTable, CodedRows]:
-        """Read rows to train on, as a table and with codes.
+        """Read training rows, as a table and with codes.
 
         Parameters
         ----------
         X, y, sample_weight
             As in :func:`read_labeled`.
         known : dict of {str: ndarray} or None
-            Tasks and classes of an earlier training, which stay.
+            Tasks and classes of an earlier training, which are kept.
         in_part : bool, default=False
-            Whether other tasks may come with later rows.
+            Whether rows of other tasks may follow in later calls.
 
         Returns
         -------
         table : LabeledTable
-            The rows of some weight.
+            The rows with a weight above 0.
         rows : CodedRows
             The same rows with codes.
         """
@@ -76,7 +76,7 @@ class Reader:
         task: str | None,
         known: list[str],
     ) -> CodedRows:
-        """Read the rows of one task that is not known yet; see :func:`read_new_task`."""
+        """Read the rows of a task that is not known yet; see :func:`read_new_task`."""
         table = read_new_task(X, y, self.columns, task, known, sample_weight=sample_weight)
         (name,) = table.task_names
         given = {key: labels for key, labels in (self.task_labels or {}).items() if key == name}
@@ -101,7 +101,7 @@ class Reader:
         sample_weight_val: ArrayLike | None,
         classes: dict[str, np.ndarray],
     ) -> CodedRows | None:
-        """Read the validation rows that a user gives, if any; as :meth:`known_rows`."""
+        """Read the validation rows of the user, if there are any, as :meth:`known_rows` does."""
         if X_val is not None:
             return self.known_rows(X_val, y_val, sample_weight_val, classes)
         for name, given in (("y_val", y_val), ("sample_weight_val", sample_weight_val)):

@@ -1,4 +1,4 @@
-"""Stratified splits by task and label, with no text on both sides: pure functions."""
+"""Stratified splits by task and label that keep all rows of a text together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Split(NamedTuple):
-    """Row numbers of the three parts, each sorted."""
+    """Sorted row numbers of the training, validation and test rows."""
 
     train: NDArray[np.int64]
     val: NDArray[np.int64]
@@ -25,21 +25,21 @@ def split_rows(
     val_size: float,
     rng: np.random.Generator,
 ) -> Split:
-    """Hold out test rows, then validation rows from the rest.
+    """Split rows into training, validation and test rows, each stratified by task and label.
 
     Parameters
     ----------
     texts, tasks, labels : ndarray of int, shape (n_rows,)
-        Codes of each row's text, task and label.
+        Codes of the text, the task and the label of each row.
     test_size, val_size : float
-        Shares in [0, 1) of all rows and of the remaining rows; 0 for none.
+        Share of test rows among all rows, and of validation rows among the others, in [0, 1).
     rng : numpy.random.Generator
-        What decides between rows of equal standing.
+        Random generator for the choice of texts.
 
     Returns
     -------
     split : Split
-        Row numbers. Every class keeps at least one row in the training part.
+        Row numbers. Every class keeps at least one training row.
     """
     rows = np.arange(len(texts))
     test = hold_out(texts, tasks, labels, test_size, rng)
@@ -55,16 +55,16 @@ def hold_out(
     size: float,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
-    """Choose the rows to hold out.
+    """Choose texts whose rows are held out, stratified by task and label.
 
     Parameters
     ----------
     texts, tasks, labels : ndarray of int, shape (n_rows,)
-        Codes of each row's text, task and label.
+        Codes of the text, the task and the label of each row.
     size : float
         Share of the rows of each task, in [0, 1).
     rng : numpy.random.Generator
-        What decides between rows of equal standing.
+        Random generator for the choice of texts.
 
     Returns
     -------
@@ -73,12 +73,12 @@ def hold_out(
 
     Notes
     -----
-    A stratum is a class of a task, and each gets a quota (:func:`quotas`). Strata are filled
-    from the rarest on, each with those of its texts that other strata can use as well: the
-    order of Sechidis et al. [1]_, on whole texts. A text is taken where that brings the quotas
-    closer, however many rows it has; one that carries the last training row of a class never.
-    Tasks that then fall short of their share, since their texts are many rows each, are topped
-    up without regard to classes.
+    A stratum is a class of a task, and each stratum has a quota of rows (:func:`quotas`). As in the
+    iterative stratification of Sechidis et al. [1]_, the rarest stratum is filled first, but with
+    whole texts. Texts that also help other strata come first. A text is chosen if its rows bring
+    the quotas closer to zero, and never if it has the last training row of a class. If a task then
+    has fewer rows than its share, because its texts have many rows each, more texts are chosen
+    without regard to classes.
 
     References
     ----------
@@ -112,16 +112,16 @@ def assign_folds(
     n_folds: int,
     rng: np.random.RandomState | None = None,
 ) -> NDArray[np.int64]:
-    """Deal texts out to folds, so that each fold has its share of each stratum.
+    """Assign each text to a fold, so each fold has the same share of every stratum.
 
     Parameters
     ----------
     texts, strata : ndarray of int, shape (n_rows,)
-        Codes of each row's text and stratum.
+        Codes of the text and the stratum of each row.
     n_folds : int
         Number of folds.
     rng : numpy.random.RandomState or None
-        Shuffles texts first; None to take them in the order of their codes.
+        Random generator that shuffles the texts; None keeps the order of their codes.
 
     Returns
     -------
@@ -130,9 +130,10 @@ def assign_folds(
 
     Notes
     -----
-    The iterative stratification of Sechidis et al. [1]_ on whole texts: strata from the rarest
-    on, each text to the fold that needs its stratum most, then to the one that needs its other
-    strata most, then to the one that needs rows most.
+    This is the iterative stratification of Sechidis et al. [1]_ on whole texts. Strata are
+    processed from the rarest to the most frequent. A text goes to the fold that needs the most rows
+    of the stratum; ties are broken by the need for the other strata of the text, and then by the
+    need for rows of any stratum.
 
     References
     ----------
@@ -149,14 +150,14 @@ def assign_folds(
             if folds[text] < 0:
                 own, rows = strata_of[text]
                 wish = need[:, current], need[:, own].sum(axis=1), need.sum(axis=1)
-                # Rounded: shares such as 10 / 3 must not decide by their last bit.
+                # Rounding keeps the last bit of shares such as 10 / 3 from breaking ties.
                 folds[text] = np.lexsort([-np.round(part, 6) for part in reversed(wish)])[0]
                 need[folds[text], own] -= rows
     return folds
 
 
 def _top_up(taken, texts, tasks, stratum, left, size, rng):
-    """Give each task its share where texts were too large for the quota of any one class."""
+    """Choose more texts for tasks with too few held-out rows, whatever their classes."""
     held = np.bincount(tasks[taken[texts]], minlength=tasks.max() + 1)
     need = np.round(np.bincount(tasks) * size).astype(int) - held
     if (need <= 0).all():
@@ -171,23 +172,23 @@ def _top_up(taken, texts, tasks, stratum, left, size, rng):
 
 
 def quotas(tasks, counts, size, rng) -> np.ndarray:
-    """Say how many rows each stratum gives, so that each task gives its share.
+    """Divide the held-out rows of each task among its strata, in proportion to their rows.
 
     Parameters
     ----------
     tasks : ndarray of int, shape (n_strata,)
         The task of each stratum.
     counts : ndarray of int, shape (n_strata,)
-        The rows of each stratum.
+        The number of rows of each stratum.
     size : float
         Share of the rows of each task.
     rng : numpy.random.Generator
-        What decides which of equal strata give a row more.
+        Random generator that breaks ties when fractions are rounded.
 
     Returns
     -------
     quotas : ndarray of int, shape (n_strata,)
-        At most ``counts - 1``, so that every class stays in the training rows.
+        At most ``counts - 1``, so every class keeps a training row.
     """
     exact = counts * size
     # The small offset keeps 0.1 * 30 = 3.0000000000000004 and 0.3 * 10 = 2.9999999999999996 at 3.
@@ -201,12 +202,12 @@ def quotas(tasks, counts, size, rng) -> np.ndarray:
 
 
 def tasks_without(rows: np.ndarray, tasks: np.ndarray, n_tasks: int) -> NDArray[np.int64]:
-    """Return the codes of the tasks that have none of `rows`."""
+    """Return the codes of the tasks that have none of the given rows."""
     return np.flatnonzero(np.bincount(tasks[rows], minlength=n_tasks) == 0)
 
 
 def _strata_of_texts(texts, stratum):
-    """Map each text code to its strata (or tasks), and to how many rows it has in each."""
+    """Map each text to its strata and the number of its rows in each of them."""
     order = np.argsort(texts, kind="stable")
     codes, starts = np.unique(texts[order], return_index=True)
     parts = np.split(stratum[order], starts[1:])
@@ -216,9 +217,9 @@ def _strata_of_texts(texts, stratum):
 
 
 def _useful_first(texts, strata_of, need, rng):
-    """Shuffle, then put first the texts that the most strata still need.
+    """Sort texts by the number of strata that still need rows of them, in random order.
 
-    Strata are counted, not rows: else a text that is often repeated would always be taken.
+    Strata count once each. If rows counted, texts with many rows would always come first.
     """
     texts = rng.permutation(texts)
     useful = [np.sign(need[strata_of[text][0]]).sum() for text in texts]
@@ -226,5 +227,5 @@ def _useful_first(texts, strata_of, need, rng):
 
 
 def _helps(need, rows) -> bool:
-    """Say whether the quotas, taken together, come closer with these rows."""
+    """Return whether these rows bring the needs of the strata closer to zero."""
     return np.abs(need - rows).sum() < np.abs(need).sum()

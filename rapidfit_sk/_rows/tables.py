@@ -1,4 +1,4 @@
-"""Input forms: each becomes one checked table of (text, task, label) rows."""
+"""Readers that convert input in any accepted form to a checked table of rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .texts import Texts
 
 
 class Columns(NamedTuple):
-    """The names of the three columns of a long frame."""
+    """Names of the three columns of a long frame."""
 
     text: str
     task: str
@@ -26,18 +26,18 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TextTable:
-    """Checked rows of (text, task), all columns of the same length.
+    """Checked rows of (text, task), without labels.
 
     Attributes
     ----------
     texts : Texts
         The text of each row.
     tasks : ndarray of object, shape (n_rows,)
-        Task names.
+        The name of the task of each row.
     rows : ndarray of int, shape (n_rows,)
-        The row that the user would look for, for messages.
+        Row numbers for messages. They start at 0 for each task of a dict.
     positions : ndarray of int, shape (n_rows,)
-        The position of the row in the user's data, counted over all of it.
+        Positions in X. They continue from one task of a dict to the next.
     """
 
     texts: Texts
@@ -49,35 +49,35 @@ class TextTable:
         return len(self.texts)
 
     def place(self, i: int) -> str:
-        """Name row `i` for a message."""
+        """Return a description of row `i` for a message."""
         return _place(self.rows[i], self.tasks[i])
 
 
 @dataclass(frozen=True, eq=False)
 class LabeledTable(TextTable):
-    """TextTable with their answers: checked rows of (text, task, label).
+    """Checked rows of (text, task, label).
 
     Attributes
     ----------
     texts, tasks, rows, positions
         As in :class:`TextTable`.
     labels : ndarray of object, shape (n_rows,)
-        Labels as scalars of the type they came in.
+        Labels, as scalars of the type that the user passed.
     weights : ndarray of float or None, shape (n_rows,)
-        How much a row counts; None where all count the same.
+        Sample weights; None if all rows have the same weight.
     """
 
     labels: NDArray[np.object_]
     weights: NDArray[np.float64] | None = None
 
     def without_zeros(self) -> LabeledTable:
-        """Leave out the rows of weight 0."""
+        """Return the table without rows of weight 0."""
         if self.weights is None or self.weights.all():
             return self
         return self.take(self.weights > 0)
 
     def take(self, rows: np.ndarray) -> LabeledTable:
-        """Return some of the rows."""
+        """Return the table with some of its rows."""
         return LabeledTable(
             texts=self.texts.take(rows),
             tasks=self.tasks[rows],
@@ -89,12 +89,12 @@ class LabeledTable(TextTable):
 
     @property
     def task_names(self) -> list[str]:
-        """The tasks in order of first appearance."""
+        """Names of the tasks in order of first appearance."""
         return list(dict.fromkeys(self.tasks))
 
 
 class _Cells(NamedTuple):
-    """The cells of rows as they were found, not checked yet; the labels of questions are None."""
+    """Unchecked cells of rows; the labels of unlabeled rows are None."""
 
     texts: NDArray[np.object_]
     tasks: NDArray[np.object_]
@@ -106,7 +106,7 @@ class _Cells(NamedTuple):
         return _place(self.rows[i], self.tasks[i])
 
     def unlabeled(self, columns: Columns) -> TextTable:
-        """Check texts and tasks, and number the texts."""
+        """Check the texts and tasks, and return them as a table."""
         _check_tasks(self, columns.task)
         _check_texts(self.texts, columns.text, self.place)
         return TextTable(
@@ -114,7 +114,7 @@ class _Cells(NamedTuple):
         )
 
     def labeled(self, columns: Columns) -> LabeledTable:
-        """Check all cells, and number the texts."""
+        """Check all cells, and return them as a table."""
         unlabeled = self.unlabeled(columns)
         _check_labels(self, columns.label)
         return LabeledTable(**vars(unlabeled), labels=self.labels)
@@ -132,19 +132,19 @@ def read_labeled(
     tasks: list[str] | None = None,
     sample_weight: ArrayLike | None = None,
 ) -> LabeledTable:
-    """Read rows that carry labels, in any accepted form.
+    """Read labeled rows in any accepted form.
 
     Parameters
     ----------
     X : DataFrame, dict, or texts
         See :meth:`rapidfit_sk.MultiheadClassifier.fit` for the forms.
     y : array-like, DataFrame or None
-        The labels, where X does not hold them.
+        The labels, if X does not contain them.
     columns : Columns
-        How the columns of a long frame are called.
+        Names of the columns of a long frame.
     tasks : list of str or None
-        The tasks of a fitted classifier. They tell which of them a one-dimensional y belongs
-        to where X does not say; None to take the name of y, or that of the label column.
+        Tasks of a fitted classifier, one of which is the task of a one-dimensional `y`. With None,
+        this task is named after `y` or, if `y` has no name, after the label column.
     sample_weight : array-like of float or None
         The weight of each row of X.
 
@@ -156,7 +156,7 @@ def read_labeled(
     Raises
     ------
     ValueError, TypeError
-        If something is missing or of the wrong kind; the message says where and what to do.
+        If a cell is missing or invalid. The message gives its place and the way to fix it.
     """
     given = as_pandas(X)
     cells = _read_cells(given, as_pandas(y), columns, tasks)
@@ -175,7 +175,7 @@ def read_labeled(
 
 
 def _read_cells(X, y, columns, tasks) -> _Cells:
-    """Read labeled rows in whichever form they have."""
+    """Read labeled rows in any accepted form."""
     if isinstance(X, Mapping):
         cells = _read_mapping(X, y, columns)
         _check_tasks_have_rows(X, cells, tasks)
@@ -198,16 +198,16 @@ def read_new_task(
     *,
     sample_weight: ArrayLike | None = None,
 ) -> LabeledTable:
-    """Read labeled rows of one task that is not known yet.
+    """Read labeled rows of a task that the classifier does not have yet.
 
     Parameters
     ----------
     X, y, columns, sample_weight
         As in :func:`read_labeled`.
     task : str or None
-        The name of the task; None if the rows or `y` name it.
+        Name of the task; None if X or `y` contains it.
     known : list of str
-        The tasks that are known.
+        Tasks of the classifier.
 
     Returns
     -------
@@ -217,11 +217,12 @@ def read_new_task(
     Raises
     ------
     ValueError, TypeError
-        As in :func:`read_labeled`; and if no task, several tasks or a known task is named.
+        As in :func:`read_labeled`, and if the new task has no name, if there are several tasks, or
+        if the classifier has the task already.
     """
     if task is not None:
         if not isinstance(task, str) or not task:
-            raise TypeError(f"A task is named by a non-empty string, got {task!r}.")
+            raise TypeError(f"The name of a task must be a non-empty string, got {task!r}.")
         if y is not None and not is_long(X, columns):
             y = pd.Series(column_values(as_pandas(y)), name=task, dtype=object)
     elif y is not None and not is_long(X, columns) and not has_task_names(y):
@@ -230,19 +231,19 @@ def read_new_task(
     names = table.task_names
     if len(names) > 1 or task not in (None, *names):
         raise ValueError(
-            f"add_task adds one task at a time, here {task or 'that of X'!r}, and X has rows "
-            f"of {', '.join(map(repr, names))}. Give the rows of one new task."
+            f"add_task adds one task at a time, got rows of {', '.join(map(repr, names))}"
+            f"{f' and task={task!r}' if task else ''}. Pass the rows of one new task."
         )
     if names[0] in known:
         raise ValueError(
-            f"Task {names[0]!r} is known already. To train it further use "
-            "partial_fit; for a task of its own choose another name."
+            f"The classifier already has a task {names[0]!r}. Use partial_fit to continue its "
+            "training, or choose another name for a new task."
         )
     return table
 
 
 def read_unlabeled(X: RowsLike, columns: Columns) -> TextTable:
-    """Read (text, task) rows without labels: a frame with a task column, or the guide's dict."""
+    """Read (text, task) rows from a frame with a task column or a dict of tasks."""
     X = as_pandas(X)
     if isinstance(X, Mapping):
         cells = _read_mapping(X, None, columns, with_labels=False)
@@ -253,23 +254,23 @@ def read_unlabeled(X: RowsLike, columns: Columns) -> TextTable:
 
 
 def is_long(X: RowsLike, columns: Columns) -> bool:
-    """Say whether each row of X names its own task."""
+    """Return whether X contains a task for each row: a long frame or a dict of tasks."""
     X = as_pandas(X)
     return isinstance(X, Mapping) or (isinstance(X, pd.DataFrame) and columns.task in X.columns)
 
 
 def read_texts(X: RowsLike, columns: Columns) -> Texts:
-    """Read texts alone: a list, an array, a Series, or a frame with a text column."""
+    """Read texts from a list, an array, a Series, or a frame with a text column."""
     return Texts.of(_read_strings(X, columns))
 
 
 def _read_strings(X, columns) -> NDArray[np.object_]:
-    """Read texts as an array of checked strings."""
+    """Return the texts of X as an array of checked strings."""
     X = as_pandas(X)
     if isinstance(X, str):
         raise TypeError(f"X is one string, {_short(X)}. Give a list of texts: [{_short(X)}].")
     if isinstance(X, Mapping):
-        raise TypeError("X is a dict of tasks. Give texts alone, or leave `task` out.")
+        raise TypeError("X is a dict of tasks. Pass a list of texts, or leave 'task' out.")
     if isinstance(X, pd.DataFrame):
         texts = column_values(X.iloc[:, 0]) if X.shape[1] == 1 else _column(X, columns.text)
     else:
@@ -279,10 +280,10 @@ def _read_strings(X, columns) -> NDArray[np.object_]:
 
 
 def as_pandas(X: Any) -> Any:
-    """Turn a frame or a column of polars, pyarrow and the like into one of pandas.
+    """Convert a frame or a column of polars, pyarrow or a similar library to pandas.
 
-    Values stay the Python objects that they are, since pandas would make floats of ints beside
-    a missing value. What is no frame is given back.
+    The columns have dtype object, because pandas would convert ints to floats in a column with
+    missing values. Other objects are returned unchanged.
     """
     if isinstance(X, pd.DataFrame | pd.Series | np.ndarray | list | Mapping | None):
         return X
@@ -308,14 +309,14 @@ def features_read(X: RowsLike, columns: Columns) -> dict[str, Any]:
 
 
 def column_values(values: Any, name: str = "y") -> NDArray[np.object_]:
-    """Return a one-dimensional object array of scalars that keep the type they came in.
+    """Return a one-dimensional object array of scalars without changing their types.
 
-    numpy scalars stay numpy scalars, so that the type of labels can be given back.
+    numpy scalars stay numpy scalars, so predicted labels have the type of the training labels.
     """
     if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
         raise TypeError(f"{name} must be a list, an array or a Series, got {_short(values)}.")
     if isinstance(values, pd.Series) and isinstance(values.dtype, pd.CategoricalDtype):
-        # A missing value fits into few types but object.
+        # Of the types that a column can have, only object holds every label and missing values.
         values = values.astype(object if values.hasnans else values.cat.categories.dtype)
     array = values if isinstance(values, list | tuple) else np.asarray(values)
     if isinstance(array, np.ndarray) and array.ndim == 2 and array.shape[1] == 1:
@@ -323,22 +324,22 @@ def column_values(values: Any, name: str = "y") -> NDArray[np.object_]:
     if isinstance(array, np.ndarray) and array.ndim != 1:
         raise ValueError(f"{name} must have one dimension, got an array of shape {array.shape}.")
     result = np.empty(len(array), dtype=object)
-    # Element by element: assigning an array at once would turn numpy scalars into Python ones.
+    # Assigning the whole array at once would convert numpy scalars to Python scalars.
     for i, value in enumerate(array):
         result[i] = value
     return result
 
 
 def has_task_names(y: ArrayOrFrame) -> bool:
-    """Say whether labels tell their task themselves: a frame, or a column with a name."""
+    """Return whether `y` contains task names, as a frame or a Series with a name does."""
     name = getattr(y, "name", None)
     return isinstance(as_pandas(y), pd.DataFrame) or (isinstance(name, str) and name != "")
 
 
 def named_labels(y: ArrayOrFrame, tasks: list[str]) -> pd.DataFrame | pd.Series:
-    """Name a one-dimensional y without a name after the only task that there is.
+    """Return `y` as a Series named after the only task, if it has no name.
 
-    Else it would be taken for the labels of a task of its own.
+    Without a name, it would become the labels of a new task.
     """
     if has_task_names(y):
         return as_pandas(y)
@@ -355,9 +356,9 @@ def named_labels(y: ArrayOrFrame, tasks: list[str]) -> pd.DataFrame | pd.Series:
 
 
 def _read_mapping(X, y, columns, with_labels=True) -> _Cells:
-    """Read the guide's ``{task: [{"text": ..., "label": ...}, ...]}``."""
+    """Read rows from a dict of the form ``{task: [{"text": ..., "label": ...}, ...]}``."""
     if y is not None:
-        raise ValueError("X is a dict that holds the labels itself: leave y out.")
+        raise ValueError("X is a dict that already contains the labels. Leave y out.")
     texts, tasks, labels, rows = [], [], [], []
     for task, items in X.items():
         if isinstance(items, str | Mapping) or not hasattr(items, "__iter__"):
@@ -384,7 +385,8 @@ def _read_long(X, y, columns) -> _Cells:
     elif isinstance(y, pd.DataFrame) and y.shape[1] != 1:
         raise ValueError(
             f"X has a {columns.task!r} column, so y must hold one label for each row; "
-            f"got a frame with {y.shape[1]} columns. For one column per task give texts alone."
+            f"got a frame with {y.shape[1]} columns. For one column per task, pass a list of "
+            "texts as X."
         )
     else:
         labels = column_values(y.iloc[:, 0] if isinstance(y, pd.DataFrame) else y)
@@ -393,7 +395,7 @@ def _read_long(X, y, columns) -> _Cells:
 
 
 def _read_wide(texts, y, columns) -> _Cells:
-    """Read one column per task; a missing label means that the row has no say in that task."""
+    """Read one column of labels per task; a text with a missing label makes no row."""
     _check_lengths(len(texts), len(y))
     if not y.columns.is_unique:
         twice = y.columns[y.columns.duplicated()][0]
@@ -424,7 +426,7 @@ def _read_single(X, y, columns, tasks) -> _Cells:
 
 
 def _name_of_task(y, columns, tasks) -> str:
-    """Say which task a one-dimensional y belongs to."""
+    """Return the task of a one-dimensional `y`."""
     name = getattr(y, "name", None)
     if tasks is None:
         return name if isinstance(name, str) and name else columns.label
@@ -456,7 +458,7 @@ def _repeat(value, n) -> np.ndarray:
 
 
 def _column(X, name, alternative=None) -> np.ndarray:
-    """Return the values of one column of a frame."""
+    """Return the values of a column of a frame."""
     if (X.columns == name).sum() > 1:
         raise ValueError(f"X has two columns named {name!r}. Rename or drop one of them.")
     if name not in X.columns:
@@ -465,14 +467,16 @@ def _column(X, name, alternative=None) -> np.ndarray:
         also = f", {alternative}" if alternative else ""
         raise ValueError(
             f"X has no column {name!r} (it has {given}).{hint} Rename a column, "
-            f"or say which one it is when the classifier is made{also}."
+            f"set the column names when you create the classifier{also}."
         )
     return column_values(X[name])
 
 
 def _check_lengths(n_texts, n_labels):
     if n_texts != n_labels:
-        raise ValueError(f"X has {n_texts} rows and y has {n_labels}; they must be as many.")
+        raise ValueError(
+            f"X and y must have the same number of rows, got {n_texts} and {n_labels}."
+        )
 
 
 def _read_weights(sample_weight, n_rows) -> np.ndarray:
@@ -504,11 +508,11 @@ def _check_tasks_have_weight(table, weights):
 
 
 def _check_tasks_have_rows(names, cells, known):
-    """Refuse a task without labels where tasks are learned; elsewhere it has no say."""
+    """Raise an error for a task without labels, unless the classifier knows its tasks."""
     present = set(cells.tasks)
     for name in names if known is None else ():
         if name not in present:
-            raise ValueError(f"Task {name!r} has no label at all. Leave it out, or label rows.")
+            raise ValueError(f"Task {name!r} has no labels. Leave it out, or add labels.")
 
 
 def _check_tasks(cells, column):
@@ -517,8 +521,8 @@ def _check_tasks(cells, column):
         task = cells.tasks[bad]
         error = ValueError if _is_missing(task) or task == "" else TypeError
         raise error(
-            f"Column {column!r}, row {cells.rows[bad]}: a task is named by a non-empty string, "
-            f"got {task!r}."
+            f"Column {column!r}, row {cells.rows[bad]}: the name of a task must be a "
+            f"non-empty string, got {task!r}."
         )
 
 
@@ -557,7 +561,7 @@ def _check_labels(cells, column):
     if bad is not None:
         raise ValueError(
             f"Column {column!r}, {cells.place(bad)}: the label is missing "
-            f"({cells.labels[bad]!r}). Drop the row; a task need not label every text."
+            f"({cells.labels[bad]!r}). Drop the row: a text needs no label for a task."
         )
     allowed = (str, bool, int, float, np.bool_, np.integer, np.floating)
     bad = _first(cells.labels, lambda label: not isinstance(label, allowed))
@@ -569,7 +573,7 @@ def _check_labels(cells, column):
 
 
 def _first(values, is_bad):
-    """Return the index of the first bad value, or None."""
+    """Return the index of the first bad value, or None if there is none."""
     return next((i for i, value in enumerate(values) if is_bad(value)), None)
 
 

@@ -1,4 +1,4 @@
-"""A column of texts in which each distinct text stands once."""
+"""A column of texts that stores each distinct text once."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """A column of texts: the distinct ones, and for each row the number of its text.
+    """A column of texts that stores each distinct text once.
 
     Attributes
     ----------
     codes : ndarray of int64, shape (n_rows,)
-        The number of each row's text. Texts are numbered in order of first appearance, without
-        gaps.
+        The code of the text of each row. Codes start at 0, in order of first appearance.
     distinct : list of str
-        The text of each number.
+        The text of each code.
 
     Examples
     --------
@@ -36,9 +35,10 @@ class Texts:
 
     @classmethod
     def of(cls, strings: Iterable[str]) -> Texts:
-        """Return a column that numbers these strings.
+        """Return a column of these strings.
 
-        With a dict, since pandas 2 takes two strings for the same if they agree up to a NUL.
+        The codes come from a dict, because pandas 2 does not distinguish two strings that differ
+        only after a NUL character.
         """
         numbers: dict[str, int] = {}
         codes = [numbers.setdefault(text, len(numbers)) for text in strings]
@@ -48,7 +48,7 @@ class Texts:
         return len(self.codes)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Texts:
-        """Return some rows, their texts numbered anew."""
+        """Return some of the rows, with new codes for their texts."""
         codes, kept = pd.factorize(self.codes[rows])
         return Texts(codes.astype(np.int64), [self.distinct[code] for code in kept])
 

@@ -1,4 +1,4 @@
-"""How a model learns: net, run, batches, losses, sampling, probes, frozen layers."""
+"""Training: the net, its batches and loss, task sampling, probes and caches."""
 
 from .batches import Embeddings, PaddedTokens, TextRows
 from .cache import EmbeddingCache, open_cache

@@ -1,4 +1,4 @@
-"""What the frozen part of an encoder makes of texts: computed once, kept, and replayed."""
+"""Activation cache: outputs of the frozen encoder layers, computed once per text."""
 
 from __future__ import annotations
 
@@ -22,36 +22,37 @@ from .batches import Embeddings, HiddenStates, PaddedTokens, Source, by_length
 from .cache import EmbeddingCache
 from .guard import CachedTensor
 
-# Texts that run both ways before a replay is trusted.
+# Number of texts on which a resumed run is compared with a full run before the cache is used.
 N_COMPARED = 8
 
 
 class ActivationCache:
-    """The texts of a training, as far as frozen layers have taken them already.
+    """Activation cache of the frozen encoder layers during a fit.
 
     Parameters
     ----------
     module : MultiheadModule
-        The module that trains.
+        The module that is trained.
     tokens : TokensOnDemand
         The distinct texts.
     allocate : callable
-        Takes a shape; returns an array of float32 of that shape, or None where there is no room.
-        :func:`allocate_array` is one.
+        Takes a shape and returns an array of float32 of that shape, or None if there is no room.
+        See :func:`allocate_array`.
     first_trainable : int or None
-        The lowest layer that will train, where that is known: what enters it is kept when the
-        embeddings are computed, so that it takes no second pass.
+        The lowest layer that will train, if it is known. The pass that computes the embeddings
+        then also caches the hidden states that enter this layer.
     memory : EmbeddingCache or None
-        Has the embeddings of the encoder as it was before the training, where these outlive a
-        fit. It is not asked once the encoder may have changed.
+        The embedding cache of the encoder before training. It is not used once the encoder may
+        have changed.
     report : callable or None
-        Takes a sentence for the user, where something cannot be kept.
+        Takes a message for the user if hidden states cannot be cached.
 
     Attributes
     ----------
     can_resume : bool or None
-        Whether running the upper layers on kept states gives what the whole encoder gives. None
-        before it was tried.
+        Whether running only the upper layers on cached hidden states gives the same result as
+        running the whole encoder, and the hidden states fit into the cache. None before the
+        first attempt.
     """
 
     def __init__(
@@ -75,13 +76,14 @@ class ActivationCache:
         self._states: CachedTensor | None = None
 
     def source(self) -> Source:
-        """Return what the module can begin with, given what of it trains now.
+        """Return the cheapest input from which the module can run in its current state.
 
         Returns
         -------
         source : Embeddings, HiddenStates or PaddedTokens
-            Embeddings where the encoder is frozen and all heads read them; the states that enter
-            the first layer that trains, where they can be kept; otherwise tokens.
+            Embeddings if the encoder is frozen and no head has a learned query. Otherwise, the
+            hidden states that enter the first trainable layer if they can be cached, and tokens
+            if not.
         """
         if self.module.reads_embeddings:
             return Embeddings(self.embeddings())
@@ -97,7 +99,7 @@ class ActivationCache:
         return HiddenStates(self.tokens, states.values)
 
     def embeddings(self) -> torch.Tensor:
-        """Return what :meth:`MultiheadModule.embed` makes of the texts; computed once."""
+        """Return the result of :meth:`MultiheadModule.embed` for all texts, computed once."""
         if self._embeddings is None or self._embeddings.is_stale():
             self._embeddings = self._compute_embeddings()
         return self._embeddings.values
@@ -117,27 +119,31 @@ class ActivationCache:
         return CachedTensor(torch.from_numpy(embeddings), self.module)
 
     def _compute_states(self, first: int) -> CachedTensor | None:
-        self._states = None  # what is there goes before there is more
+        self._states = None  # free the old states before allocating new ones
         states = self._new_states(first)
         if states is not None:
             self._run(None, states)
         return states
 
     def _new_states(self, first: int | None) -> CachedTensor | None:
-        """Return room for what enters a layer, if a replay from there is right."""
+        """Allocate the states that enter a layer, or return None if they cannot be cached."""
         if not first or self.can_resume is False or not len(self.tokens):
             return None
         name = type(self.module.encoder).__name__
         self.can_resume = self._can_resume_at(first)
         if not self.can_resume:
-            self.report(f"All layers of {name} run in each epoch: it cannot be entered in between.")
+            self.report(
+                f"All layers of {name} run in each epoch, because it cannot resume from cached "
+                "hidden states."
+            )
             return None
         shape = (len(self.tokens.ids), self.module.encoder.config.hidden_size)
         values = self.allocate(shape)
         if values is None:
             self.report(
-                f"All layers of {name} run in each epoch: {4 * np.prod(shape):,} bytes for what "
-                "the frozen ones give are more than cache_memory and cache_disk allow."
+                f"All layers of {name} run in each epoch, because the hidden states of its frozen "
+                f"layers take {4 * np.prod(shape):,} bytes, more than 'cache_memory' and "
+                "'cache_disk' allow. Increase one of them to cache the hidden states."
             )
             self.can_resume = False
             return None
@@ -147,7 +153,7 @@ class ActivationCache:
         return layer_stack(self.module.encoder)[first:]
 
     def _can_resume_at(self, first: int) -> bool:
-        """Compare a replay with a full run on one batch: some architectures cannot be entered."""
+        """Check on one batch whether resuming at a layer gives the result of a full run."""
         if not self.module.resume_at(first):
             return False
         inputs = self._inputs(_spread_over_lengths(self.tokens.lengths, N_COMPARED))
@@ -156,16 +162,16 @@ class ActivationCache:
                 with states_entering(self._layers(first)[0]) as seen:
                     whole = self.module.embed(**inputs, eager=True)
                 replayed = self.module.embed(**inputs, states=seen[0].float())
-        # What an architecture may say that does not expect this. Were it something else, the
-        # whole encoder, which runs instead, would say it again.
+        # Architectures that cannot resume at a layer may raise any of these. An error with another
+        # cause is not lost, because the full run that follows raises it again.
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
             return False
-        # CachedTensor states are float32; an architecture may hand on bfloat16 from layer to layer.
+        # Cached states are float32, but an architecture may pass bfloat16 between its layers.
         lowered = uses_bfloat16(self.module.precision, whole.device.type)
         return torch.allclose(whole, replayed, atol=3e-2 if lowered else 1e-5)
 
     def _run(self, embeddings: np.ndarray | None, states: CachedTensor | None):
-        """Run the encoder once over all texts, and fill in what is asked for."""
+        """Run the encoder once on all texts, and fill the arrays that are not None."""
         source = PaddedTokens(self.tokens)
         layer = None if states is None else self._layers(states.first)[0]
         with _evaluating(self.module), torch.inference_mode():
@@ -186,7 +192,7 @@ class ActivationCache:
 
 
 def _spread_over_lengths(lengths: np.ndarray, n: int) -> np.ndarray:
-    """Pick `n` texts from the shortest to the longest: side by side they need padding."""
+    """Return up to `n` texts, from the shortest to the longest, for a batch with padding."""
     order = np.argsort(lengths, kind="stable")
     return np.unique(order[np.linspace(0, len(order) - 1, n).astype(int)])
 
@@ -194,13 +200,13 @@ def _spread_over_lengths(lengths: np.ndarray, n: int) -> np.ndarray:
 def _recording(
     layer: torch.nn.Module | None, *, stop: bool
 ) -> AbstractContextManager[list[torch.Tensor]]:
-    """Keep what enters a layer, if there is one; see :func:`states_entering`."""
+    """Record the inputs of a layer, if there is one; see :func:`states_entering`."""
     return nullcontext([]) if layer is None else states_entering(layer, stop=stop)
 
 
 @contextlib.contextmanager
 def _evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """Hold a module in evaluation mode for a while."""
+    """Set a module to evaluation mode inside the context."""
     mode = module.training
     module.train(False)
     try:
@@ -212,21 +218,22 @@ def _evaluating(module: torch.nn.Module) -> Iterator[None]:
 def allocate_array(
     shape: tuple[int, int], *, memory: float, disk: float
 ) -> NDArray[np.float32] | None:
-    """Make an array in memory, else in a temporary file.
+    """Allocate an array in memory or, if there is no room, in a temporary file.
 
     Parameters
     ----------
     shape : tuple of int
-        Its shape.
+        The shape of the array.
     memory, disk : int or float
-        The most that it may take: bytes, or as a float a share of what is free to this process
-        and to all others.
+        The most that the array may take: a number of bytes as an int, or as a float a share of
+        the free space, which is common to all processes.
 
     Returns
     -------
     array : ndarray of float32 or None
-        None where neither has room. The file has no name in its folder where the system can do
-        so, and is closed with the array elsewhere: it is gone however the process ends.
+        None if there is no room in memory or on disk. A temporary file has no name in its folder
+        if the system supports that. Otherwise, it is closed with the array. The file
+        is removed in either case, however the process ends.
     """
     n_bytes = 4 * int(np.prod(shape))
     if n_bytes <= _budget(memory, _free_memory()):
@@ -235,7 +242,8 @@ def allocate_array(
         return None
     with tempfile.TemporaryFile(prefix="rapidfit-sk-") as file:
         try:
-            # Writing to a page of a mapped file for which the disk has no room kills the process.
+            # Reserve the space now, because a write to a mapped page without room on disk kills the
+            # process.
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, n_bytes)
             return np.memmap(file, np.float32, "r+", shape=shape)
@@ -244,15 +252,15 @@ def allocate_array(
 
 
 def _free_memory() -> int:
-    """Return the bytes that are free on the machine or, if that is less, in the container."""
+    """Return the free memory in bytes: of the machine or, if less, of the container."""
     free = psutil.virtual_memory().available
     for limit, used in _CONTAINER:
-        with contextlib.suppress(OSError, ValueError):  # there is no such file, or no limit in it
+        with contextlib.suppress(OSError, ValueError):  # no such file, or no limit in it
             free = min(free, int(limit.read_text()) - int(used.read_text()))
     return max(free, 0)
 
 
-# Where Linux keeps the limit and the use of memory of a container, in either of two versions.
+# Files with the memory limit and use of a Linux container, for both versions of cgroups.
 _CGROUP = Path("/sys/fs/cgroup")
 _CONTAINER = [
     (_CGROUP / "memory.max", _CGROUP / "memory.current"),

@@ -1,4 +1,4 @@
-"""Distinct texts and the rows that ask about them, cut into batches and padded."""
+"""Datasets, batches and padding: rows that share distinct texts."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from numpy.typing import NDArray
 from .._model import TextTokenizer, TokensOnDemand
 from .._rows import CodedRows
 
-# Tokens, padding included, in a batch without gradients: enough to keep the cores busy, and few
-# enough for what a layer makes of them to stay near.
+# Maximum number of tokens, padding included, in a batch without gradients. It is large enough to
+# keep all cores busy, but small enough to keep the activations of a layer in the processor's cache.
 TOKENS_PER_PASS = 2048
 
-# Rows in a batch that does not need the encoder.
+# Number of rows in a batch that does not need the encoder.
 ROWS_PER_PASS = 4096
 
 
 @dataclass
 class Batch:
-    """What goes into the module, and what its output is compared with.
+    """Inputs of the module with the targets of its output.
 
-    To skorch a batch is a pair, which this one unpacks to.
+    A batch unpacks to the pair of inputs and targets that skorch expects.
 
     Attributes
     ----------
     inputs : dict
-        What the module is called with: ``rows``, for each task an int64 tensor of the texts that
-        the task is asked about, and what a source says of these texts.
+        Arguments of the module: the tensors that a source returns for the texts of the batch,
+        and ``rows``, a list with one int64 tensor per task: the position in the batch of the text
+        of each row.
     targets : dict
-        ``labels`` and ``weights``: for each task an int64 and a float32 tensor with one value
-        for each entry of ``rows``.
+        ``labels`` (int64) and ``weights`` (float32): lists with one tensor per task, each with
+        one value for each entry of ``rows``.
     n_rows : int
-        The number of rows.
+        Number of rows.
     weight : float
-        The weight of all rows together that have a say in the loss.
+        Total weight of the rows that contribute to the loss.
     """
 
     inputs: dict[str, Any]
@@ -52,7 +53,7 @@ class Batch:
 
 
 class TextRows(torch.utils.data.Dataset):
-    """Rows of (text, task, label), where a text is tokenized once and rows point to it.
+    """Rows of (text, task, label) that refer to distinct texts, each tokenized once.
 
     Parameters
     ----------
@@ -63,11 +64,12 @@ class TextRows(torch.utils.data.Dataset):
     tasks : ndarray of int, shape (n_rows,)
         The task of each row.
     n_tasks : int
-        Number of tasks, of which some may have no row.
+        Number of tasks; some may have no rows.
     labels : ndarray of int64 or None, shape (n_rows,)
-        Label codes; -1 for a label that no head knows: such a row has no say in the loss.
+        Label codes. A row whose label is not a class of its head has the code -1 and does not
+        contribute to the loss. None for -1 in each row.
     weights : ndarray of float32 or None, shape (n_rows,)
-        How much each row counts; None for 1.
+        Weight of each row; None for 1.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class TextRows(torch.utils.data.Dataset):
 
     @classmethod
     def of(cls, rows: CodedRows, tokenizer: TextTokenizer) -> TextRows:
-        """Point coded rows to their distinct texts, each of which is tokenized once at most."""
+        """Build the dataset of coded rows; each distinct text is tokenized at most once."""
         tokens = TokensOnDemand(rows.texts.distinct, tokenizer)
         n_tasks = len(rows.classes)
         return cls(tokens, rows.texts.codes, rows.tasks, n_tasks, rows.labels, rows.weights)
@@ -97,19 +99,24 @@ class TextRows(torch.utils.data.Dataset):
         return len(self.texts)
 
     def rows_by_task(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Sort row numbers into one array per task, in the order of a batch."""
+        """Split row numbers into one array per task, in the same order as in a batch."""
         tasks = self.tasks[rows]
         return [rows[tasks == task] for task in range(self.n_tasks)]
 
     def batch(self, rows: np.ndarray, source: Source) -> Batch:
-        """Build the batch of some rows; each of their texts stands in it once.
+        """Build a batch from some rows; it contains each of their texts once.
 
         Parameters
         ----------
         rows : ndarray of int
             Row numbers.
         source : PaddedTokens, Embeddings or HiddenStates
-            What is known of the texts.
+            Provides the inputs for the texts.
+
+        Returns
+        -------
+        batch : Batch
+            The inputs and targets of these rows.
         """
         distinct, place = np.unique(self.texts[rows], return_inverse=True)
         tasks = self.tasks[rows]
@@ -125,11 +132,11 @@ class TextRows(torch.utils.data.Dataset):
 
 
 # --------------------------------------------------------------------------------------------
-# Sources: what goes into the module for some texts
+# Sources: inputs of the module for some texts
 
 
 class PaddedTokens:
-    """Texts as token ids, for the whole encoder.
+    """Token ids of texts, as input for the whole encoder.
 
     Parameters
     ----------
@@ -141,7 +148,7 @@ class PaddedTokens:
         self.tokens = tokens
 
     def inputs(self, texts: np.ndarray) -> dict[str, Any]:
-        """Lay some texts side by side, filled up to the longest of them."""
+        """Return the inputs for some texts, padded to the longest window among them."""
         inputs = self._inputs_at(*self.places(texts))
         counts = self.tokens.firsts[texts + 1] - self.tokens.firsts[texts]
         if len(inputs["input_ids"]) > len(texts):
@@ -156,22 +163,22 @@ class PaddedTokens:
         }
 
     def places(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return where the tokens of texts stand, and a mask, both of shape (n_windows, length)."""
+        """Return the token positions of texts and their mask, both of shape (n_windows, length)."""
         windows = _ranges(self.tokens.firsts[texts], self.tokens.firsts[texts + 1])
         starts = self.tokens.starts[windows]
         lengths = self.tokens.starts[windows + 1] - starts
         column = np.arange(lengths.max())
         mask = column < lengths[:, None]
-        # Beyond the end of a window any valid place will do.
+        # The mask hides all positions beyond the end of a window, so any valid index will do.
         return np.where(mask, starts[:, None] + column, 0), mask
 
     def passes(self, dataset: TextRows) -> list[np.ndarray]:
-        """Cut all rows of a dataset into batches of texts of like length, for less padding.
+        """Split all rows of a dataset into batches of texts of similar length.
 
         Returns
         -------
         batches : list of ndarray of int
-            Row numbers; each row is in one of them, and rows of one text are in the same.
+            Row numbers. Each row is in exactly one batch, and all rows of a text share a batch.
         """
         batch_of_text = np.empty(len(dataset.tokens), dtype=np.int64)
         for number, texts in enumerate(by_length(dataset.tokens.lengths)):
@@ -182,14 +189,14 @@ class PaddedTokens:
 
 
 class HiddenStates(PaddedTokens):
-    """Texts as hidden states of the encoder, for its layers from one on.
+    """Hidden states of texts, as input for the upper layers of the encoder.
 
     Parameters
     ----------
     tokens : TokensOnDemand
         The distinct texts.
     states : Tensor of float32, shape (n_tokens, width)
-        What enters that layer, for the tokens of all texts.
+        The states of the tokens of all texts that enter the lowest of these layers.
     """
 
     def __init__(self, tokens: TokensOnDemand, states: torch.Tensor):
@@ -204,47 +211,47 @@ class HiddenStates(PaddedTokens):
 
 
 class Embeddings:
-    """Texts as embeddings, for the heads alone.
+    """Embeddings of texts, as input for the heads alone.
 
     Parameters
     ----------
     embeddings : Tensor of float32, shape (n_texts, width)
-        One for each text.
+        The embedding of each text.
     """
 
     def __init__(self, embeddings: torch.Tensor):
         self.embeddings = embeddings
 
     def inputs(self, texts: np.ndarray) -> dict[str, Any]:
-        """Look up some texts."""
+        """Return the embeddings of some texts."""
         return {"embeddings": self.embeddings.index_select(0, torch.from_numpy(texts))}
 
     def passes(self, dataset: TextRows) -> list[np.ndarray]:
-        """Cut all rows of a dataset into large batches."""
+        """Split all rows of a dataset into large batches."""
         return np.array_split(
             np.arange(len(dataset)), range(ROWS_PER_PASS, len(dataset), ROWS_PER_PASS)
         )
 
 
-# What is known of texts: token ids, or hidden states of the encoder, or embeddings.
+# Provides the inputs for texts: token ids, hidden states of the encoder, or embeddings.
 Source: TypeAlias = PaddedTokens | Embeddings
 
 
 class Batches:
-    """Draws its batches from a dataset, anew for each epoch.
+    """Batches of a dataset, built again in each epoch.
 
-    A plain loop: tokens are at hand, so there is nothing for the worker processes, the item
-    queue and the collation of a `DataLoader` to do.
+    A plain loop is enough. The tokens are already in memory, so the worker processes, the item
+    queue and the collation of a `DataLoader` would bring no benefit.
 
     Parameters
     ----------
     dataset : TextRows
         The rows.
     source : callable
-        Returns the source of an epoch; it is asked at its start.
+        Returns the source of an epoch; called at the start of the epoch.
     sampler : iterable or None, default=None
-        Gives lists of arrays of row numbers, for lists of batches; None for all rows in the
-        batches that suit the source.
+        Yields one list of arrays of row numbers per step; each array becomes a batch. None for
+        all rows, split into batches by the source.
     """
 
     def __init__(
@@ -265,7 +272,7 @@ class Batches:
 
 
 def _ranges(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return the numbers of several ranges, one after the other.
+    """Return the concatenated integers of several ranges.
 
     Examples
     --------
@@ -278,18 +285,18 @@ def _ranges(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 
 def by_length(lengths: np.ndarray) -> list[np.ndarray]:
-    """Cut texts into batches of like length, the longest first.
+    """Split texts into batches of similar length, the longest first.
 
     Parameters
     ----------
     lengths : ndarray of int, shape (n_texts,)
-        Tokens of each text.
+        Number of tokens of each text.
 
     Returns
     -------
     batches : list of ndarray of int
-        Text numbers. With padding, none has more than `TOKENS_PER_PASS` tokens, unless it is a
-        single text.
+        Text numbers. A batch of several texts has at most `TOKENS_PER_PASS` tokens, padding
+        included.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Embeddings that outlive a fit: each text is encoded once, by whichever process needs it first."""
+"""Embedding cache: embeddings of the pretrained encoder that outlive a fit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .._model import (
 from .._typing import MemoryLike
 from .guard import Guard
 
-# Texts that are encoded before what is there is stored and others have their turn.
+# Number of texts encoded before they are stored and other processes can take the lock.
 CHUNK = 4096
 
 # Takes texts and returns their embeddings.
@@ -35,25 +35,26 @@ Encode: TypeAlias = Callable[[list[str]], NDArray[np.float32]]
 def open_cache(
     memory: MemoryLike | None, module: MultiheadModule, tokenizer: TextTokenizer, encode: Encode
 ) -> EmbeddingCache | None:
-    """Open the embeddings that a folder has of an encoder, a tokenizer and a length.
+    """Open the embedding cache for an encoder and a tokenizer.
 
     Parameters
     ----------
     memory : str, path-like, joblib.Memory or None
-        Where they are; nowhere for None.
+        The location of the cache; None for no cache.
     module : MultiheadModule
-        Its encoder, pooling and precision are part of what an embedding depends on.
+        The module. Embeddings with another encoder, pooling or precision are cached separately.
     tokenizer : TextTokenizer
-        So are its files and its length.
+        The tokenizer. Embeddings with other tokenizer files, another maximum length or another
+        treatment of long texts are cached separately.
     encode : callable
         Takes a list of texts and returns their embeddings.
 
     Returns
     -------
-    memory : EmbeddingCache or None
-        None where there is no memory.
+    cache : EmbeddingCache or None
+        None if there is no memory.
     """
-    # Even without a memory: from here on the weights may change.
+    # Take it even without a memory: once the weights have changed, it no longer describes them.
     fingerprint = take_fingerprint(module.encoder)
     folder = _folder(memory)
     if folder is None:
@@ -61,7 +62,7 @@ def open_cache(
     parts = {
         "encoder": describe_encoder(module.encoder),
         "weights": weights_digest(module.encoder, fingerprint),
-        # What is kept of attention is what it starts from.
+        # Attention pooling without a learned query gives the mean, so both share cached embeddings.
         "pooling": "mean" if module.pooling == "attention" else module.pooling,
         "bfloat16": uses_bfloat16(module.precision, next(module.parameters()).device.type),
         "max_length": tokenizer.max_length,
@@ -71,13 +72,13 @@ def open_cache(
         },
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    # Not the bare digest: `joblib.Memory.reduce_size` would take it for one of its own.
+    # With a bare digest as its name, `joblib.Memory.reduce_size` would treat it as a joblib item.
     store = EmbeddingStore(folder / f"encoder-{digest[:32]}", module.encoder.config.hidden_size)
     return EmbeddingCache(store, encode, Guard(module))
 
 
 def _folder(memory: MemoryLike | None) -> Path | None:
-    """Return where the embeddings of a memory are; `memory.clear()` removes them too."""
+    """Return the folder for the embeddings of a memory; `memory.clear()` also removes it."""
     if memory is None:
         return None
     if isinstance(memory, str | os.PathLike):
@@ -88,16 +89,16 @@ def _folder(memory: MemoryLike | None) -> Path | None:
 
 
 class EmbeddingCache:
-    """Embeddings of an encoder that outlive a fit, right as long as the encoder stays as it is.
+    """Embedding cache of an encoder, valid until the encoder changes.
 
     Parameters
     ----------
     store : EmbeddingStore
-        Has the embeddings that were computed before.
+        The embeddings that are already cached.
     encode : callable
         Takes a list of texts and returns their embeddings.
     guard : Guard
-        Notices when the encoder changes.
+        Detects changes to the encoder.
     """
 
     def __init__(self, store: EmbeddingStore, encode: Encode, guard: Guard):
@@ -106,44 +107,45 @@ class EmbeddingCache:
         self.guard = guard
 
     def is_stale(self) -> bool:
-        """Return whether the encoder may have changed since."""
+        """Check whether the encoder may have changed since the cache was opened."""
         return self.guard.is_stale()
 
     def filled_by(self, encode: Encode) -> EmbeddingCache:
-        """Return the same memory for another net that shares the encoder."""
+        """Return a cache with the same store that computes missing embeddings with `encode`."""
         return EmbeddingCache(self.store, encode, self.guard)
 
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
-        """Return the embeddings of distinct texts; each is encoded once, by whoever asks first."""
+        """Return the embeddings of distinct texts, each encoded once among all processes."""
         return self.store.embed(texts, self.encode)
 
 
 class EmbeddingStore:
-    """A growing table of text -> embedding in a folder that processes share.
+    """Append-only table of text embeddings in a folder that processes share.
 
     Parameters
     ----------
     folder : Path
-        Where it is; it is made when something is stored.
+        The folder of the table, created when the first embedding is stored.
     width : int
         Width of an embedding.
 
     Notes
     -----
-    ``keys`` has 16 bytes for each text, the beginning of its BLAKE2b hash, and ``embeddings`` its
-    row of float32. Rows are only ever added, under a lock, and a key after its embedding: who
-    reads meanwhile, or after a process that was killed, sees complete rows only. Where a file is
-    shorter than the other one, as after a power failure, the rows that both have count.
+    The file ``keys`` has the BLAKE2b hash of each text, 16 bytes long, and ``embeddings`` a row of
+    float32. Rows are only added, under a lock, and each key is written after its embedding.
+    Readers therefore find only complete rows, even during a write or after a process was killed.
+    If one file is shorter than the other, as after a power failure, only the rows that both files
+    have are used.
     """
 
     def __init__(self, folder: Path, width: int):
         self.folder = folder
         self.width = width
-        # The keys, their order, and the state of the files that they were read in.
+        # The keys, their sort order, and the state of the files when the keys were read.
         self._index: tuple[np.ndarray, np.ndarray, list] = np.empty(0, "S16"), np.empty(0, int), []
 
     def embed(self, texts: list[str], encode: Encode) -> NDArray[np.float32]:
-        """Return the embeddings of some texts, and keep those that are new.
+        """Return the embeddings of some texts, and store the new ones.
 
         Parameters
         ----------
@@ -151,12 +153,12 @@ class EmbeddingStore:
             Distinct texts.
         encode : callable
             Takes a list of texts and returns their embeddings. While it runs, other processes
-            that miss a text wait, for it may be the same one.
+            with missing texts wait, because they may need the same texts.
 
         Returns
         -------
         embeddings : ndarray of float32, shape (n_texts, width)
-            One for each text.
+            The embedding of each text.
         """
         keys = _keys(texts)
         rows = self._find(keys)
@@ -173,7 +175,7 @@ class EmbeddingStore:
         return self._rows()[rows]
 
     def _find(self, keys: np.ndarray) -> NDArray[np.int64]:
-        """Return the row of each key, -1 where there is none."""
+        """Return the row number of each key, -1 for a missing key."""
         known, order = self._known_keys()
         if not len(known):
             return np.full(len(keys), -1)
@@ -182,7 +184,7 @@ class EmbeddingStore:
         return np.where(known[rows] == keys, rows, -1)
 
     def _known_keys(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the keys of the complete rows and their order; read where a file has changed."""
+        """Return the keys of complete rows and their sort order, read again if a file changed."""
         files = self.folder / "keys", self.folder / "embeddings"
         try:
             states = [path.stat() for path in files]
@@ -203,7 +205,7 @@ class EmbeddingStore:
         return np.memmap(self.folder / "embeddings", np.float32, "r", shape=shape)
 
     def _append(self, keys: np.ndarray, embeddings: np.ndarray):
-        """Add rows behind the complete ones; what an interrupted process left there goes."""
+        """Append rows, overwriting incomplete ones that an interrupted process left."""
         n = len(self._known_keys()[0])
         for name, size, new in (("embeddings", 4 * self.width, embeddings), ("keys", 16, keys)):
             with open(self.folder / name, "ab") as file:
@@ -214,7 +216,7 @@ class EmbeddingStore:
 
 
 def _keys(texts: list[str]) -> np.ndarray:
-    """Hash texts to 16 bytes each."""
+    """Compute a 16-byte hash of each text."""
     digests = (
         hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         for text in texts

@@ -1,4 +1,4 @@
-"""Guards that notice when an encoder changes, so that values computed from it are stale."""
+"""Guards that detect when values computed by an encoder are stale."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from .._model import MultiheadModule, layer_stack
 
 
 class Guard:
-    """Notices when an encoder, or its part below a layer, may no longer be as it was.
+    """Guard that detects changes to an encoder, or to its part below a layer.
 
     Parameters
     ----------
     module : MultiheadModule
-        Has the encoder.
+        The module with the encoder.
     first : int or None, default=None
-        The lowest layer that does not matter; None if the whole encoder does.
+        The layer below which the encoder is guarded; None for the whole encoder.
     """
 
     def __init__(self, module: MultiheadModule, first: int | None = None):
@@ -28,30 +28,30 @@ class Guard:
         self._versions = [p._version for p in self._lower]
 
     def depends_on(self, layer: int) -> bool:
-        """Check whether a layer is in the part that matters."""
+        """Check whether a layer is in the guarded part."""
         return self.first is None or layer < self.first
 
     def is_stale(self) -> bool:
-        """Check whether the part that matters has been written to, or let train, in the meantime.
+        """Check whether the guarded part has been modified or unfrozen since the guard was made.
 
-        torch counts what is written to a parameter, but neither what a fused optimizer writes nor
-        what is written to its `data`.
+        torch counts writes to a parameter, but neither writes by a fused optimizer nor writes to
+        its `data`. Layers that have been unfrozen therefore count as modified.
         """
         may_have_trained = any(map(self.depends_on, self.module.unfreeze_log[self._n_logged :]))
         return may_have_trained or self._versions != [p._version for p in self._lower]
 
 
 class CachedTensor(Guard):
-    """Values that an encoder, or its part below a layer, has computed.
+    """Cached output of an encoder, or of its part below a layer.
 
     Parameters
     ----------
     values : Tensor
-        The values.
+        The cached values.
     module : MultiheadModule
-        Has the encoder.
+        The module with the encoder.
     first : int or None, default=None
-        The layer that the values enter; None if the whole encoder computed them.
+        The layer that the values enter; None if they are the output of the whole encoder.
     """
 
     def __init__(self, values: torch.Tensor, module: MultiheadModule, first: int | None = None):

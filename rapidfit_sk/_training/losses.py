@@ -1,4 +1,4 @@
-"""What a wrong answer costs: cross-entropy or focal loss, class weights, task weights."""
+"""Cross-entropy and focal loss with class weights and task weights."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from torch.nn import functional as F
 
 
 class MultiheadLoss(nn.Module):
-    """The loss of a batch that may mix tasks.
+    """Weighted loss of a batch that may contain several tasks.
 
     Parameters
     ----------
     class_weights : list of array-like, each of shape (n_classes_of_task,)
-        Weight of each class, for each task.
+        Weights of the classes of each task.
     task_weights : array-like of shape (n_tasks,)
         Weight of each task.
     label_smoothing : float
-        Share of the target that is spread over all classes.
+        Share of the target that is spread evenly over all classes.
     focal_gamma : float
         Exponent of the focal factor; 0 for cross-entropy.
 
     Notes
     -----
-    The loss is the sum over rows of: weight of the task, times weight of the row, times loss of
-    the row. Divided by the weight of all rows, it is the sum over tasks of: weight of the task,
-    times its share of the batch, times its mean loss.
+    Each row adds the product of its task weight, its row weight and its loss. Divided by the
+    total weight of all rows, the loss is a sum over tasks: the task weight, times the share of the
+    task in the batch, times the mean loss of the task.
 
-    The class weight multiplies the smoothed cross-entropy of a row as a whole.
-    `torch.nn.functional.cross_entropy(weight=, label_smoothing=)` weighs each term of the
-    smoothed target by its own class instead: at 20 rows to 1 and a smoothing of 0.1, the best
-    answer for every row of the large class would then be 0.49.
+    The class weight multiplies the whole smoothed cross-entropy of a row.
+    `torch.nn.functional.cross_entropy(weight=, label_smoothing=)` instead weights each term of the
+    smoothed target by its own class. With class sizes of 20 to 1 and a smoothing of 0.1,
+    the optimal probability of the large class would then be 0.49 for each of its rows.
     """
 
     def __init__(
@@ -60,15 +60,16 @@ class MultiheadLoss(nn.Module):
         Parameters
         ----------
         logits : list of Tensor, each of shape (n_rows_of_task, n_classes_of_task)
-            One for each task.
+            The logits of each task.
         targets : dict
-            ``labels`` and ``weights``, one tensor of shape (n_rows_of_task,) for each task. A
-            label of -1 adds nothing.
+            ``labels`` and ``weights``: lists with one tensor of shape (n_rows_of_task,) per task.
+            Rows with the label -1 do not contribute to the loss.
 
         Returns
         -------
         loss : Tensor of shape ()
-            The weighted sum over rows. A sum, so that batches add up to larger batches.
+            The weighted sum over rows. The losses of small batches add up to the loss of a larger
+            batch, because the loss is not a mean.
         """
         parts = zip(self.task_weights, logits, targets["labels"], targets["weights"], strict=True)
         losses = (
@@ -92,33 +93,33 @@ class MultiheadLoss(nn.Module):
             label_smoothing=self.label_smoothing,
         )
         if self.focal_gamma:
-            # The probability of the true class as it is: without weights, without smoothing.
+            # The focal factor uses the plain probability, without class weights or smoothing.
             known = labels.clamp(min=0).unsqueeze(-1)
             p_true = logits.softmax(-1).gather(-1, known).squeeze(-1)
-            # At p = 1 the slope of a root is infinite; short of it, nothing changes.
+            # For exponents below 1, the gradient is infinite at p = 1, so 1 - p stays above 0.
             loss = (1 - p_true).clamp(min=1e-7) ** self.focal_gamma * loss
-        # Of an unknown label, -1, this is the weight of the last class, times 0.
+        # A label of -1 selects the weight of the last class, but the loss of its row is 0.
         return self.class_weights(task)[labels] * loss
 
 
 def inverse_frequency(
     labels: np.ndarray, weights: np.ndarray, n_classes: int
 ) -> NDArray[np.float64]:
-    """Return ``n_rows / (n_classes * n_rows_of_class)`` for each class, rows weighted.
+    """Return ``n_rows / (n_classes * n_rows_of_class)`` for each class, counting row weights.
 
     Parameters
     ----------
     labels : ndarray of int, shape (n_rows,)
         Label codes of the training rows of one task.
     weights : ndarray of float, shape (n_rows,)
-        Weights of the rows: a row of weight 2 counts as two.
+        Weights of the rows: a row of weight 2 counts as two rows.
     n_classes : int
-        Number of classes; one without rows has weight 0 and does not count.
+        Number of classes. A class without rows has weight 0 and is not counted.
 
     Returns
     -------
     weights : ndarray of float, shape (n_classes,)
-        They average to 1 over the rows.
+        Class weights, with a weighted mean of 1 over the rows.
 
     Examples
     --------

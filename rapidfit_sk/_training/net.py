@@ -1,4 +1,4 @@
-"""`MultiheadNet(skorch.NeuralNet)`: the training loop."""
+"""Training loop: `MultiheadNet`, a subclass of `skorch.NeuralNet`."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ from .losses import MultiheadLoss
 from .run import Run
 from .sampling import TaskSampler
 
-# Callbacks of skorch, some of them with a name.
+# skorch callbacks, with or without a name.
 Callbacks: TypeAlias = list[Callback | tuple[str, Callback]]
 
 
 class StopTraining(Exception):
-    """What a callback raises in its `on_epoch_end` to end training there.
+    """Exception that a callback raises in its `on_epoch_end` to stop training.
 
-    The other callbacks still see the end of the epoch. skorch's own callbacks use
-    KeyboardInterrupt for this, so that a user's Ctrl-C looks like a finished fit; here that
-    reaches the user, unless it was skorch's `EarlyStopping` that raised it.
+    The `on_epoch_end` of all other callbacks still runs. skorch's own callbacks raise
+    KeyboardInterrupt for this, which makes a user's Ctrl-C look like a finished fit. This net
+    passes KeyboardInterrupt on to the user, unless skorch's `EarlyStopping` raised it.
     """
 
 
 class MultiheadNet(NeuralNet):
-    """A skorch net over batches of texts that carry rows of several tasks.
+    """skorch net that trains on rows of several tasks.
 
     Parameters
     ----------
@@ -65,32 +65,33 @@ class MultiheadNet(NeuralNet):
     head_lr : float, default=5e-4
         Peak learning rate of the heads.
     weight_decay : float, default=0.01
-        Weight decay of matrices.
+        Weight decay of weight matrices; biases and other vectors have none.
     batch_size : int, default=16
-        Distinct texts in a batch.
+        Number of distinct texts in a batch.
     accumulate : int, default=1
-        Batches in an optimizer step.
+        Number of batches in an optimizer step.
     min_steps : int, default=1
-        Optimizer steps in an epoch, at the least: small data is gone over several times.
+        Minimum number of optimizer steps in an epoch. An epoch over small data makes several
+        passes to reach it.
     gradient_checkpointing : bool, default=False
-        Whether the layers that train compute their activations a second time instead of
-        keeping them.
+        Whether trainable layers recompute their activations in the backward pass instead of
+        storing them.
     cache_memory, cache_disk : int or float, default=0.25
-        The most that the hidden states below the layers that train may take in memory and, if
-        that is too little, on disk: bytes, or as a float a share of what is free.
+        The most that cached hidden states of frozen layers may take in memory or, if they do not
+        fit, on disk: a number of bytes as an int, or as a float a share of the free space.
     seeds : tuple of int, default=(0, 0, 0)
         Seeds for initialization, dropout and batch order.
     verbose : int, default=0
-        As in skorch.
+        The verbosity, as in skorch.
     **kwargs : dict
-        Further parameters of :class:`skorch.NeuralNet`.
+        Other parameters of :class:`skorch.NeuralNet`.
 
     Attributes
     ----------
     epoch_ : int
-        The current epoch of this training, counted from 0.
+        The current epoch of this training run, counted from 0.
     run_ : Run or None
-        The state of the training that is going on; None before and after it.
+        The state of the current training run; None outside of training.
     """
 
     callbacks: Callbacks
@@ -139,7 +140,7 @@ class MultiheadNet(NeuralNet):
     @property
     def _default_callbacks(self):
         # skorch's loss callbacks need the loss of each batch as a Python float, which would
-        # stop a GPU at each step; run_single_epoch records the same values for the epoch.
+        # synchronize a GPU at each step. run_single_epoch records the same values per epoch.
         return [("epoch_timer", EpochTimer())]
 
     # ----------------------------------------------------------------------------------------
@@ -158,31 +159,32 @@ class MultiheadNet(NeuralNet):
         return net
 
     def warm_start_from(self, module: MultiheadModule, places: list[np.ndarray]):
-        """Have the next initialization grow a module instead of building one from nothing.
+        """Set a module that the next initialization extends instead of building a new one.
 
         Parameters
         ----------
         module : MultiheadModule
-            A trained module; it is copied.
+            A trained module. It is copied, not changed.
         places : list of ndarray of int
-            See :func:`rapidfit_sk._model.module.grown_copy`.
+            For each head of `module`, the positions of its classes among the new classes; see
+            :func:`rapidfit_sk._model.module.grown_copy`.
         """
         self._initial = (module, places)
 
     def prepend_history(self, former: MultiheadNet):
-        """Put the history of an earlier training before that of this one."""
+        """Put the history of an earlier net before the history of this net."""
         self.history_ = type(self.history)([*former.history, *self.history])
 
     def remove_callback(self, callback: Callback):
-        """Remove a named callback, and with it all that it holds."""
+        """Remove a named callback from the net and release its data."""
         self.callbacks = [each for each in self.callbacks if not _is_named(each, callback)]
         self.callbacks_ = [each for each in self.callbacks_ if not _is_named(each, callback)]
 
     def with_head_of(self, other: MultiheadNet) -> Self:
-        """Return a net with the only head of another net, and its history, as a further task.
+        """Return a net that adds the single head of another net as a new task.
 
-        It shares all weights with this net, which stays as it is: whoever predicts with it in
-        the meantime is not disturbed.
+        The new net shares all weights with both nets and has both histories. This net does not
+        change, so other threads can predict with it at the same time.
         """
         own, new = self.get_params_for("module"), other.get_params_for("module")
         net = copy.copy(self)
@@ -201,13 +203,13 @@ class MultiheadNet(NeuralNet):
         return net
 
     def __copy__(self) -> Self:
-        """Copy the net, and share its module."""
+        """Copy the net without copying its module."""
         net = type(self).__new__(type(self))
         net.__dict__.update(self.__dict__)
         return net
 
     def initialize_module(self):
-        """Build the module; its random weights come from a generator of our own."""
+        """Build the module with random weights from a private generator."""
         former, self._initial = self._initial, None
         with UseGenerator(torch.Generator().manual_seed(self.seeds[0])):
             if former is None:
@@ -218,7 +220,7 @@ class MultiheadNet(NeuralNet):
         return self
 
     def initialize_optimizer(self):
-        """Put parameters into groups: encoder and heads, with and without weight decay."""
+        """Build the optimizer with groups for encoder and heads, with and without weight decay."""
         device = torch.device(self.device)
         self.optimizer_ = self.optimizer(
             self._parameter_groups(),
@@ -245,36 +247,36 @@ class MultiheadNet(NeuralNet):
                 }
 
     def get_params(self, deep=True, **kwargs):
-        """Return the parameters, without `train_split`: validation rows go to `partial_fit`."""
+        """Return the parameters except `train_split`: `partial_fit` takes the validation rows."""
         params = super().get_params(deep, **kwargs)
         params.pop("train_split", None)
         return params
 
     def get_split_datasets(self, X, y=None, **fit_params):
-        """Return the training rows and the validation rows of the run."""
+        """Return the training rows and the validation rows of the current run."""
         return X, self._run.validation
 
     def get_iterator(self, dataset, training=False):
-        """Return the batches of a dataset: drawn by the sampler, or all rows."""
+        """Return batches from the sampler for training, and batches of all rows otherwise."""
         run = self._run
         if training:
             return Batches(dataset, run.activations.source, run.sampler)
         return Batches(dataset, run.validation_activations.source)
 
     def output_layer_inputs(self, task: int, texts: np.ndarray) -> NDArray[np.float32]:
-        """Return what the output layer of a head reads, in training, while the encoder is frozen.
+        """Return the inputs of the output layer of a head while the encoder is frozen.
 
         Parameters
         ----------
         task : int
             The number of the head.
         texts : ndarray of int, shape (n_rows,)
-            Numbers of training texts.
+            The numbers of training texts.
 
         Returns
         -------
         features : ndarray of float32, shape (n_rows, width)
-            Without dropout.
+            The inputs, computed without dropout.
         """
         inputs = self._on_device(Embeddings(self._run.activations.embeddings()).inputs(texts))
         *hidden, _ = self.module_.heads[task].eval().children()
@@ -286,15 +288,15 @@ class MultiheadNet(NeuralNet):
 
     @property
     def _run(self) -> Run:
-        """The training that is going on; an error if there is none."""
+        """The current training run."""
         if self.run_ is None:
-            raise RuntimeError("This net is not training.")
+            raise RuntimeError("This net is not training. Its run exists only during partial_fit.")
         return self.run_
 
     def notify(self, method_name, **cb_kwargs):
         """Call a hook of the net and of each callback.
 
-        A callback that stops training does not keep the others from seeing the epoch end.
+        If a callback stops training, the hooks of the callbacks after it still run.
         """
         getattr(self, method_name)(self, **cb_kwargs)
         stop = None
@@ -304,12 +306,12 @@ class MultiheadNet(NeuralNet):
             except StopTraining as signal:
                 if method_name != "on_epoch_end":
                     raise RuntimeError(
-                        f"The callback {name!r} raised StopTraining in {method_name}; it can do "
-                        "so in on_epoch_end only."
+                        f"The callback {name!r} raised StopTraining in {method_name}, but it may "
+                        "only do so in on_epoch_end."
                     ) from signal
                 stop = signal
             except KeyboardInterrupt:
-                # This is how skorch's early stopping says it.
+                # skorch's EarlyStopping raises KeyboardInterrupt to stop training.
                 if not isinstance(callback, SkorchEarlyStopping):
                     raise
                 stop = StopTraining()
@@ -326,20 +328,20 @@ class MultiheadNet(NeuralNet):
         memory: EmbeddingCache | None = None,
         **fit_params: Any,
     ) -> Self:
-        """Train on, until the epochs are over or a callback raises :class:`StopTraining`.
+        """Train for all epochs or until a callback raises :class:`StopTraining`.
 
         Parameters
         ----------
         X : TextRows
             The training rows.
         y, classes : None
-            Not used; X holds the labels.
+            Ignored; X contains the labels.
         validation : TextRows or None, default=None
             The validation rows.
         memory : EmbeddingCache or None, default=None
-            Has the embeddings of the encoder as it is, if they outlive a fit.
+            The embedding cache of the current encoder.
         **fit_params : dict
-            Passed on to skorch.
+            Passed to skorch.
 
         Returns
         -------
@@ -349,7 +351,7 @@ class MultiheadNet(NeuralNet):
         Raises
         ------
         KeyboardInterrupt
-            If the user interrupts. skorch would return as if the fit were done.
+            If the user interrupts training. skorch would return as if the fit were complete.
         """
         if not self.initialized_:
             self.initialize()
@@ -390,21 +392,21 @@ class MultiheadNet(NeuralNet):
         )
 
     def _lengths(self, tokens: TokensOnDemand) -> NDArray[np.int64] | None:
-        """Return the lengths of texts, if the encoder reads tokens: embeddings have no length."""
+        """Return the lengths of texts, or None if training reads embeddings."""
         return None if self.module_.reads_embeddings else tokens.lengths
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Count epochs from 0."""
+        """Reset the epoch number; the first epoch is 0."""
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.epoch_ = -1
 
     def on_epoch_begin(self, net, **kwargs):
-        """Count epochs."""
+        """Increment the epoch number."""
         super().on_epoch_begin(net, **kwargs)
         self.epoch_ += 1
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """Run all batches once and record their mean loss, weighted as the rows are."""
+        """Run all batches once and record their mean loss, weighted by row."""
         if iterator is None:
             return
         self._set_training(training)
@@ -426,7 +428,7 @@ class MultiheadNet(NeuralNet):
         self.record_score(f"{prefix}_loss", loss, lower_is_better=True)
 
     def record_score(self, name: str, score: float, *, lower_is_better: bool):
-        """Record a score of the epoch and, as skorch does, whether it is the best so far."""
+        """Record a score of the epoch and, like skorch, whether it is the best so far."""
         before = [epoch[name] for epoch in list(self.history)[:-1]]
         self.history.record(name, score)
         is_best = all(score < other if lower_is_better else score > other for other in before)
@@ -435,9 +437,10 @@ class MultiheadNet(NeuralNet):
     def train_step(self, batch: list[Batch], **fit_params: Any) -> dict[str, Any]:
         """Take one optimizer step over a list of batches.
 
-        The loss of each batch is a sum over its rows, and divided by what as many rows as the
-        whole list has weigh on average. So the gradients add up to that of one large batch, and
-        rows of little weight that meet in a batch do not move the module as much as others.
+        The loss of each batch is a sum over its rows. It is divided by the number of rows in the
+        whole list times the mean weight of all training rows. The gradients therefore add up to
+        the gradient of one large batch, and a step whose rows have small weights updates the
+        module less than other steps.
         """
         self.optimizer_.zero_grad(set_to_none=True)
         total = self._run.mean_weight * sum(part.n_rows for part in batch)
@@ -458,7 +461,7 @@ class MultiheadNet(NeuralNet):
     def train_step_single(
         self, batch: Batch, total: float = 1.0, **fit_params: Any
     ) -> dict[str, Any]:
-        """Add the gradient of one batch, with its loss divided by `total`."""
+        """Accumulate the gradient of one batch, whose loss is divided by `total`."""
         with UseGenerator(self._run.generator), self._checkpointing():
             logits = self.infer(batch.inputs)
         loss = self.get_loss(logits, batch.targets, training=True) / total
@@ -470,7 +473,7 @@ class MultiheadNet(NeuralNet):
         with torch.inference_mode():
             logits = self.infer(batch.inputs)
             loss = self.get_loss(logits, batch.targets, training=False)
-        # Where no row weighs anything, the loss is 0.
+        # If the total weight is 0, so is the loss, and it must not be divided by 0.
         loss = loss / max(batch.weight, 1e-12)
         return {"loss": loss, "weight": batch.weight, "y_pred": logits}
 
@@ -479,11 +482,11 @@ class MultiheadNet(NeuralNet):
         return self.module_(**self._on_device(x))
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Compare logits with the targets of a batch."""
+        """Compute the loss of logits for the targets of a batch."""
         return self.criterion_(y_pred, self._on_device(y_true))
 
     def _on_device(self, tensors):
-        """Bring a dict of tensors and lists of tensors to the device."""
+        """Copy a dict of tensors and lists of tensors to the device of the net."""
         if torch.device(self.device).type == "cpu":
             return tensors
         return {
@@ -499,11 +502,11 @@ class MultiheadNet(NeuralNet):
         return checkpointed_layers(self.module_.encoder, self._run.generator)
 
     def _set_training(self, training=True):
-        # The loss has no modes; after loading there is none until the next training.
+        # skorch would also set the criterion, which has no modes and does not exist after loading.
         self.module_.train(training)
 
     def _release(self):
-        """Let go of what only training needs: data, gradients, the moments of the optimizer."""
+        """Release the memory of training: cached states, gradients and optimizer moments."""
         self.module_.resume_at(None)
         self.optimizer_.zero_grad(set_to_none=True)
         self.optimizer_.state.clear()
@@ -520,16 +523,16 @@ class MultiheadNet(NeuralNet):
         Parameters
         ----------
         dataset : TextRows
-            Rows of texts and tasks; labels are not read.
+            Rows of texts and tasks; labels are not used.
         source : PaddedTokens or Embeddings
-            What is known of the texts.
+            Provides the inputs for the texts.
 
         Yields
         ------
         rows : list of ndarray of int
-            For each task the numbers of its rows in this batch.
+            For each task, the numbers of its rows in this batch.
         logits : list of ndarray of float32, each of shape (n_rows_of_task, n_classes_of_task)
-            Their logits.
+            The logits of these rows.
         """
         self._set_training(False)
         for rows in source.passes(dataset):
@@ -547,7 +550,7 @@ class MultiheadNet(NeuralNet):
         rows : ndarray of int
             The numbers of the rows in this batch.
         embeddings : ndarray of float32, shape (n_rows, width)
-            What heads read that have learned no query.
+            The embeddings, pooled as for a head without a learned query.
         """
         self._set_training(False)
         source = PaddedTokens(dataset.tokens)
@@ -559,7 +562,7 @@ class MultiheadNet(NeuralNet):
             yield rows, embeddings.cpu().numpy()
 
     def embed_texts(self, tokenizer: TextTokenizer, texts: list[str]) -> NDArray[np.float32]:
-        """Return the embeddings of distinct texts, as heads read them that have no query."""
+        """Return the embeddings of distinct texts, pooled as for a head without a query."""
         tokens, n = TokensOnDemand(texts, tokenizer), len(texts)
         dataset = TextRows(tokens, np.arange(n), np.zeros(n, dtype=int), 1)
         embeddings = np.empty((n, self.module_.encoder.config.hidden_size), np.float32)
@@ -571,10 +574,10 @@ class MultiheadNet(NeuralNet):
     # Pickling
 
     def __getstate__(self):
-        """Keep the module as plain data and arrays, which joblib can map into memory.
+        """Return the state with the module as plain data and arrays.
 
-        skorch would keep bytes made by torch. The criterion and the optimizer are made anew by
-        the next training.
+        joblib can memory-map these arrays, unlike the bytes that skorch would store. The state
+        has no criterion and no optimizer, because the next training builds new ones.
         """
         state = {key: value for key, value in self.__dict__.items() if key not in _REBUILT}
         if self.initialized_:
@@ -582,7 +585,7 @@ class MultiheadNet(NeuralNet):
         return state
 
     def __setstate__(self, state):
-        """Build the module, on the CPU where the device that it was trained on is not there."""
+        """Build the module, on the CPU if the device of the training is not available."""
         parts = state.pop("parts", None)
         self.__dict__.update(state)
         if parts is not None:
@@ -595,7 +598,7 @@ class MultiheadNet(NeuralNet):
         self.__dict__.update(module_=module.to(self.device), initialized_=True)
 
 
-# Built again from the parts, or by the next training.
+# Attributes that are not pickled: loading or the next training builds them again.
 _REBUILT = {"module_", "criterion_", "optimizer_", "run_"}
 
 
@@ -605,7 +608,7 @@ def _is_named(entry, callback) -> bool:
 
 
 def _sent(tensor, device):
-    """Copy a tensor to a device; to a GPU of CUDA without waiting, for which it must be pinned."""
+    """Copy a tensor to a device; the copy to CUDA is asynchronous and needs pinned memory."""
     if torch.device(device).type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
@@ -614,7 +617,7 @@ def _sent(tensor, device):
 def _device_or_cpu(device) -> str:
     try:
         torch.empty(0, device=device)
-    # torch without CUDA raises an AssertionError.
+    # torch raises AssertionError if it was built without CUDA.
     except (RuntimeError, AssertionError):
         return "cpu"
     return device

@@ -1,4 +1,4 @@
-"""Logistic regression on what an output layer reads: where the layer can start from."""
+"""Logistic regression that initializes an output layer."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from sklearn.linear_model import LogisticRegression
 def fit_probe(
     features: np.ndarray, labels: np.ndarray, weights: np.ndarray, n_classes: int, C: float = 1.0
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Fit a linear layer to features that do not change.
+    """Fit a linear layer to fixed features.
 
     Parameters
     ----------
     features : ndarray of float32, shape (n_rows, width)
-        What the layer reads.
+        Inputs of the layer.
     labels : ndarray of int, shape (n_rows,)
-        Label codes, of two classes at least.
+        Label codes of at least two classes.
     weights : ndarray of float, shape (n_rows,)
-        Weights of the rows, of which only the ratios matter.
+        Weights of the rows; only their ratios matter.
     n_classes : int
-        Columns of the layer.
+        Number of outputs of the layer.
     C : float, default=1.0
-        Inverse of the strength of the L2 penalty, for features of a mean norm of 1.
+        Inverse of the strength of the L2 penalty, after features are scaled to a mean norm of 1.
 
     Returns
     -------
     weight : ndarray of float32, shape (n_classes, width)
-        A class without rows has zeros.
+        Weights of the layer; zeros for a class without rows.
     bias : ndarray of float32, shape (n_classes,)
-        A class without rows has the lowest bias of the others.
+        Biases of the layer. A class without rows has the lowest bias of the other classes.
 
     Examples
     --------
@@ -39,13 +39,13 @@ def fit_probe(
     >>> (features @ weight.T + bias).argmax(1).tolist()
     [0, 2, 0, 2]
     """
-    # With a norm of 1, the same C suits encoders whose embeddings are of very different size.
+    # Scaling makes one C suit encoders whose embeddings have very different norms.
     scale = float(np.linalg.norm(features, axis=1).mean()) or 1.0
-    # It is a start and no result: a loose tolerance will do.
+    # A loose tolerance is enough, because training continues from this solution.
     probe = LogisticRegression(C=C, max_iter=300, tol=1e-3)
     probe.fit(features / scale, labels, sample_weight=weights / np.mean(weights))
     coefficients, intercepts = probe.coef_, probe.intercept_
-    if len(coefficients) == 1:  # of the second of two classes, against the first
+    if len(coefficients) == 1:  # binary: coefficients of the second class alone
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercepts = np.concatenate([-intercepts, intercepts]) / 2
     weight = np.zeros((n_classes, features.shape[1]), np.float32)

@@ -1,4 +1,4 @@
-"""The state of one training, from its first epoch to its last; the net drives it."""
+"""State of one training run of a net."""
 
 from __future__ import annotations
 
@@ -17,29 +17,28 @@ from .sampling import TaskSampler
 
 
 class Run:
-    """The state of one training: sampler, generator, activations.
+    """State of one training run: sampler, random generator and activation caches.
 
-    A net holds a run while it trains, and drops it at the end: what a trained net needs is in its
-    module and its history.
+    A net holds a run only while it trains. Afterwards, it needs only its module and its history.
 
     Parameters
     ----------
     module : MultiheadModule
-        The module that trains.
+        The module that is trained.
     rows : TextRows
         The training rows.
     validation : TextRows or None
         The validation rows.
     memory : EmbeddingCache or None
-        Has the embeddings of the encoder as it is before the training.
+        The embedding cache of the encoder before training.
     sampler : TaskSampler
         Draws the training rows of each epoch.
     generator : torch.Generator
-        Draws the random numbers of dropout.
+        Random generator for dropout.
     allocate : callable
-        Finds room for hidden states, see :func:`allocate_array`.
+        Allocates arrays for hidden states; see :func:`allocate_array`.
     report : callable or None
-        Takes a sentence for the user.
+        Takes a message for the user.
 
     Attributes
     ----------
@@ -48,8 +47,8 @@ class Run:
     mean_weight : float
         The mean weight of the training rows.
     parameters : list of (str, Parameter)
-        The parameters of the module by name. They are listed once, because finding them means a
-        walk over all parts.
+        The parameters of the module by name. They are listed once, because listing them visits
+        all submodules.
     """
 
     def __init__(
@@ -75,19 +74,19 @@ class Run:
         self._activations_of = partial(ActivationCache, module, allocate=allocate, memory=memory)
 
     def set_first_trainable(self, layer: int | None):
-        """Set the lowest layer of the encoder that will train; called before the first epoch."""
+        """Set the lowest encoder layer that will train; call it before the first epoch."""
         self.first_trainable = layer
 
     @cached_property
     def activations(self) -> ActivationCache:
-        """What frozen layers give for the training texts."""
+        """Activation cache for the training texts."""
         return self._activations_of(
             self.rows.tokens, first_trainable=self.first_trainable, report=self.report
         )
 
     @cached_property
     def validation_activations(self) -> ActivationCache:
-        """What frozen layers give for the validation texts."""
+        """Activation cache for the validation texts."""
         if self.validation is None:
             raise ValueError("This run has no validation rows.")
         return self._activations_of(self.validation.tokens, first_trainable=self.first_trainable)

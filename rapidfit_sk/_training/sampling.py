@@ -1,4 +1,4 @@
-"""How many rows of each task an epoch draws: pure functions and a sampler."""
+"""Sampler of the training rows in each epoch."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Steps whose texts are sorted by length together. More would leave less padding, and less to
-# chance.
+# Number of steps whose texts are sorted by length together. More steps would reduce the padding,
+# but also the randomness of batches.
 POOL = 16
 
 
 def rows_per_task(counts: ArrayLike, strategy: str, rounds: int = 1) -> NDArray[np.int64]:
-    """Share out an epoch among tasks.
+    """Compute how many rows of each task an epoch draws.
 
     Parameters
     ----------
     counts : array-like of int, shape (n_tasks,)
-        Training rows of each task.
+        Number of training rows of each task.
     strategy : {"proportional", "sqrt", "equal"}
-        In proportion to the size of the task, to its square root, or the same for each.
+        Whether rows are drawn in proportion to the size of each task, in proportion to its square
+        root, or in equal numbers.
     rounds : int, default=1
-        How often the epoch goes over the data.
+        Number of passes over the data in an epoch.
 
     Returns
     -------
     rows : ndarray of int, shape (n_tasks,)
-        They add up to ``rounds * sum(counts)``.
+        Rows to draw from each task; they add up to ``rounds * sum(counts)``.
 
     Examples
     --------
@@ -47,29 +48,31 @@ def rows_per_task(counts: ArrayLike, strategy: str, rounds: int = 1) -> NDArray[
 
 
 class TaskSampler:
-    """Batches of training rows, drawn anew for each epoch.
+    """Sampler that draws batches of training rows for each epoch.
 
     Parameters
     ----------
     texts : ndarray of int, shape (n_rows,)
-        The text of each row. Rows of one text share a batch, and so one encoder pass.
+        The text of each row. Rows of one text share a batch, so the text is encoded once.
     tasks : ndarray of int, shape (n_rows,)
         The task of each row.
     batch_size : int
-        Distinct texts in a batch.
+        Number of distinct texts in a batch.
     n_accumulated : int
-        Batches in a step.
+        Number of batches in an optimizer step.
     min_steps : int
-        Steps of an epoch, at the least: small data is gone over several times.
+        Minimum number of optimizer steps in an epoch. An epoch over small data makes several
+        passes to reach it.
     rng : numpy.random.Generator
-        Where the order comes from.
+        Random generator that shuffles the rows.
     lengths : callable
-        Returns the length of each text, or None where it does not matter; asked for each epoch.
+        Returns the length of each text, or None if batches need no sorting by length. It is called
+        once per epoch.
 
     Notes
     -----
-    Each task hands out its rows in a shuffled order that goes on where the last epoch stopped
-    and is shuffled anew when used up: over epochs, every row has its turn.
+    The rows of each task are drawn from a shuffled queue, which carries over to the next epoch and
+    is refilled when it is empty. Every row is therefore drawn over the course of several epochs.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class TaskSampler:
         self.texts = texts
         self.batch_size = batch_size
         self.n_accumulated = n_accumulated
-        # The last step of an epoch may be cut short, down to a single text.
+        # The last step of an epoch may be incomplete and have as little as one text.
         n_least = (min_steps - 1) * batch_size * n_accumulated + 1
         self.rounds = max(1, -(-n_least // len(np.unique(texts))))
         self.rng = rng
@@ -96,12 +99,12 @@ class TaskSampler:
         self._steps: list[list[np.ndarray]] = []
 
     def draw_epoch(self, strategy: str = "proportional"):
-        """Draw the rows of the next epoch and cut them into steps of batches.
+        """Draw the rows of the next epoch and split them into batches, grouped by step.
 
         Parameters
         ----------
         strategy : {"proportional", "sqrt", "equal"}, default="proportional"
-            How tasks share the epoch, see :func:`rows_per_task`.
+            How many rows of each task to draw; see :func:`rows_per_task`.
         """
         counts = [len(rows) for rows in self._rows]
         wanted = rows_per_task(counts, strategy, self.rounds)
@@ -111,7 +114,7 @@ class TaskSampler:
         self._steps = [batches[i : i + n] for i in range(0, len(batches), n)]
 
     def __iter__(self) -> Iterator[list[np.ndarray]]:
-        """Yield, for each step, the list of its batches: arrays of row numbers."""
+        """Yield the batches of each step as a list of arrays of row numbers."""
         return iter(self._steps)
 
     def __len__(self) -> int:
@@ -127,10 +130,10 @@ class TaskSampler:
         return queue[:n]
 
     def _batches(self, rows):
-        """Put rows of one text together, shuffle the texts, and cut.
+        """Group the rows of each text, shuffle the texts and split them into batches.
 
-        A row that is drawn k times stands in k different units, so that its repeats spread over
-        the epoch instead of weighing k times as much in one batch.
+        A row that is drawn k times belongs to k different groups. Its repeats are spread over the
+        epoch and do not multiply its weight in one batch.
         """
         units = np.column_stack([_repeats_so_far(rows), self.texts[rows]])
         distinct, unit = np.unique(units, axis=0, return_inverse=True)
@@ -140,21 +143,22 @@ class TaskSampler:
         return np.split(rows[order], np.flatnonzero(np.diff(batch)) + 1)
 
     def _places(self, texts):
-        """Return the place of each text in the epoch: a shuffle, in which batches are of a length.
+        """Return a random position for each text that puts texts of similar length in a batch.
 
-        Sorting the whole epoch by length would put the same texts together each time. So it is
-        sorted within pools of a few steps, drawn anew for each epoch; then the steps are
-        shuffled, so that no part of the epoch has the longer texts.
+        Sorting the whole epoch by length would group the same texts in every epoch. Texts are
+        therefore sorted within random pools of a few steps. The steps are then shuffled to spread
+        long texts over the whole epoch.
         """
         lengths = self.lengths()
         order = self.rng.permutation(len(texts))
         if lengths is not None:
             in_step = self.batch_size * self.n_accumulated
             pool = np.arange(len(order)) // (POOL * in_step)
-            # Up or down by chance: the step that is cut short at the end has either.
+            # Sort each pool up or down at random, or the incomplete last step would always have the
+            # longest texts.
             sign = self.rng.choice([-1, 1], size=pool.max() + 1)
-            # A text that stands in a pool k times has the same length k times: once in each of k
-            # rounds, or it would fill a batch.
+            # Repeats of a text have the same length and would be sorted into one batch. Sorting
+            # each round of repeats separately spreads them over the pool.
             drawn = texts[order]
             rounds = _repeats_so_far(pool * len(lengths) + drawn)
             order = order[np.lexsort([sign[pool] * lengths[drawn], rounds, pool])]
@@ -165,13 +169,13 @@ class TaskSampler:
 
 
 def _with_steps_shuffled(order, n, rng) -> np.ndarray:
-    """Shuffle the steps of `n` texts in an order; what is left over at its end stays there."""
+    """Shuffle an order in steps of `n` texts; an incomplete last step stays at the end."""
     full, rest = np.split(order, [len(order) // n * n])
     return np.concatenate([rng.permutation(full.reshape(-1, n)).ravel(), rest])
 
 
 def _repeats_so_far(rows) -> np.ndarray:
-    """Return, for each entry, how often its value stands before it.
+    """Count for each entry how often its value occurs before it.
 
     Examples
     --------

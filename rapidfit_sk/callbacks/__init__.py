@@ -1,6 +1,7 @@
-"""Callbacks of the training loop: sampling, freezing, rates, scores, stopping, progress.
+"""Callbacks of the training loop.
 
-They are skorch callbacks and know the net, never the classifier.
+They are skorch callbacks for sampling, freezing, probes, learning rates, scores, temperatures,
+early stopping and progress. They depend on the net and never on the classifier.
 """
 
 from .._training import StopTraining

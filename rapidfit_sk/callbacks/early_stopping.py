@@ -1,4 +1,4 @@
-"""Keep the best weights, and stop when validation no longer improves."""
+"""Callback for early stopping on the validation rows."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from .._training import StopTraining
 
 
 class EarlyStopping(Callback):
-    """Put the best weights back at the end, and stop when no epoch is better any more.
+    """Callback that stops training early and restores the best weights.
 
     Parameters
     ----------
     metric : {"accuracy", "f1", "loss"}, default="accuracy"
-        What to watch: ``valid_accuracy``, ``valid_f1`` or ``valid_loss`` of the history.
+        The metric to monitor: ``valid_accuracy``, ``valid_f1`` or ``valid_loss`` in the history.
     patience : int or None, default=None
-        Epochs without improvement after which training stops; None for never.
+        Number of epochs without improvement after which training stops. None disables stopping.
     min_delta : float, default=0.001
-        How much better the metric must become for `patience` to count anew.
+        Minimum improvement of the metric that resets the count for `patience`.
     first_epoch : int, default=0
-        The first epoch that counts for `patience`. The best weights may come from an earlier
-        one.
-
+        The first epoch that counts toward `patience`. The best weights may come from an earlier
+        epoch.
     one_se_rule : bool, default=True
-        Whether an epoch that is worse than the best one before it by no more than the standard
-        error of that score is preferred to it [1]_: it has trained longer, at a lower rate, and
-        the validation rows cannot tell the two apart. The loss has no such error here, and the
-        best epoch is that of the lowest.
+        Whether to prefer a later epoch to the best one before it if its score is lower by at most
+        the standard error of the best score [1]_. The later epoch has trained longer, at a lower
+        learning rate, and the validation rows are too few to distinguish the two scores. The loss
+        has no standard error, so the epoch with the lowest loss is always best.
 
     Attributes
     ----------
     best_epoch_ : int
-        The epoch, counted from 0, whose weights the module has after training.
+        The epoch, counted from 0, whose weights are restored after training.
     best_score_ : float
         The best score of all epochs.
 
@@ -43,8 +42,8 @@ class EarlyStopping(Callback):
 
     Notes
     -----
-    Only weights that have been trained are kept. A layer that is unfrozen after the best epoch
-    is kept as it was before its first step, which is what it was in that epoch.
+    Only trainable weights are saved. The weights of a layer are first saved before its first
+    step. If a layer is unfrozen after the best epoch, these are also its weights in that epoch.
 
     References
     ----------
@@ -72,7 +71,7 @@ class EarlyStopping(Callback):
         self.one_se_rule = one_se_rule
 
     def on_train_begin(self, net, **kwargs):
-        """Start with nothing seen."""
+        """Reset all scores and saved weights."""
         self.best_epoch_ = None
         self.best_score_ = self.score_to_beat_ = None
         self.misses_ = 0
@@ -80,9 +79,10 @@ class EarlyStopping(Callback):
         self.weights_ = {}
 
     def on_batch_begin(self, net, training=False, **kwargs):
-        """Keep what is about to train for the first time.
+        """Save the weights that are about to train for the first time.
 
-        At the first step of an epoch: by then, every callback has frozen or unfrozen its part.
+        This happens at the first step of an epoch, after all callbacks have frozen or unfrozen
+        their layers.
         """
         if not training or self.looked_at_ == net.epoch_:
             return
@@ -92,7 +92,7 @@ class EarlyStopping(Callback):
                 self.weights_[name] = parameter.detach().clone()
 
     def on_epoch_end(self, net, **kwargs):
-        """Compare the epoch with the best one, and with the one that patience counts from."""
+        """Update the best epoch, and raise StopTraining if the patience has run out."""
         score = net.history[-1, f"valid_{self.metric}"]
         better = self._improves(score, self.best_score_, by=0)
         if better or self._is_as_good(score):
@@ -110,7 +110,7 @@ class EarlyStopping(Callback):
             raise StopTraining
 
     def on_train_end(self, net, **kwargs):
-        """Put the best weights back."""
+        """Restore the best weights."""
         if self.best_epoch_ is not None:
             parameters = dict(net.module_.named_parameters())
             for name, weights in self.weights_.items():
@@ -118,7 +118,7 @@ class EarlyStopping(Callback):
         self.weights_ = {}
 
     def _is_as_good(self, score):
-        """Say whether a score is that of the best epoch, as far as the validation rows can tell."""
+        """Check whether a score is within one standard error of the best score."""
         if not self.one_se_rule or self.metric == "loss":
             return False
         return score >= self.best_score_ - self.error_

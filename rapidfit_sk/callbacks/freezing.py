@@ -1,4 +1,4 @@
-"""Freezing: the heads train first, then the top layers of the encoder too."""
+"""Callback for the layers of the encoder that are frozen in each epoch."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from skorch.callbacks import Callback
 
 
 class EncoderFreezing(Callback):
-    """Train the heads alone first, then the top layers of the encoder too.
+    """Callback that freezes the encoder at first and later unfreezes its top layers.
 
-    Random heads send large, meaningless gradients; they would spoil pretrained layers.
+    The gradients of random heads are large and meaningless, and would damage pretrained layers.
 
     Parameters
     ----------
     freeze_epochs : int, default=1
-        Epochs at the start in which only the heads train.
+        Number of head-only epochs at the start of training.
     unfreeze_layers : int or None, default=4
-        Layers at the top of the encoder that train after that; None for the whole encoder,
-        embeddings included.
+        Number of layers at the top of the encoder that train in later epochs. None trains the
+        whole encoder, including its token embeddings.
 
     See Also
     --------
@@ -34,11 +34,11 @@ class EncoderFreezing(Callback):
         self.unfreeze_layers = unfreeze_layers
 
     def on_train_begin(self, net, **kwargs):
-        """Freeze the encoder, after one look whether its layers can be found later on."""
+        """Freeze the encoder, and fail early if the layers to unfreeze cannot be found."""
         net.run_.set_first_trainable(net.module_.n_frozen_with(self.unfreeze_layers))
         net.module_.train_encoder_layers(0)
 
     def on_epoch_begin(self, net, **kwargs):
-        """Unfreeze the top layers when their time has come."""
+        """Unfreeze the top layers after the head-only epochs."""
         if net.epoch_ == self.freeze_epochs:
             net.module_.train_encoder_layers(self.unfreeze_layers)

@@ -1,4 +1,4 @@
-"""Heads that start from a logistic regression on the embeddings."""
+"""Callback for heads that start from a logistic regression on embeddings."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from .._training import fit_probe
 
 
 class LinearProbe(Callback):
-    """Start the output layer of new heads as a logistic regression on what it reads.
+    """Callback that initializes output layers with a logistic regression.
 
-    The embeddings of the pretrained encoder are at hand before the first epoch, and a convex
-    problem on them is solved in a moment. A head that starts there spares the encoder the large
-    and meaningless gradients of a random one, above all where rows are few [1]_.
+    It fits a probe for each new head before the first epoch, which is fast because the problem is
+    convex and the embeddings of the frozen encoder are already computed. Random heads would send
+    large and meaningless gradients to the encoder; the probe avoids them, which helps most if
+    there are few rows [1]_.
 
     Parameters
     ----------
     heads : list of int
-        The heads that are new.
+        The numbers of the new heads.
     C : float, default=1.0
-        Inverse of the strength of the L2 penalty, for features of a mean norm of 1. A weak
-        penalty would fit small data so closely that nothing is left for the encoder to learn.
+        Inverse of the strength of the L2 penalty, after features are scaled to a mean norm of 1.
+        With a weak penalty, the probe would fit small data so closely that nothing is left for
+        the encoder to learn.
 
     See Also
     --------
-    rapidfit_sk.HeadConfig : Its `init` says whether heads start this way.
+    rapidfit_sk.HeadConfig : Its `init` parameter enables this callback.
 
     Notes
     -----
-    Rows weigh what they weigh in the loss, class weights included. A task whose rows are all of
-    one class keeps its random weights.
+    Rows have the same weights as in the loss, including class weights. If all rows of a task have
+    the same class, its head keeps its random weights.
 
     References
     ----------
@@ -50,7 +52,7 @@ class LinearProbe(Callback):
         self.C = C
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
-        """Fit before the first epoch, while the whole encoder is still frozen."""
+        """Fit the probes before the first epoch, while the whole encoder is frozen."""
         if net.epoch_ > 0:
             return
         for task in self.heads:

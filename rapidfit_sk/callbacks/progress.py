@@ -1,4 +1,4 @@
-"""A bar over all epochs."""
+"""Callback for a progress bar over all epochs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tqdm.auto import tqdm
 
 
 class TrainingProgress(Callback):
-    """Show one progress bar over the whole training, on standard error.
+    """Callback that shows one progress bar for all epochs on standard error.
 
     Examples
     --------
@@ -16,7 +16,7 @@ class TrainingProgress(Callback):
     """
 
     def __getstate__(self):
-        """Leave out the bar, which belongs to a screen."""
+        """Return the state without the bar, which cannot be pickled."""
         return {key: value for key, value in vars(self).items() if key != "bar_"}
 
     def on_train_begin(self, net, **kwargs):
@@ -28,12 +28,12 @@ class TrainingProgress(Callback):
         )
 
     def on_batch_end(self, net, training=False, **kwargs):
-        """Move by one step."""
+        """Advance the bar by one step."""
         if training:
             self.bar_.update(1 / len(net.run_.sampler))
 
     def on_epoch_end(self, net, **kwargs):
-        """Show the figures of the epoch."""
+        """Show the loss and the scores of the epoch."""
         epoch = net.history[-1]
         shown = ("train_loss", "valid_loss", "valid_accuracy", "valid_f1")
         self.bar_.set_postfix({key: epoch[key] for key in shown if key in epoch})

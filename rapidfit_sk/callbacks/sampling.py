@@ -1,4 +1,4 @@
-"""Task sampling: the rows of each epoch."""
+"""Callback for the sampling of tasks in each epoch."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from skorch.callbacks import Callback
 
 
 class TaskSampling(Callback):
-    """Say how tasks share an epoch, and have each epoch drawn anew.
+    """Callback that draws the training rows of each epoch.
 
     Parameters
     ----------
     strategy : {"proportional", "sqrt", "equal"}, default="proportional"
-        Every row once; rows in proportion to the square root of the task's size; or the same
-        number of rows for each task. An epoch always has as many rows as the training data, and
-        over epochs every row is drawn. Validation rows are never resampled.
+        Whether an epoch has each row once, rows in proportion to the square root of the size of
+        each task, or the same number of rows for each task. All strategies draw the same number
+        of rows: the size of the training data, or a multiple of it if the data is small. Every
+        row is drawn over the course of several epochs. Validation rows are never resampled.
 
     See Also
     --------
-    rapidfit_sk.MultiheadConfig : Its `task_sampling` sets the strategy.
+    rapidfit_sk.MultiheadConfig : Its `task_sampling` parameter sets the strategy.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Learning rates: up along a line, down along a cosine."""
+"""Callback for learning rates with linear warmup and cosine decay."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def warmup_cosine(progress: float, warmup_ratio: float) -> float:
     Parameters
     ----------
     progress : float
-        How much of the training is done, from 0 to 1; negative before its start.
+        Completed share of the training, from 0 to 1; negative before the schedule starts.
     warmup_ratio : float
-        Share of the training over which the rate rises.
+        Share of the training in which the learning rate rises.
 
     Returns
     -------
     share : float
-        From 0 to 1.
+        Share of the peak learning rate, from 0 to 1.
 
     References
     ----------
@@ -40,20 +40,20 @@ def warmup_cosine(progress: float, warmup_ratio: float) -> float:
 
 
 class WarmupCosine(Callback):
-    """Set the learning rate of encoder and heads at each optimizer step.
+    """Callback that sets the learning rates of encoder and heads at each step.
 
     Parameters
     ----------
     warmup_ratio : float, default=0.1
-        Share of the steps over which the rate rises.
+        Share of the steps in which the learning rate rises.
     encoder_start : int, default=0
-        The epoch in which the encoder starts to train. Its schedule starts there, so that it
-        warms up too and reaches its peak.
+        The epoch in which the encoder starts to train. The schedule of the encoder starts in this
+        epoch too, so its learning rate also warms up and reaches its peak.
 
     Notes
     -----
-    The rate at a step is that at the middle of the step, so that no step has a rate of zero.
-    The last rate of each part stands in the history as ``lr_encoder`` and ``lr_heads``.
+    The schedule is evaluated at the middle of each step, so no step has a learning rate of zero.
+    The history records the last rate of each epoch as ``lr_encoder`` and ``lr_heads``.
 
     Examples
     --------
@@ -67,11 +67,11 @@ class WarmupCosine(Callback):
         self.encoder_start = encoder_start
 
     def on_epoch_begin(self, net, **kwargs):
-        """Count steps from 0."""
+        """Reset the step counter."""
         self.step_ = 0
 
     def on_batch_begin(self, net, training=False, **kwargs):
-        """Set the rates of this step."""
+        """Set the learning rates of this step."""
         if not training:
             return
         now = net.epoch_ + (self.step_ + 0.5) / len(net.run_.sampler)
@@ -82,6 +82,6 @@ class WarmupCosine(Callback):
         self.step_ += 1
 
     def on_epoch_end(self, net, **kwargs):
-        """Record the rates of the last step."""
+        """Record the learning rates of the last step."""
         for group in net.optimizer_.param_groups:
             net.history.record(f"lr_{group['part']}", group["lr"])

@@ -1,4 +1,4 @@
-"""Accuracy and F1 of each task on the validation rows."""
+"""Callback for accuracy and F1 on the validation rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .._rows import mean_over_tasks, scores_per_task, standard_error
 
 
 class TaskScores(Callback):
-    """Score each task on the validation rows and record it in the history.
+    """Callback that records the scores of each task on the validation rows.
 
     Parameters
     ----------
@@ -18,10 +18,10 @@ class TaskScores(Callback):
 
     Notes
     -----
-    The history gets ``valid_accuracy`` and ``valid_f1``, the means over tasks, and
-    ``valid_accuracy/TASK`` and ``valid_f1/TASK`` for each task with validation rows;
-    ``valid_accuracy_se`` and ``valid_f1_se`` are the standard errors of the means. F1 is
-    macro-averaged over the classes that occur among the true or the predicted labels.
+    The history records ``valid_accuracy/TASK`` and ``valid_f1/TASK`` for each task with validation
+    rows. ``valid_accuracy`` and ``valid_f1`` are the means over tasks, and ``valid_accuracy_se``
+    and ``valid_f1_se`` the standard errors of these means. F1 is macro-averaged over the classes
+    that occur among the true or the predicted labels.
 
     Examples
     --------
@@ -34,11 +34,11 @@ class TaskScores(Callback):
         self.tasks = tasks
 
     def on_epoch_begin(self, net, **kwargs):
-        """Start with no rows."""
+        """Discard the rows of earlier epochs."""
         self.seen_ = []
 
     def on_batch_end(self, net, batch=None, training=False, y_pred=None, **kwargs):
-        """Keep the true and the predicted labels of a validation batch, and their weights."""
+        """Store the true labels, predicted labels and weights of a validation batch."""
         if training:
             return
         for task, labels in enumerate(batch.targets["labels"]):

@@ -1,4 +1,4 @@
-"""The temperature of each task on the validation rows."""
+"""Callback for temperatures fitted on the validation rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Rows: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Temperatures(Callback):
-    """Fit the temperature of each task on the validation rows, and record it in the history.
+    """Callback that fits the temperature of each task on the validation rows.
 
     Parameters
     ----------
@@ -23,13 +23,13 @@ class Temperatures(Callback):
 
     See Also
     --------
-    rapidfit_sk.EvalConfig : Its `calibrate` says whether this is done.
+    rapidfit_sk.EvalConfig : Its `calibrate` parameter enables this callback.
 
     Notes
     -----
-    The logits are those of the validation pass, so that no text is read once more. The history
-    gets ``temperature/TASK`` for each task with validation rows. They divide logits in
-    prediction; training and its scores do without.
+    The callback reuses the logits of the validation pass, so no text is encoded again. The history
+    records ``temperature/TASK`` for each task with validation rows. Logits are divided by the
+    temperature in prediction, but not in training and not for the scores in the history.
 
     References
     ----------
@@ -46,11 +46,11 @@ class Temperatures(Callback):
         self.tasks = tasks
 
     def on_epoch_begin(self, net, **kwargs):
-        """Start with no rows."""
+        """Discard the rows of earlier epochs."""
         self.seen_: list[list[Rows]] = [[] for _ in self.tasks]
 
     def on_batch_end(self, net, batch=None, training=False, y_pred=None, **kwargs):
-        """Keep logits, labels and weights of a validation batch."""
+        """Store the logits, labels and weights of a validation batch."""
         if training:
             return
         targets = zip(batch.targets["labels"], batch.targets["weights"], strict=True)

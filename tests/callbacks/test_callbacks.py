@@ -232,7 +232,9 @@ class Worse(Callback):
 def test_no_validation_rows_says_so_once(make_classifier, messages):
     """Where patience has no validation rows to count on, one warning says so."""
     patient = EvalConfig(patience=1)
-    with pytest.warns(UserWarning, match="no validation rows: all 4 epochs are trained") as record:
+    with pytest.warns(
+        UserWarning, match="no validation rows: training runs for all 4 epochs"
+    ) as record:
         classifier = make_classifier(val_size=0, epochs=3, eval=patient).fit(messages)
     assert [warning.category for warning in record].count(UserWarning) == 1
     assert len(classifier.net_.history) == 4
@@ -300,13 +302,13 @@ def test_skorch_callbacks_run_beside(make_classifier, messages, tmp_path, capsys
 @pytest.mark.parametrize(
     ("callback", "reason"),
     [
-        (EpochScoring("accuracy"), "EpochScoring: it scores the one output"),
-        (LRScheduler("StepLR", step_size=1), "LRScheduler: WarmupCosine sets"),
+        (EpochScoring("accuracy"), "EpochScoring callbacks: they score a net with a single"),
+        (LRScheduler("StepLR", step_size=1), "LRScheduler callbacks: WarmupCosine sets"),
     ],
 )
 def test_callbacks_that_cannot_work_are_refused(make_classifier, messages, callback, reason):
     """A callback of skorch that would fail or do nothing is refused with the way out."""
-    with pytest.raises(ValueError, match=f"cannot hold a {reason}"):
+    with pytest.raises(ValueError, match=f"must not contain {reason}"):
         make_classifier(callbacks=[callback]).fit(messages)
 
 

@@ -151,7 +151,7 @@ def test_missing_package_names_its_extra(monkeypatch):
 
 def test_a_folder_without_an_encoder(tmp_path):
     """An empty folder is an error of its own; the hub is not asked."""
-    with pytest.raises(OSError, match="holds no encoder that can be read"):
+    with pytest.raises(OSError, match="has no encoder that can be loaded"):
         load_encoder(str(tmp_path))
 
 

@@ -208,10 +208,10 @@ def test_a_rehearsal_is_told_and_not_shown(make_config, messages, capsys):
     classifier = MultiheadClassifier(make_config(val_size=None), random_state=0, verbose=1)
     classifier.fit(messages.head(200))
     shown = capsys.readouterr()
-    assert shown.out.count("A first training") == 1
+    assert shown.out.count("Calibrating: training once") == 1
     assert len(set(re.findall(r"train_loss=[0-9.e-]+", shown.err))) == 2
     classifier.set_params(config__eval__calibrate=False).fit(messages.head(200))
-    assert "A first training" not in capsys.readouterr().out
+    assert "Calibrating: training once" not in capsys.readouterr().out
 
 
 class EndsEarly(Callback):
@@ -273,7 +273,7 @@ def test_rows_that_cannot_be_spared_are_not_asked(make_classifier, minimal_setup
     """Where each class has one row there is nothing to calibrate on, and one training."""
     classifier = make_classifier(val_size=None, test_size=0, verbose=1).fit(minimal_setup)
     n_passes = len(encoded)
-    assert "A first training" not in capsys.readouterr().out
+    assert "Calibrating: training once" not in capsys.readouterr().out
     assert set(classifier.temperatures_.values()) == {1.0}
     encoded.clear()
     classifier.set_params(config__eval__calibrate=False).fit(minimal_setup)

@@ -138,13 +138,16 @@ def test_a_wrong_replay_is_noticed_and_said(encoder_name, monkeypatch):
     )
     module.train_encoder_layers(2)
     assert type(activations.source()) is PaddedTokens
-    assert said == ["All layers of BertModel run in each epoch: it cannot be entered in between."]
+    assert said == [
+        "All layers of BertModel run in each epoch, because it cannot resume from cached hidden "
+        "states."
+    ]
 
 
 def test_verbose_tells_why_all_layers_run(make_classifier, messages, capsys):
     """Where there is no room, `verbose` says how much there was to keep."""
     make_classifier(cache_memory=0, cache_disk=0, verbose=1).fit(messages)
-    assert "more than cache_memory and cache_disk allow" in capsys.readouterr().out
+    assert "more than 'cache_memory' and 'cache_disk' allow" in capsys.readouterr().out
 
 
 def test_room_is_found_in_memory_then_on_disk_then_nowhere(tmp_path, monkeypatch):

@@ -1,0 +1,69 @@
+"""The Markdown pages: each table renders, and the comparison with the guide is true."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from rapidfit_sk import MultiheadConfig
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+
+
+def tables_of(markdown):
+    """Return each table of a page as a list of its rows, and each row as a list of its cells.
+
+    A `|` separates cells even inside inline code, unless a backslash escapes it.
+    """
+    without_code = re.sub(r"^```.*?^```", "", markdown, flags=re.M | re.S)
+    blocks = re.findall(r"(?:^[ ]{0,3}\|.*\n?)+", without_code, flags=re.M)
+    return [[cells_of(line) for line in block.splitlines()] for block in blocks]
+
+
+def cells_of(line):
+    """Return the cells of one line of a table."""
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
+
+
+def renders(table):
+    """Return whether the second row is a delimiter and all rows have the same number of cells."""
+    has_delimiter = len(table) > 1 and all(re.fullmatch(r":?-+:?", cell) for cell in table[1])
+    return has_delimiter and len({len(row) for row in table}) == 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tables_render(page):
+    """Header, delimiter and body of each table have the same number of cells."""
+    broken = [table[0] for table in tables_of(page.read_text("utf-8")) if not renders(table)]
+    assert broken == []
+
+
+@pytest.mark.parametrize(
+    ("markdown", "expected"),
+    [
+        ("| a | b |\n|---|---|\n| 1 | 2 |\n", True),
+        ("| a | b |\n|---|---|\n| `x\\|y` | 2 |\n", True),
+        ("| a | b | c |\n|---|---|\n| 1 | 2 | 3 |\n", False),
+        ("| a | b |\n|---|---|\n| 1 |\n", False),
+        ("| a | b |\n|---|---|\n| `x|y` | 2 |\n", False),
+        ("| a | b |\n| 1 | 2 |\n", False),
+    ],
+)
+def test_broken_tables_are_found(markdown, expected):
+    """A missing delimiter row and a row with too few or too many cells count as broken."""
+    assert [renders(table) for table in tables_of(f"Text.\n\n{markdown}\nText.\n")] == [expected]
+
+
+def test_comparison_with_the_guide():
+    """The page lists the values of `MultiheadConfig.guide()` and of the defaults, and no others."""
+    page = (ROOT / "docs" / "from_the_guide.md").read_text("utf-8")
+    rows = [row for table in tables_of(page) for row in table if row[0].startswith("`")]
+    listed = {row[0].strip("`").replace(".", "__"): row[1:3] for row in rows}
+    guide, ours = MultiheadConfig.guide().get_params(), MultiheadConfig().get_params()
+    for name, (in_guide, in_ours) in listed.items():
+        assert ast.literal_eval(in_guide.strip("`")) == guide[name], name
+        assert ast.literal_eval(in_ours.strip("`")) == ours[name], name
+    leaves = set(guide) - set(MultiheadConfig._groups)
+    assert {name for name in leaves if guide[name] != ours[name]} <= set(listed)
