@@ -79,20 +79,21 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     text_column, task_column, label_column : str, default="text", "task" and "label"
         Names of the columns of a long frame.
     task_labels : dict of {str: array-like} or None, default=None
-        The labels that a task may have, for example ``{"sentiment": ["bad", "good"]}``. The
-        head of this task has a column for each of them, even for labels without rows in the data,
-        so all folds of a cross-validation have the same columns. Any other label in the data is
-        an error. Tasks without an entry learn their labels from the data.
+        The classes of a task, for example ``{"sentiment": ["bad", "good"]}``. Its head then has an
+        output for each of them, even for classes without rows in the data, so probabilities have
+        the same columns in all folds of a cross-validation. Any other label in the data is an
+        error. The classes of other tasks are learned from the data.
     callbacks : list or None, default=None
         Additional skorch callbacks, or (name, callback) pairs. Each fit uses copies of them,
         which are in ``net_.callbacks_`` afterwards. They do not run in the calibration fit of
         small data (see :class:`EvalConfig`). If one of them stops the main training early, the
-        temperatures of the calibration fit are not used. If one changes the model in another
-        way, provide validation rows to calibrate on, with `val_size` or `X_val`.
+        temperatures of the calibration fit are not used. If one changes the weights, set
+        `val_size` or pass `X_val`: the model is then calibrated with these changes.
     warm_start : bool, default=False
         Whether :meth:`fit` starts from the weights of an earlier fit. Its tasks and classes are
-        kept, and new ones are added. If a head grows, its old columns keep their weights. Rows
-        are held out anew, with a warning, because the earlier fit may have trained on them.
+        kept, and new ones are added. If a head gets new classes, the weights of its old classes
+        are kept. Rows are held out anew. A warning says that the earlier fit may have trained on
+        them.
     random_state : int, RandomState instance or None, default=None
         Controls the initial weights of heads, dropout, batch order, task sampling and splits.
         The global generators of Python, numpy and torch are neither used nor changed. On a CPU,
@@ -108,14 +109,14 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         gradients, mostly in prediction. The first batch waits for the compilation, about half a
         minute on a laptop, and on a CPU torch needs a C++ compiler.
     memory : str, path-like, joblib.Memory or None, default=None
-        The location of the embedding cache. It keeps embeddings of the pretrained encoder, which
-        folds, candidates of a search and later fits then reuse. With None, each fit computes its
-        own. Until the encoder is fine-tuned, predicted texts are added to the cache, too.
+        The location of the embedding cache. It keeps embeddings of the pretrained encoder for
+        other folds, candidates of a search and later fits. With None, each fit computes its own.
+        Until the encoder is fine-tuned, prediction also adds the embeddings of its texts.
     cache_memory, cache_disk : int or float, default=0.25
-        The most that cached hidden states of frozen layers may take during a fit, in memory or,
-        if they do not fit, in a temporary file: a number of bytes as an int, or as a float a
-        share of the free space. If they fit in neither, frozen layers run again in each epoch.
-        Fits in several processes may each take this much.
+        Maximum size of the activation cache in memory and, if it does not fit there, in a
+        temporary file. An int is a number of bytes, and a float is a share of the free space. If
+        the cache fits in neither, frozen layers run again in each epoch. Fits in several
+        processes may each use this much.
     verbose : int or bool, default=0
         If 1 or more, :meth:`fit` shows a progress bar and then the scores on the test rows.
 
@@ -137,8 +138,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     model_ : FittedModel
         The fitted model, to which the attributes above belong. A fit replaces it as a whole.
     train_indices_, val_indices_, test_indices_ : ndarray of int
-        Positions in X of the training rows, the validation rows and the test rows. In the dict
-        form, rows are counted through the tasks in order.
+        Positions in X of the training rows, the validation rows and the test rows. In a dict of
+        tasks, positions continue from one task to the next.
     test_scores_ : dict of {str: dict}
         ``accuracy``, ``f1`` (macro-averaged) and ``n_rows`` on the test rows of each task that
         has test rows.
@@ -146,7 +147,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         Number and names of the columns of X that are used as features, in their order: the text
         column and the task column. They exist if X is a frame, the names only if all are strings.
     saved_with_ : dict of {str: str}
-        Versions of the libraries that saved the classifier. It exists only after loading or
+        Versions of the libraries when the classifier was saved. It exists only after loading or
         copying.
     named_estimators_ : Bunch
         A :class:`TaskClassifier` for each task. ``classifier["sentiment"]`` is a shortcut.
@@ -273,8 +274,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             The labels, aligned with X by position; a label column in X is then ignored. Labels
             can be strings, ints, bools or floats. Predictions have the same type.
         sample_weight : array-like of shape (n_rows,) or None, default=None
-            The weight of each row of X, in the loss and in scores. In the dict form, rows are
-            counted through the tasks in order. A row of weight 2 counts as two rows. A row of
+            The weight of each row of X, in the loss and in scores. In a dict of tasks, weights
+            continue from one task to the next. A row of weight 2 counts as two rows. A row of
             weight 0 is left out, but its label is still learned as a class.
         X_val : DataFrame, dict, array-like of str or None, default=None
             Validation data in any of the same forms. It replaces the validation rows that would
@@ -326,9 +327,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         return self
 
     def train(self, data: RowsLike) -> Self:
-        """Train on a dict of tasks or a long frame, as :meth:`fit` does.
+        """Train on a dict of tasks or a long frame; an alias of :meth:`fit`.
 
-        This alias of :meth:`fit` has the name that RapidFit's multihead guide uses.
+        RapidFit's guide to multihead classification uses this name.
 
         Parameters
         ----------
@@ -402,8 +403,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         """Add one task without changing the predictions of the other tasks.
 
         Only the new head trains, so the predictions of the other tasks stay the same to the bit.
-        Each text is encoded once, before the first epoch, or twice if small data needs a
-        calibration fit and `memory` is not set. This takes a small part of the time of a fit.
+        This takes a small part of the time of a fit, because each text is encoded only once. A
+        calibration fit on small data encodes it a second time, unless `memory` is set.
 
         Parameters
         ----------

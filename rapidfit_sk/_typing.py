@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 
 class FrameLike(Protocol):
-    """A frame of pandas, polars or any other library that narwhals knows."""
+    """A frame of pandas, polars or any other library that narwhals supports."""
 
     @property
     def columns(self) -> Any:
@@ -22,7 +22,7 @@ class FrameLike(Protocol):
 
 #: Texts or labels, as one column or as a frame.
 ArrayOrFrame: TypeAlias = ArrayLike | FrameLike
-#: Labeled rows in any form that ``fit`` takes, the dict of tasks included.
+#: Labeled rows in any form that ``fit`` accepts, including a dict of tasks.
 RowsLike: TypeAlias = ArrayOrFrame | Mapping[str, Iterable[Mapping[str, Any]]]
 #: Location of the embedding cache.
 MemoryLike: TypeAlias = str | PathLike[str] | joblib.Memory

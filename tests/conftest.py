@@ -1,4 +1,4 @@
-"""No network, and a Hugging Face cache of our own that holds tiny encoders under real names."""
+"""Fixtures without network: tiny encoders in a separate Hugging Face cache, under real names."""
 
 import json
 import os
@@ -9,7 +9,7 @@ _home = tempfile.TemporaryDirectory(prefix="hf-home-", ignore_cleanup_errors=Tru
 os.environ["HF_HOME"] = _home.name
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("HF_HUB_CACHE", None)
-# Before anything imports torch: threads that share a tiny encoder mostly wait for each other.
+# Before anything imports torch: several threads are slower than one on a tiny encoder.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
@@ -29,7 +29,7 @@ CACHED = {
 
 
 def put_into_cache(name, architecture):
-    """Lay a tiny encoder out as the hub's client lays out what it has downloaded."""
+    """Store a tiny encoder in the layout of the hub client's cache."""
     folder = Path(_home.name, "hub", "models--" + name.replace("/", "--"))
     revision = "0" * 40
     files = folder / "snapshots" / revision
@@ -41,7 +41,7 @@ def put_into_cache(name, architecture):
 
 
 def store_as_sentencepiece(folder):
-    """Store the tokenizer as the real DeBERTa-v3 has it: as a sentencepiece model, and no more."""
+    """Store the tokenizer as DeBERTa-v3 does: only as a sentencepiece model."""
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         (folder / name).unlink(missing_ok=True)
     pieces = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
@@ -60,7 +60,7 @@ def store_as_sentencepiece(folder):
 
 @pytest.fixture(scope="session")
 def cached_encoders():
-    """The names of the guide's encoders, each a tiny one in the local cache."""
+    """Names of the encoders of the guide, each a tiny encoder in the local cache."""
     for name, architecture in CACHED.items():
         put_into_cache(name, architecture)
     return list(CACHED)
@@ -68,19 +68,19 @@ def cached_encoders():
 
 @pytest.fixture(scope="session")
 def encoder_name():
-    """A folder with a tiny BERT of four layers."""
+    """Folder of a tiny BERT with four layers."""
     return tiny_encoder()
 
 
 @pytest.fixture(scope="session")
 def messages():
-    """The shipped messages in long form."""
+    """The bundled messages as a long frame."""
     return load_support_messages()
 
 
 @pytest.fixture
 def minimal_setup():
-    """The first data of the guide: two tasks of two rows each."""
+    """The first example data of the guide: two tasks with two rows each."""
     return {
         "sentiment": [
             {"text": "I love this!", "label": "positive"},
@@ -95,7 +95,7 @@ def minimal_setup():
 
 @pytest.fixture
 def make_config(encoder_name):
-    """Make a configuration that trains fast on the tiny encoder; keywords go to `training`."""
+    """Build a configuration that trains fast; keywords are parameters of `training`."""
 
     def make(*, encoder=None, **training):
         groups = {k: training.pop(k) for k in list(training) if k in MultiheadConfig().get_params()}
@@ -104,7 +104,7 @@ def make_config(encoder_name):
             "epochs": 1,
             "learning_rate": 1e-3,
             "batch_size": 32,
-            # Each row once in an epoch, and some of them for validation, however few there are.
+            # One pass over the rows per epoch, and validation rows although there are few rows.
             "min_steps_per_epoch": 1,
             "val_size": 0.1,
             **training,
@@ -117,7 +117,7 @@ def make_config(encoder_name):
 
 @pytest.fixture
 def make_classifier(make_config):
-    """Make a classifier that trains fast on the tiny encoder."""
+    """Build a classifier that trains fast on the tiny encoder."""
 
     def make(*, random_state=0, config=None, **kwargs):
         own = {k: kwargs.pop(k) for k in list(kwargs) if k in MultiheadClassifier().get_params()}
@@ -130,7 +130,7 @@ def make_classifier(make_config):
 
 @pytest.fixture(scope="session")
 def fitted(encoder_name, messages):
-    """A classifier fitted on the shipped messages; tests must not change it."""
+    """A classifier fitted on the bundled messages; tests must not change it."""
     config = MultiheadConfig(
         training=TrainingConfig(
             model_name=encoder_name, epochs=2, learning_rate=1e-3, batch_size=32, val_size=0.1
@@ -142,7 +142,7 @@ def fitted(encoder_name, messages):
 
 @pytest.fixture
 def encoded(monkeypatch):
-    """The number of texts in each pass through a BERT."""
+    """Number of texts in each forward pass of a BERT."""
     from transformers import BertModel
 
     counts = []

@@ -1,4 +1,4 @@
-"""A classifier of numeric rows around `MultiheadClassifier`, for scikit-learn's checks alone."""
+"""An adapter that runs scikit-learn's checks for numeric data on `MultiheadClassifier`."""
 
 from string import ascii_lowercase
 
@@ -15,15 +15,15 @@ from rapidfit_sk import (
 )
 from rapidfit_sk.testing import tiny_encoder
 
-# Not a parameter, so that the names of tests do not have a temporary folder in them.
+# It is not a parameter, because names of tests would then contain a temporary folder.
 MODEL_NAME = tiny_encoder(n_layers=1)
 
 
 class NumericAdapter(ClassifierMixin, BaseEstimator):
-    """Write each numeric row as text and classify that.
+    """Classifier of numeric rows, which converts each row to a text.
 
-    It validates numeric input as scikit-learn asks, and passes all else on, so that the checks
-    reach the classifier: fitting, labels, weights, pickling, invariances.
+    It validates numeric input as scikit-learn requires and passes labels and weights on, so the
+    checks test fitting, labels, weights, pickling and invariances of the classifier.
     """
 
     def __init__(self, epochs=6, random_state=0):
@@ -61,7 +61,7 @@ class NumericAdapter(ClassifierMixin, BaseEstimator):
 
 
 def _texts(X):
-    """Write a number as a letter that tells column and sign, repeated as the number is large."""
+    """Convert numbers to words: the letter is the column and sign, its repetition the size."""
     return [" ".join(_word(i, value) for i, value in enumerate(row)) for row in X]
 
 

@@ -1,4 +1,4 @@
-"""Encoders and their tokenizers: where to find them, loading, storage, and their layers."""
+"""Search, loading and storage of encoders and tokenizers; access to encoder layers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _LOADING = threading.RLock()
 # Path, size, time and inode of each file in a folder.
 Fingerprint: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
-# New encoders -> fingerprints of their folders -> hashes of their weights.
+# Newly loaded encoders -> fingerprints of their folders -> hashes of their weights.
 _FINGERPRINTS: weakref.WeakKeyDictionary[torch.nn.Module, Fingerprint] = weakref.WeakKeyDictionary()
 _DIGESTS: dict[Fingerprint, str] = {}
 
@@ -139,26 +139,27 @@ def load_encoder(model_name: str) -> PreTrainedModel:
 
 
 def _encoder_half(model) -> PreTrainedModel:
-    # `config.is_encoder_decoder` is False for a stored encoder half of transformers 4.
+    # `config.is_encoder_decoder` is no use here: it is False if transformers 4 saved only the
+    # encoder half.
     encoder = model.get_encoder() if hasattr(model, "decoder") else model
     # transformers 5 keeps the precision of the file; transformers 4 does not.
     return encoder.float()
 
 
 def take_fingerprint(encoder: torch.nn.Module) -> Fingerprint | None:
-    """Return the fingerprint of the folder of a new encoder, once.
+    """Return and forget the fingerprint of the folder that an encoder was loaded from.
 
     Returns
     -------
     fingerprint : tuple or None
-        The argument for :func:`weights_digest`. None if the encoder has no folder or if this is not
-        the first call: the weights may have changed since then.
+        The argument for :func:`weights_digest`. It is None if the encoder was not loaded from a
+        folder. It is also None in later calls, because the weights may have changed by then.
     """
     return _FINGERPRINTS.pop(encoder, None)
 
 
 def weights_digest(encoder: torch.nn.Module, fingerprint: Fingerprint | None = None) -> str:
-    """Hash the weights of an encoder; an unchanged folder is hashed once per process."""
+    """Hash the weights of an encoder, once per process for an unchanged folder."""
     if fingerprint is None:
         return _digest(encoder)
     if fingerprint not in _DIGESTS:
@@ -176,7 +177,7 @@ def _digest(encoder) -> str:
 
 
 def _is_used(name):
-    """Return whether a weight is used; the pooler is not, and many checkpoints lack it."""
+    """Return whether a weight is used. The pooler is not, and many checkpoints lack it."""
     return not name.startswith("pooler.")
 
 
@@ -301,7 +302,7 @@ def _check_files(folder, package):
 
 @functools.cache
 def _sha256(path, status) -> str:
-    """Hash a file; the cached hash is used while its status (size, times, inode) is the same."""
+    """Hash a file, unless a hash for its status (size, times, inode) is cached."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -336,7 +337,7 @@ def longest_input(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
         # RoBERTa and similar encoders count positions from padding_idx + 1.
         positions -= padding + 1
     limit = tokenizer.model_max_length
-    # Encoders without a limit have None or, as XLNet, -1.
+    # The value is None or, for XLNet, -1 if the encoder has no limit.
     return min(limit, positions) if positions and positions > 0 else limit
 
 

@@ -51,9 +51,10 @@ class MultiheadModule(nn.Module):
     ----------
     n_frozen : int or None
         Number of frozen layers at the bottom of the encoder. It is None if the whole encoder is
-        frozen, and 0 if the embeddings of the encoder train, too.
+        frozen, and 0 if all layers train, with or without the embeddings.
     unfreeze_log : list of int
-        The value of `n_frozen` after each call that left a part of the encoder trainable.
+        The value of `n_frozen` after each call of :meth:`train_encoder_layers` that left a part of
+        the encoder trainable.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class MultiheadModule(nn.Module):
             For each task, the positions of its texts in the batch. A head without rows is not run
             and gets no gradient.
         embeddings : Tensor of shape (n_texts, width) or None, default=None
-            The output of :meth:`embed`, if it is known and all heads use it.
+            The output of :meth:`embed`, if it is already computed and all heads use it.
         **inputs : dict of Tensor
             The arguments of :meth:`embed`, if `embeddings` is None.
 
@@ -170,7 +171,7 @@ class MultiheadModule(nn.Module):
         return self._compiled[0]
 
     def __getstate__(self):
-        """Leave out the compiled encoder and the upper layers, which are views of the encoder."""
+        """Return the state without views of the encoder: the compiled one and the upper layers."""
         return {**super().__getstate__(), "_compiled": None, "_upper": None}
 
     @property
@@ -180,7 +181,7 @@ class MultiheadModule(nn.Module):
 
     @property
     def reads_embeddings(self) -> bool:
-        """Whether a training needs only embeddings, because the encoder is frozen."""
+        """Whether training needs only embeddings, because the encoder is frozen."""
         return self.n_frozen is None and self.heads_share_embeddings
 
     def resume_at(self, layer: int | None) -> bool:
@@ -200,12 +201,14 @@ class MultiheadModule(nn.Module):
         return self._upper is not None
 
     def n_frozen_with(self, n_layers: int | None) -> int | None:
-        """Return the value of `n_frozen` for `n_layers` trainable layers, without any change.
+        """Return the value of `n_frozen` for `n_layers` trainable layers.
+
+        The module is not changed.
 
         Raises
         ------
         ValueError
-            As :meth:`train_encoder_layers`.
+            In the same cases as :meth:`train_encoder_layers`.
         """
         if n_layers is None:
             return 0
@@ -273,7 +276,7 @@ class UpperLayers:
     encoder : torch.nn.Module
         An encoder whose first layer is an :class:`_EntryLayer`.
     entry : _EntryLayer
-        Takes the states.
+        The first layer, which receives the hidden states.
     """
 
     def __init__(self, encoder: PreTrainedModel, entry: _EntryLayer):
@@ -282,7 +285,7 @@ class UpperLayers:
 
     @classmethod
     def of(cls, encoder: PreTrainedModel, first: int) -> Self | None:
-        """Return the layers of an encoder from `first` on, or None if it has no such stack."""
+        """Return the layers from `first` on, or None if the encoder has no stack of layers."""
         layers = layer_stack(encoder)
         entry = _EntryLayer(layers[first])
         upper = with_layers(encoder, [entry, *layers[first + 1 :]])
@@ -404,9 +407,9 @@ def uses_bfloat16(precision: str, device: str) -> bool:
         return precision == "bfloat16"
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Before 2.12, torch has no public function for this. Without these names, "auto" is float32.
-    knows = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return device == "cpu" and any(getattr(torch.cpu, name, bool)() for name in knows)
+    # Before 2.12, torch has no public function for this. If these are missing, "auto" is float32.
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device == "cpu" and any(getattr(torch.cpu, name, bool)() for name in checks)
 
 
 def build_module(
@@ -458,7 +461,10 @@ def build_heads(
     precision: str = "float32",
     compile: bool = False,
 ) -> MultiheadModule:
-    """Build new heads on an existing encoder, which is shared; see :func:`build_module`."""
+    """Build a module with new heads on an existing encoder, which it shares.
+
+    The other parameters are as in :func:`build_module`.
+    """
     with loading():
         heads = [build_head(encoder.config.hidden_size, n, pooling, **head) for n in n_classes]
     heads = [each.to(encoder.device) for each in heads]

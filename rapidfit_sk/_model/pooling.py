@@ -36,8 +36,9 @@ def max_pooling(states, mask):
     return states.masked_fill(mask.unsqueeze(-1) == 0, lowest).amax(1)
 
 
-# Scale of attention scores relative to logits. With 1, small data gains a third as much; with 10 it
-# gains a little more, and large data the same or less (see benchmarks/README.md).
+# Scale of attention scores relative to logits. With 1, small data gains only a third as much from
+# attention as with 5. With 10, small data gains slightly more, and large data the same or less (see
+# benchmarks/README.md).
 _SHARPNESS = 5.0
 
 

@@ -165,7 +165,7 @@ _REPLACED: dict[Callable[..., Any], Callable[..., torch.Tensor]] = {
 
 _FILL_AT_RANDOM = {"normal_", "uniform_"}
 
-# Compared by name, because transformers replaces the functions of torch.nn.init.
+# Functions are compared by name, because transformers replaces those in torch.nn.init.
 _TAKE_GENERATOR = {
     "bernoulli",
     "bernoulli_",

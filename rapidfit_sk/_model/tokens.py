@@ -76,10 +76,10 @@ class TextTokenizer:
         return {"files": self.files(), **kept}
 
     def files(self) -> dict[str, bytes]:
-        """Return the files of the tokenizer, which are the same before and after its use."""
+        """Return the files of the tokenizer, without the settings of its last call."""
         with _TOKENIZING:
             fast = getattr(self.tokenizer, "backend_tokenizer", None)
-            if fast is not None:  # settings of the last call; each call sets them again
+            if fast is not None:  # each call sets truncation and padding again
                 fast.no_truncation()
                 fast.no_padding()
             return tokenizer_to_files(self.tokenizer)
@@ -142,7 +142,7 @@ def _bounds(counts: Iterable[int]) -> NDArray[np.int64]:
 
 
 class TokensOnDemand:
-    """Token ids of texts, which are tokenized at the first access.
+    """Token ids of texts, which are tokenized on first access.
 
     If all embeddings are cached, the texts are never tokenized.
 

@@ -1,4 +1,4 @@
-"""Each callback does its one thing, seen from a fit."""
+"""Built-in and user callbacks, tested in complete fits."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ from rapidfit_sk.callbacks.schedule import warmup_cosine
 
 
 class Watch(Callback):
-    """Record which parts moved in each epoch, and the rates of each step."""
+    """Callback that records the parts that changed in each epoch and the rates of each step."""
 
     def on_train_begin(self, net, **kwargs):
         self.moved_, self.rates_, self.counts_, self.n_valid_ = [], [], [], 0
@@ -54,7 +54,7 @@ def watch():
 
 
 def test_freezing_has_two_phases(make_classifier, messages):
-    """Heads alone for freeze_epochs epochs, then the top layers too, and nothing below them."""
+    """Heads train alone in head-only epochs; then the top layers train, and no layers below."""
     classifier = make_classifier(
         encoder=EncoderConfig(freeze_epochs=2, unfreeze_layers=1),
         epochs=1,
@@ -71,7 +71,7 @@ def test_freezing_has_two_phases(make_classifier, messages):
 
 @pytest.mark.parametrize(("unfreeze_layers", "moves"), [(0, False), (None, True)])
 def test_none_and_all_of_the_encoder(make_classifier, messages, unfreeze_layers, moves):
-    """0 never touches the encoder, None reaches its embeddings."""
+    """0 trains no part of the encoder, and None also trains its embeddings."""
     classifier = make_classifier(
         encoder=EncoderConfig(freeze_epochs=0, unfreeze_layers=unfreeze_layers),
         callbacks=watch(),
@@ -82,7 +82,7 @@ def test_none_and_all_of_the_encoder(make_classifier, messages, unfreeze_layers,
 
 
 def test_rates_rise_and_fall_by_the_step(make_classifier, messages):
-    """The heads' rate rises over the warm-up and falls to the end; the encoder's starts later."""
+    """Rates rise during the warm-up and then fall; the schedule of the encoder starts later."""
     classifier = make_classifier(
         encoder=EncoderConfig(freeze_epochs=1, lr_multiplier=0.1),
         epochs=3,
@@ -103,7 +103,7 @@ def test_rates_rise_and_fall_by_the_step(make_classifier, messages):
 
 
 def test_no_warm_up(make_classifier, messages):
-    """With a ratio of 0 the schedule starts at its peak; before its start the rate is 0."""
+    """With a ratio of 0, the schedule starts at its peak; before its start, the rate is 0."""
     assert warmup_cosine(0.0, 0.0) == 1.0
     assert warmup_cosine(-0.5, 0.1) == warmup_cosine(-0.5, 0.0) == 0.0
     classifier = make_classifier(warmup_ratio=0.0).fit(messages)
@@ -112,7 +112,7 @@ def test_no_warm_up(make_classifier, messages):
 
 @pytest.mark.parametrize(("strategy", "share"), [("proportional", 0.9), ("equal", 0.5)])
 def test_sampling_acts_on_training_rows_only(make_classifier, messages, strategy, share):
-    """The strategy sets the share of a task in an epoch; validation rows stay as they are."""
+    """The strategy sets the share of a task in an epoch; validation rows are not resampled."""
     large = messages[messages["task"] == "sentiment"]
     small = messages[messages["task"] == "intent"].iloc[:33]
     rows = np.array([len(large), len(small)])
@@ -128,7 +128,7 @@ def test_sampling_acts_on_training_rows_only(make_classifier, messages, strategy
 
 
 def test_scores_are_per_task(make_classifier, messages):
-    """The history holds accuracy and F1 of each task and their means."""
+    """The history contains accuracy and F1 of each task and their means."""
     classifier = make_classifier().fit(messages)
     epoch = classifier.net_.history[-1]
     for metric in ("accuracy", "f1"):
@@ -140,7 +140,7 @@ def test_scores_are_per_task(make_classifier, messages):
 
 
 class Script:
-    """A net that plays given scores, to see what early stopping makes of them."""
+    """A net that returns given scores, to test early stopping."""
 
     def __init__(self, scores, metric, error=None):
         self.module_ = torch.nn.Linear(1, 1)
@@ -178,7 +178,7 @@ class Script:
     ],
 )
 def test_early_stopping(metric, scores, options, last, best):
-    """Patience counts misses in phase 2; the weights are those of the best epoch of all."""
+    """Patience counts only fine-tuning epochs; the weights are from the best epoch of all."""
     net, callback = Script(scores, metric), EarlyStopping(metric, one_se_rule=False, **options)
     assert net.run(callback) == last
     assert callback.best_epoch_ == best
@@ -196,7 +196,7 @@ def test_early_stopping(metric, scores, options, last, best):
     ],
 )
 def test_a_later_epoch_that_is_as_good_is_kept(metric, scores, error, best):
-    """By the rule of one standard error the weights are the latest that are as good as the best."""
+    """With the one-standard-error rule, the weights are from the last equally good epoch."""
     net, callback = Script(scores, metric, error), EarlyStopping(metric)
     assert net.run(callback) is None
     assert callback.best_epoch_ == best
@@ -204,8 +204,8 @@ def test_a_later_epoch_that_is_as_good_is_kept(metric, scores, error, best):
     assert net.module_.weight.item() == best
 
 
-def test_best_weights_of_phase_one_are_whole(make_classifier, messages):
-    """Where the best epoch had a frozen encoder, the encoder is given back as it was."""
+def test_best_epoch_may_be_a_head_only_epoch(make_classifier, messages):
+    """If the best epoch is a head-only epoch, the encoder gets its pretrained weights back."""
     classifier = make_classifier(
         encoder=EncoderConfig(freeze_epochs=1, unfreeze_layers=None),
         epochs=2,
@@ -220,7 +220,7 @@ def test_best_weights_of_phase_one_are_whole(make_classifier, messages):
 
 
 class Worse(Callback):
-    """Spoil all weights from the second epoch on, so that the first one is the best."""
+    """Callback that damages all weights from the second epoch, so the first one is the best."""
 
     def on_batch_end(self, net, training=False, **kwargs):
         if training and net.epoch_ > 0:
@@ -229,8 +229,8 @@ class Worse(Callback):
                     p.add_(torch.linspace(-3, 3, p.numel()).view_as(p))
 
 
-def test_no_validation_rows_says_so_once(make_classifier, messages):
-    """Where patience has no validation rows to count on, one warning says so."""
+def test_patience_without_validation_rows_warns_once(make_classifier, messages):
+    """If `patience` is set but there are no validation rows, there is one warning."""
     patient = EvalConfig(patience=1)
     with pytest.warns(
         UserWarning, match="no validation rows: training runs for all 4 epochs"
@@ -242,7 +242,7 @@ def test_no_validation_rows_says_so_once(make_classifier, messages):
 
 
 def test_user_callbacks_are_copied(make_classifier, messages):
-    """A fit works on copies: the parameter is as it was, and works again."""
+    """A fit works on copies, so the parameter does not change and can be used again."""
     mine = Watch()
     classifier = make_classifier(callbacks=[mine])
     for _ in range(2):
@@ -253,8 +253,8 @@ def test_user_callbacks_are_copied(make_classifier, messages):
 
 
 def test_progress_shows_epochs(make_classifier, messages, capsys, monkeypatch):
-    """At verbose=1 there is a bar on standard error and the scores on standard output."""
-    monkeypatch.delenv("COLUMNS", raising=False)  # the bar would be cut to that width
+    """With verbose=1, a bar is on standard error and the scores are on standard output."""
+    monkeypatch.delenv("COLUMNS", raising=False)  # otherwise, the bar would be cut to this width
     make_classifier(verbose=1).fit(messages)
     out, err = capsys.readouterr()
     assert out.startswith("Held-out scores")
@@ -264,13 +264,13 @@ def test_progress_shows_epochs(make_classifier, messages, capsys, monkeypatch):
 
 
 def test_silent_at_verbose_0(make_classifier, messages, capfd):
-    """At verbose=0 nothing is printed, from fit to predict."""
+    """With verbose=0, neither fit nor predict prints anything."""
     make_classifier().fit(messages).predict(["hi"])
     assert capfd.readouterr() == ("", "")
 
 
 def test_callbacks_can_be_cloned(make_classifier, messages):
-    """Neither making a callback nor training with it gives it parameters it did not have."""
+    """Creating a callback and training with it do not change its parameters."""
     trained = make_classifier(verbose=1).fit(messages).net_.callbacks_
     assert len(trained) > 6
     for _, callback in trained:
@@ -278,8 +278,8 @@ def test_callbacks_can_be_cloned(make_classifier, messages):
         assert names == type(callback)(**callback.get_params()).get_params().keys()
 
 
-def test_skorch_callbacks_run_beside(make_classifier, messages, tmp_path, capsys):
-    """skorch's own log, bar, checkpoints and freezing work beside the built-in callbacks."""
+def test_skorch_callbacks_run_with_built_in_ones(make_classifier, messages, tmp_path, capsys):
+    """skorch's log, bar, checkpoints and freezing work together with the built-in callbacks."""
     classifier = make_classifier(
         callbacks=[
             PrintLog(),
@@ -307,13 +307,13 @@ def test_skorch_callbacks_run_beside(make_classifier, messages, tmp_path, capsys
     ],
 )
 def test_callbacks_that_cannot_work_are_refused(make_classifier, messages, callback, reason):
-    """A callback of skorch that would fail or do nothing is refused with the way out."""
+    """A skorch callback that cannot work raises an error that names the alternative."""
     with pytest.raises(ValueError, match=f"must not contain {reason}"):
         make_classifier(callbacks=[callback]).fit(messages)
 
 
 def test_best_weights_are_in_place_for_the_users_callbacks(make_classifier, messages, tmp_path):
-    """What a callback of the user's saves at the end of training are the best weights."""
+    """A user callback that saves the model at the end of training saves the best weights."""
     classifier = make_classifier(
         encoder=EncoderConfig(freeze_epochs=1, unfreeze_layers=None),
         eval=EvalConfig(metric="loss", patience=9),
@@ -327,7 +327,7 @@ def test_best_weights_are_in_place_for_the_users_callbacks(make_classifier, mess
 
 
 class Rising(Callback):
-    """Put a training loss that rises in the place of the measured one."""
+    """Callback that replaces the training loss by a rising loss."""
 
     def __init__(self, values=(0.1, 0.2, 0.3, 0.4)):
         self.values = values
@@ -337,7 +337,7 @@ class Rising(Callback):
 
 
 def test_the_epoch_that_skorch_stops_in_counts(make_classifier, messages):
-    """Where skorch's early stopping ends the training, the built-in one has seen that epoch."""
+    """If skorch's early stopping ends the training, the built-in one counts the last epoch."""
     stop = SkorchEarlyStopping(monitor="train_loss", patience=2, threshold=0)
     classifier = make_classifier(
         callbacks=[("rising", Rising()), ("stop", stop), ("watch", Watch())],
@@ -352,7 +352,7 @@ def test_the_epoch_that_skorch_stops_in_counts(make_classifier, messages):
 
 
 def test_a_task_may_be_called_best(make_classifier, messages):
-    """The scores of a task called `best` are not mixed up with the flag of the best epoch."""
+    """Scores of a task named `best` do not collide with the flag of the best epoch."""
     rows = messages[messages["task"] == "intent"].assign(task="best")
     epoch = make_classifier().fit(rows).net_.history[-1]
     assert epoch["valid_accuracy/best"] == epoch["valid_accuracy"]

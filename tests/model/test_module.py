@@ -1,4 +1,4 @@
-"""The module: poolings, heads, freezing, for each architecture."""
+"""Pooling, heads and freezing of the module, for each architecture."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ TEXTS = ["Why?", "Do you ship to Norway, and what does it cost?", "It broke."]
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def folder(request):
-    """A tiny encoder of four layers, of each architecture."""
+    """A tiny encoder with four layers, for each architecture."""
     return tiny_encoder(architecture=request.param)
 
 
@@ -36,8 +36,8 @@ def batch_of(folder, texts):
 
 
 @pytest.mark.parametrize("pooling", POOLING)
-def test_padding_has_no_say(folder, pooling):
-    """A text has the same embedding alone and padded to a longer one, with each pooling."""
+def test_padding_is_ignored(folder, pooling):
+    """Padding does not change the embedding of a text, for each pooling."""
     module = module_of(folder, pooling).eval()
     inputs = batch_of(folder, TEXTS)
     with torch.no_grad():
@@ -49,7 +49,7 @@ def test_padding_has_no_say(folder, pooling):
 
 
 def test_logits_have_the_shape_of_their_tasks(folder):
-    """Each head answers for the rows of its task, and none for none."""
+    """Each head returns logits for the rows of its task, and none if there are no rows."""
     inputs = batch_of(folder, TEXTS)
     inputs["rows"] = [torch.tensor([0, 2, 0]), torch.tensor([], dtype=torch.int64)]
     logits = module_of(folder)(**inputs)
@@ -57,8 +57,8 @@ def test_logits_have_the_shape_of_their_tasks(folder):
     torch.testing.assert_close(logits[0][0], logits[0][2])
 
 
-def moved(module, inputs):
-    """Take a large step and return the names of the parameters that moved."""
+def changed_parameters(module, inputs):
+    """Take a large step and return the names of the parameters that changed."""
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
     logits = module(**inputs)
@@ -68,8 +68,8 @@ def moved(module, inputs):
 
 
 @pytest.mark.parametrize("k", [0, 1, 3])
-def test_exactly_the_top_layers_move(folder, k):
-    """With k layers unfrozen those layers and the heads move, and nothing else does."""
+def test_exactly_the_top_layers_train(folder, k):
+    """With k unfrozen layers, these layers and the heads train, and nothing else does."""
     module = module_of(folder)
     module.train_encoder_layers(k)
     names = {id(p): name for name, p in module.named_parameters()}
@@ -77,13 +77,13 @@ def test_exactly_the_top_layers_move(folder, k):
     expected = {names[id(p)] for layer in top for p in layer.parameters()}
     inputs = batch_of(folder, TEXTS)
     inputs["rows"] = [torch.arange(3), torch.arange(3)]
-    found = moved(module, inputs)
+    found = changed_parameters(module, inputs)
     assert {name for name in found if name.startswith("heads")} == {
         name for name, _ in module.named_parameters() if name.startswith("heads")
     }
     in_encoder = {name for name in found if name.startswith("encoder")}
     assert in_encoder <= expected
-    # Key biases have no gradient by construction: they shift all scores of a query alike.
+    # Key biases have no gradient, because they shift all scores of a query equally.
     assert all(_may_stay(name) for name in expected - in_encoder), expected - in_encoder
 
 
@@ -91,20 +91,20 @@ def _may_stay(name):
     return name.endswith("bias") and any(key in name for key in ("key", "k_lin", ".k.", "pos_"))
 
 
-def test_all_of_the_encoder_moves(folder):
-    """unfreeze_layers=None trains embeddings too."""
+def test_all_of_the_encoder_trains(folder):
+    """unfreeze_layers=None also trains the embeddings."""
     module = module_of(folder)
     module.train_encoder_layers(None)
     inputs = batch_of(folder, TEXTS)
     inputs["rows"] = [torch.arange(3), torch.arange(3)]
     embedding = module.encoder.get_input_embeddings().weight
     before = embedding.detach().clone()
-    moved(module, inputs)
+    changed_parameters(module, inputs)
     assert not torch.equal(embedding, before)
 
 
-def test_more_layers_than_there_are(folder):
-    """A k beyond the number of layers means all layers, not the embeddings."""
+def test_more_trainable_layers_than_the_encoder_has(folder):
+    """A k above the number of layers trains all layers, but not the embeddings."""
     module = module_of(folder)
     module.train_encoder_layers(99)
     stack = layer_stack(module.encoder)
@@ -113,7 +113,7 @@ def test_more_layers_than_there_are(folder):
 
 
 def test_frozen_parts_run_without_dropout(encoder_name):
-    """In training mode only the unfrozen layers and the heads are in training mode."""
+    """In training mode, frozen parts of the encoder stay in evaluation mode."""
     module = module_of(encoder_name)
     module.train()
     assert not any(part.training for part in module.encoder.modules())
@@ -126,7 +126,7 @@ def test_frozen_parts_run_without_dropout(encoder_name):
 
 
 def test_unknown_layout_is_refused_only_for_a_part(encoder_name):
-    """Where layers cannot be found, none and all of the encoder still work."""
+    """If layers are not found, it is still possible to train none or all of the encoder."""
     encoder = load_encoder(encoder_name)
     encoder.encoder.layer, encoder.encoder.blocks = None, encoder.encoder.layer
     module = MultiheadModule(encoder, [nn.Linear(32, 2)], "mean")
@@ -136,7 +136,7 @@ def test_unknown_layout_is_refused_only_for_a_part(encoder_name):
 
 
 def test_poolings_by_hand():
-    """Mean, first and largest of the tokens that are there."""
+    """Mean, first token and maximum ignore padding."""
     states = torch.tensor([[[1.0, -4.0], [3.0, -2.0], [100.0, 100.0]]])
     mask = torch.tensor([[1, 1, 0]])
     assert POOLING["mean"](states, mask).tolist() == [[2.0, -3.0]]
@@ -145,7 +145,7 @@ def test_poolings_by_hand():
 
 
 def test_attention_by_hand():
-    """Without a query it is the mean; with one, a softmax of what normalized tokens have of it."""
+    """Attention without a query is the mean; with a query, it uses a softmax of its scores."""
     states = torch.tensor([[[1.0, -1.0], [3.0, 3.0], [100.0, -100.0]]])
     mask = torch.tensor([[1, 1, 0]])
     assert attention_pooling(states, mask, torch.zeros(2)).tolist() == [[2.0, 1.0]]
@@ -158,15 +158,15 @@ def test_attention_by_hand():
 
 
 def with_queries(module):
-    """Let each head of a module look for something else."""
+    """Give each head of a module a different query."""
     with torch.no_grad():
         for i, head in enumerate(module.heads):
             head.query[i] = 1.0
     return module
 
 
-def test_heads_have_queries_of_their_own(folder):
-    """Heads without one read what `embed` returns; with one, each reads what is its own."""
+def test_each_head_has_its_own_query(folder):
+    """Heads without a query use the output of `embed`; other heads have their own embedding."""
     module = module_of(folder, "attention").eval()
     inputs = {**batch_of(folder, TEXTS), "rows": 2 * [torch.arange(3)]}
     with torch.no_grad():
@@ -178,14 +178,14 @@ def test_heads_have_queries_of_their_own(folder):
         logits = with_queries(module)(**inputs)
         assert not module.heads_share_embeddings
         assert all(not torch.equal(a, b) for a, b in zip(logits, mean, strict=True))
-        for i, text in enumerate(TEXTS):  # padding has no say
+        for i, text in enumerate(TEXTS):  # padding does not change the logits
             one = {**batch_of(folder, [text]), "rows": 2 * [torch.tensor([0])]}
             for part, alone in zip(logits, module(**one), strict=True):
                 torch.testing.assert_close(part[i : i + 1], alone, atol=2e-5, rtol=1e-4)
 
 
 def test_windows_are_pooled_by_the_query_and_averaged():
-    """A linear head says of a text of two windows the mean of what it says of each."""
+    """The logits of a text of two windows are the mean of the logits of both windows."""
     folder, head = tiny_encoder(), {**HEAD, "hidden_layers": 0}
     module = build_module(model_name=folder, n_classes=[3], head=head, pooling="attention")
     inputs, module = batch_of(folder, TEXTS), with_queries(module).eval()
@@ -198,7 +198,7 @@ def test_windows_are_pooled_by_the_query_and_averaged():
 
 @pytest.mark.parametrize("hidden_layers", [0, 1, 3])
 def test_head_shapes(hidden_layers):
-    """A head has the hidden layers it is asked for, of the width it is asked for."""
+    """A head has the requested number and width of hidden layers."""
     layout = {"hidden_multiplier": 1.5, "activation": "silu", "dropout": 0.1, "normalize": False}
     head = build_head(10, 4, "mean", hidden_layers=hidden_layers, **layout)
     linear = [layer for layer in head if isinstance(layer, nn.Linear)]

@@ -1,4 +1,4 @@
-"""Private generators stand in for the global ones, and give the same distributions."""
+"""Private generators replace the global ones and keep the distributions."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def generator(seed=0):
 
 
 def test_seeds():
-    """An int gives the same seeds each time; None gives new ones and leaves numpy alone."""
+    """An int always gives the same seeds; None gives new ones and does not change numpy's state."""
     assert private_seeds(3, 4) == private_seeds(3, 4)
     assert private_seeds(3, 4) != private_seeds(4, 4)
     state = np.random.get_state()[1].copy()
@@ -36,7 +36,7 @@ def test_seeds():
     ],
 )
 def test_draws_are_private_and_repeatable(draw):
-    """The same generator gives the same values, and the global one does not move."""
+    """The same generator gives the same values, and the global state does not change."""
     before = torch.random.get_rng_state()
     with UseGenerator(generator()):
         first = draw()
@@ -50,7 +50,7 @@ def test_draws_are_private_and_repeatable(draw):
 
 
 def test_dropout_drops_its_share():
-    """A dropped value is 0, a kept one is scaled so that the mean stays."""
+    """Dropped values are 0, and other values are scaled to keep the mean."""
     ones = torch.ones(100_000)
     with UseGenerator(generator()):
         result = F.dropout(ones, 0.25)
@@ -61,7 +61,7 @@ def test_dropout_drops_its_share():
 
 
 def test_dropout_gradient():
-    """The gradient flows through what was kept, with its scale."""
+    """The gradient passes through the kept values with their scale."""
     x = torch.ones(100, requires_grad=True)
     with UseGenerator(generator()):
         result = F.dropout(x, 0.5)
@@ -71,7 +71,7 @@ def test_dropout_gradient():
 
 @pytest.mark.parametrize("mask", ["none", "bool", "float", "causal"])
 def test_attention_is_torch_attention(mask):
-    """With hardly any dropout the private attention is that of torch, for every kind of mask."""
+    """With hardly any dropout, attention equals torch's attention for every kind of mask."""
     query, key, value = torch.randn(3, 2, 4, 6, 8, generator=generator())
     options = {"scale": 0.3}
     if mask == "causal":
@@ -87,8 +87,8 @@ def test_attention_is_torch_attention(mask):
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_attention_of_a_query_that_sees_nothing():
-    """It is 0, as in torch, and its gradient a number; the mean of nothing would be none."""
+def test_attention_with_all_keys_masked():
+    """If all keys are masked, the result is 0 as in torch, and gradients are finite."""
     query = torch.randn(1, 1, 3, 8, generator=generator(), requires_grad=True)
     mask = torch.tensor([[True, True, False], [False, False, False], [True, True, True]])
     with UseGenerator(generator()):
@@ -100,7 +100,7 @@ def test_attention_of_a_query_that_sees_nothing():
 
 
 def test_grouped_query_attention():
-    """Fewer key heads than query heads are shared out as torch does it."""
+    """Fewer key heads than query heads are shared as in torch."""
     query, key = torch.randn(1, 4, 6, 8), torch.randn(1, 2, 6, 8)
     options = {"enable_gqa": True}
     expected = F.scaled_dot_product_attention(query, key, key, **options)
@@ -110,7 +110,7 @@ def test_grouped_query_attention():
 
 
 def test_attention_dropout_drops():
-    """Attention weights are dropped: with values of 1 the result is no longer 1 everywhere."""
+    """Dropout acts on attention weights: with values of 1, results differ from 1."""
     ones = torch.ones(1, 1, 50, 4)
     with UseGenerator(generator()):
         result = F.scaled_dot_product_attention(ones, ones, ones, dropout_p=0.5)
@@ -120,8 +120,8 @@ def test_attention_dropout_drops():
 
 @pytest.mark.parametrize("p", [1e-7, 0.1, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_dropout_drops_as_often_as_it_says(p, dtype):
-    """The share that is dropped is p, what is kept makes up for it, and neighbors do not agree."""
+def test_dropout_rate_and_scale(p, dtype):
+    """The dropped share is p, the scale compensates for it, and neighbors are independent."""
     x = torch.ones(101, 999, dtype=dtype)
     with UseGenerator(generator()):
         y = F.dropout(x, p).float()

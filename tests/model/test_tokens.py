@@ -1,4 +1,4 @@
-"""Texts are tokenized once, end to end in one array."""
+"""Texts are tokenized once, into one array."""
 
 from itertools import chain, pairwise
 
@@ -13,8 +13,8 @@ from rapidfit_sk._training.batches import PaddedTokens
 from rapidfit_sk.testing import tiny_encoder
 
 
-def test_ids_are_those_of_the_tokenizer(encoder_name):
-    """Each text has the ids that the tokenizer gives it alone, special tokens included."""
+def test_ids_match_the_tokenizer(encoder_name):
+    """The ids of a text are the tokenizer's ids for it alone, including special tokens."""
     tokenizer = load_tokenizer(encoder_name)
     texts = ["Do you ship to Norway?", "", "Why!"]
     tokens = TextTokenizer(tokenizer, 32)(texts)
@@ -26,8 +26,8 @@ def test_ids_are_those_of_the_tokenizer(encoder_name):
     assert tokens.lengths.tolist() == [len(tokenizer(text)["input_ids"]) for text in texts]
 
 
-def test_no_text_is_without_tokens(encoder_name):
-    """Where a tokenizer adds no special tokens, an empty text still has one to read."""
+def test_empty_text_has_a_token(encoder_name):
+    """An empty text has a token, even if the tokenizer adds no special tokens."""
     tokenizer = load_tokenizer(encoder_name)
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A")
     tokens = TextTokenizer(tokenizer, 32)(["", "why"])
@@ -36,7 +36,7 @@ def test_no_text_is_without_tokens(encoder_name):
 
 
 def test_texts_are_cut(encoder_name):
-    """No text is longer than max_length, and a cut one still ends with the special token."""
+    """No text is longer than max_length, and a cut text ends with the special token."""
     tokenizer = load_tokenizer(encoder_name)
     tokens = TextTokenizer(tokenizer, 6)(["one two three four five six seven", "one"])
     assert tokens.lengths[0] == 6
@@ -54,7 +54,7 @@ def read(encoder_name, long_text, max_length=16):
 
 
 def test_head_and_tail(encoder_name):
-    """Half of the length is from either end, special tokens included."""
+    """Half of the tokens come from each end of the text, including special tokens."""
     whole = read(encoder_name, "truncate", max_length=10_000)[1][0]
     short, (cut,), _ = read(encoder_name, "head_tail")
     assert cut == whole[:8] + whole[-8:]
@@ -62,8 +62,8 @@ def test_head_and_tail(encoder_name):
 
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "t5", "deberta-v2"])
-def test_windows_are_the_whole_text(architecture):
-    """Windows of even length, each framed as a text is, hold every token once and in order."""
+def test_windows_contain_the_whole_text(architecture):
+    """Windows of equal length contain all tokens in order, each with special tokens."""
     folder = tiny_encoder(architecture=architecture)
     whole = read(folder, "truncate", max_length=10_000)[1][0]
     texts = read(folder, "windows")
@@ -78,7 +78,7 @@ def test_windows_are_the_whole_text(architecture):
 
 
 def test_an_embedding_of_windows_is_their_mean(make_classifier, messages):
-    """A text of two windows has the mean of their embeddings, in a batch with others too."""
+    """The embedding of a text of two windows is their mean, also within a batch."""
     classifier = make_classifier(max_length=16, long_text="windows").fit(messages)
     module, tokenizer = classifier.net_.module_, classifier.tokenizer_
     tokens = tokenizer(["short", LONG, "another one"])
@@ -92,8 +92,8 @@ def test_an_embedding_of_windows_is_their_mean(make_classifier, messages):
     torch.testing.assert_close(together[1], torch.cat(alone).mean(0), atol=1e-5, rtol=1e-4)
 
 
-def test_windows_train_with_all_that_is_kept(make_classifier, messages):
-    """Kept embeddings and states of windows give what no kept states give."""
+def test_windows_train_with_the_activation_cache(make_classifier, messages):
+    """The activation cache does not change the training on windows."""
     texts = messages["text"] + " " + messages["text"] + " " + messages["text"]
     rows = messages.assign(text=texts).head(200)
     options = {"max_length": 16, "long_text": "windows", "epochs": 2}

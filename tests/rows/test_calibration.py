@@ -1,4 +1,4 @@
-"""Temperatures: probabilities mean what they say, and labels stay as they are."""
+"""Temperatures: calibrated probabilities and unchanged labels."""
 
 import re
 
@@ -18,12 +18,12 @@ TEXTS = ["Do you ship to Norway?", "It broke again!", "Two tickets, please."]
 
 
 def fit_temperature(*task):
-    """The temperature of a task that is alone."""
+    """Return the temperature of a single task."""
     return fit_temperatures([task])[0]
 
 
 def drawn(n, temperature, seed=0):
-    """Logits, and labels drawn from what they say at a temperature."""
+    """Return logits, and labels drawn from their probabilities at a temperature."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(scale=3, size=(n, 4)).astype(np.float32)
     p = probabilities(logits, temperature)
@@ -32,13 +32,13 @@ def drawn(n, temperature, seed=0):
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
 def test_the_temperature_is_found(temperature):
-    """Labels drawn at a temperature give it back."""
+    """The temperature at which labels were drawn is recovered from them."""
     logits, labels = drawn(20_000, temperature)
     assert fit_temperature(logits, labels, np.ones(20_000)) == pytest.approx(temperature, rel=0.05)
 
 
-def test_few_rows_say_little():
-    """Three rows that are all right do not make the model certain; no rows change nothing."""
+def test_few_rows_have_little_effect():
+    """Three correct rows do not make the model certain; without rows, the temperature is 1."""
     logits = np.array([[1.0, 0.0]] * 3, np.float32)
     assert 0.3 < fit_temperature(logits, np.zeros(3, int), np.ones(3)) < 1
     assert fit_temperature(logits[:0], np.zeros(0, int), np.ones(0)) == 1
@@ -46,7 +46,7 @@ def test_few_rows_say_little():
 
 
 def test_rows_weigh():
-    """A row of weight 2 counts as two; only ratios matter."""
+    """A row of weight 2 counts as two rows, and only ratios of weights matter."""
     logits, labels = drawn(200, 2.0)
     weights = np.tile([1.0, 2.0], 100)
     twice = np.repeat(np.arange(200), np.tile([1, 2], 100))
@@ -57,7 +57,7 @@ def test_rows_weigh():
 
 
 def test_tasks_of_few_rows_follow_the_others():
-    """Five rows change little of what a thousand rows of another task say; a thousand do."""
+    """Five rows of a task change the common temperature little; a thousand rows replace it."""
     (many, labels), (few, few_labels) = drawn(1000, 3.0), drawn(5, 1.0, seed=1)
     large = many, labels, np.ones(1000)
     first, second = fit_temperatures([large, (few, few_labels, np.ones(5))])
@@ -65,7 +65,7 @@ def test_tasks_of_few_rows_follow_the_others():
     assert 1.5 < second < 4
     own, _ = drawn(1000, 0.5, seed=2)
     labels = drawn(1000, 0.5, seed=2)[1]
-    # Beside a task without rows it is as if it were alone.
+    # A second task without rows does not change the temperature.
     empty = few[:0], few_labels[:0], np.ones(0)
     alone = fit_temperature(few, few_labels, np.ones(5))
     assert fit_temperatures([(few, few_labels, np.ones(5)), empty]) == [alone] * 2
@@ -77,7 +77,7 @@ def test_tasks_of_few_rows_follow_the_others():
 
 @pytest.fixture(scope="module")
 def sharp(encoder_name, messages):
-    """A classifier that is far too sure, with and without temperatures."""
+    """An overconfident classifier, with and without temperatures."""
     classifier = MultiheadClassifier(random_state=0).set_params(
         config__training__model_name=encoder_name,
         config__training__learning_rate=3e-2,
@@ -100,7 +100,7 @@ def log_loss(classifier, rows, task):
 
 
 def test_calibration_changes_probabilities_and_no_label(sharp, messages):
-    """The validation rows become likelier, all together; what is predicted stays the same."""
+    """The likelihood of the validation labels rises, and predicted labels do not change."""
     calibrated, plain = sharp
     assert set(plain.temperatures_.values()) == {1.0}
     rows = messages.iloc[calibrated.val_indices_]
@@ -115,7 +115,7 @@ def test_calibration_changes_probabilities_and_no_label(sharp, messages):
 
 
 def test_temperatures_are_those_of_the_weights_that_were_kept(sharp):
-    """They come from the validation pass of the epoch whose weights the model has."""
+    """Temperatures come from the validation pass of the epoch whose weights are kept."""
     net = sharp[0].net_
     kept = dict(net.callbacks_)["early_stopping"].best_epoch_
     for task, temperature in sharp[0].temperatures_.items():
@@ -123,7 +123,7 @@ def test_temperatures_are_those_of_the_weights_that_were_kept(sharp):
 
 
 def test_temperatures_are_stored(sharp, tmp_path):
-    """A dump and a folder bring them back."""
+    """joblib and `save` restore the temperatures."""
     classifier, _ = sharp
     joblib.dump(classifier, tmp_path / "classifier.joblib")
     classifier.save(tmp_path / "folder")
@@ -137,8 +137,8 @@ def test_temperatures_are_stored(sharp, tmp_path):
             assert np.array_equal(p, other.predict_proba(TEXTS)[task])
 
 
-def test_temperatures_live_on(make_classifier, messages):
-    """A task that is added brings its own; one that trains without validation rows has none."""
+def test_temperatures_after_more_training(make_classifier, messages):
+    """An added task has its own temperature; training without validation rows resets it to 1."""
     classifier = make_classifier(val_size=0.3).fit(messages[messages["task"] == "sentiment"])
     before = dict(classifier.temperatures_)
     classifier.add_task(messages[messages["task"] == "intent"])
@@ -153,7 +153,7 @@ def test_temperatures_live_on(make_classifier, messages):
 
 
 class Trainings(Callback):
-    """Counts the trainings that it sees."""
+    """Callback that counts trainings."""
 
     seen = 0
 
@@ -162,8 +162,8 @@ class Trainings(Callback):
 
 
 @pytest.fixture(scope="module")
-def rehearsed(encoder_name, messages):
-    """Classifiers that are far too sure, of all rows of a part: with temperatures and without."""
+def calibrated(encoder_name, messages):
+    """Overconfident classifiers fitted on part of the rows, with and without temperatures."""
     Trainings.seen = 0
     classifier = MultiheadClassifier(random_state=0, callbacks=[Trainings()]).set_params(
         config__training__model_name=encoder_name,
@@ -179,9 +179,9 @@ def rehearsed(encoder_name, messages):
     return classifier, plain.fit(messages[~is_asked]), messages[is_asked]
 
 
-def test_few_rows_are_calibrated_and_all_train(rehearsed):
-    """A training that is thrown away finds the temperatures; the other one is as it would be."""
-    classifier, plain, asked = rehearsed
+def test_few_rows_are_calibrated_and_all_train(calibrated):
+    """The calibration fit provides only the temperatures; the main training does not change."""
+    classifier, plain, asked = calibrated
     assert not len(classifier.val_indices_)
     assert np.array_equal(classifier.train_indices_, plain.train_indices_)
     for (name, one), other in zip(
@@ -192,19 +192,19 @@ def test_few_rows_are_calibrated_and_all_train(rehearsed):
         assert torch.equal(one, other), name
     assert classifier.predict_all(asked["text"]).equals(plain.predict_all(asked["text"]))
     assert min(classifier.temperatures_.values()) > 1
-    losses = [sum(log_loss(c, asked, task) for task in c.tasks_) for c in rehearsed[:2]]
+    losses = [sum(log_loss(c, asked, task) for task in c.tasks_) for c in calibrated[:2]]
     assert losses[0] < 0.8 * losses[1]
     assert set(plain.temperatures_.values()) == {1.0}
 
 
-def test_callbacks_do_not_see_the_rehearsal(rehearsed):
-    """They see one training of each classifier, and the history has one."""
+def test_callbacks_do_not_run_in_the_calibration_fit(calibrated):
+    """Callbacks run in one training per fit, and the history contains one training."""
     assert Trainings.seen == 2
-    assert len(rehearsed[0].net_.history) == 21
+    assert len(calibrated[0].net_.history) == 21
 
 
-def test_a_rehearsal_is_told_and_not_shown(make_config, messages, capsys):
-    """With `verbose` one sentence says that there is one; the progress is that of the other."""
+def test_verbose_announces_the_calibration_fit(make_config, messages, capsys):
+    """`verbose` announces the calibration fit in one line and shows progress of the main fit."""
     classifier = MultiheadClassifier(make_config(val_size=None), random_state=0, verbose=1)
     classifier.fit(messages.head(200))
     shown = capsys.readouterr()
@@ -215,30 +215,30 @@ def test_a_rehearsal_is_told_and_not_shown(make_config, messages, capsys):
 
 
 class EndsEarly(Callback):
-    """Stops after the first epoch."""
+    """Callback that stops the training after the first epoch."""
 
     def on_epoch_end(self, net, **kwargs):
         raise StopTraining
 
 
-def test_an_early_end_has_no_temperatures_of_a_longer_training(make_classifier, messages):
-    """Those of the rehearsal, which callbacks do not see, are of another model."""
+def test_stopped_training_has_no_temperatures_of_the_calibration_fit(make_classifier, messages):
+    """If a callback stops the main training, temperatures of the calibration fit are unused."""
     whole = make_classifier(val_size=None).fit(messages)
     short = make_classifier(val_size=None, callbacks=[EndsEarly()]).fit(messages)
     assert 1.0 not in whole.temperatures_.values()
     assert set(short.temperatures_.values()) == {1.0}
 
 
-def test_nothing_is_rehearsed_on_known_rows(make_classifier, messages):
-    """A fit that goes on from another would ask the model for rows that it has learned."""
+def test_warm_start_has_no_calibration_fit(make_classifier, messages):
+    """A warm start has no calibration fit, because the model may know the calibration rows."""
     classifier = make_classifier(val_size=None, warm_start=True, test_size=0).fit(messages)
     assert 1.0 not in classifier.temperatures_.values()
     classifier.fit(messages)
     assert set(classifier.temperatures_.values()) == {1.0}
 
 
-def test_a_task_that_spares_no_row_has_the_common_temperature(make_classifier, messages):
-    """It trains like the others, and is about as sure."""
+def test_task_without_calibration_rows_has_the_common_temperature(make_classifier, messages):
+    """A task without calibration rows gets the common temperature of the other tasks."""
     few = pd.DataFrame({"text": ["a b", "c d"], "task": "tiny", "label": ["x", "y"]})
     rows = pd.concat([messages, few], ignore_index=True)
     found = make_classifier(val_size=None, test_size=0).fit(rows).temperatures_
@@ -247,8 +247,8 @@ def test_a_task_that_spares_no_row_has_the_common_temperature(make_classifier, m
     assert min(others) <= found["tiny"] <= max(others)
 
 
-def test_a_rehearsal_encodes_nothing_that_memory_has(make_classifier, messages, tmp_path, encoded):
-    """Where the encoder stays as it is, a second fit reads no text, in neither of its trainings."""
+def test_calibration_fit_uses_the_embedding_cache(make_classifier, messages, tmp_path, encoded):
+    """With a frozen encoder and `memory`, neither training of a second fit encodes a text."""
     frozen = EncoderConfig(freeze_epochs=1, unfreeze_layers=0)
     options = {"val_size": None, "test_size": 0, "encoder": frozen, "memory": str(tmp_path)}
     first = make_classifier(**options).fit(messages)
@@ -260,7 +260,7 @@ def test_a_rehearsal_encodes_nothing_that_memory_has(make_classifier, messages, 
 
 
 def test_a_task_of_few_rows_that_is_added_is_calibrated(make_classifier, messages):
-    """As it would be in fit; the other tasks keep their temperatures."""
+    """`add_task` calibrates as `fit` does, and the other tasks keep their temperatures."""
     classifier = make_classifier(val_size=None).fit(messages[messages["task"] == "sentiment"])
     before = dict(classifier.temperatures_)
     assert before["sentiment"] != 1
@@ -269,8 +269,8 @@ def test_a_task_of_few_rows_that_is_added_is_calibrated(make_classifier, message
     assert classifier.temperatures_["intent"] != 1
 
 
-def test_rows_that_cannot_be_spared_are_not_asked(make_classifier, minimal_setup, capsys, encoded):
-    """Where each class has one row there is nothing to calibrate on, and one training."""
+def test_single_rows_are_no_calibration_rows(make_classifier, minimal_setup, capsys, encoded):
+    """If each class has one row, there are no calibration rows and no calibration fit."""
     classifier = make_classifier(val_size=None, test_size=0, verbose=1).fit(minimal_setup)
     n_passes = len(encoded)
     assert "Calibrating: training once" not in capsys.readouterr().out
@@ -281,6 +281,6 @@ def test_rows_that_cannot_be_spared_are_not_asked(make_classifier, minimal_setup
 
 
 def test_nothing_is_calibrated_without_validation_rows(make_classifier, messages):
-    """The temperature is 1 where no rows were held out."""
+    """With `val_size=0`, the temperature is 1."""
     classifier = make_classifier(val_size=0, eval=EvalConfig(calibrate=True)).fit(messages)
     assert set(classifier.temperatures_.values()) == {1.0}

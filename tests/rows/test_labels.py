@@ -1,4 +1,4 @@
-"""Labels become codes and come back as what they were."""
+"""Labels are converted to codes and back."""
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ def table_of(**labels):
     ],
 )
 def test_classes_are_sorted_and_typed(labels, dtype):
-    """Classes are the distinct labels, sorted, in their own type."""
+    """Classes are the sorted distinct labels in their own type."""
     classes = learn_classes(table_of(t=labels))["t"]
     assert classes.dtype == dtype
     assert classes.tolist() == sorted(set(labels))
@@ -52,7 +52,7 @@ def test_tasks_may_differ_in_type():
 
 
 def test_round_trip():
-    """Codes point back at the labels."""
+    """Codes map back to the labels."""
     labels = np.array(["b", "a", "c", "b"], dtype=object)
     classes = np.array(["a", "b", "c"], dtype=object)
     codes = encode_labels(labels, classes)
@@ -60,7 +60,7 @@ def test_round_trip():
 
 
 def test_unknown_label_and_task():
-    """A label that is not known gets the code -1; a task that is not known is refused."""
+    """An unknown label gets the code -1, and an unknown task raises an error."""
     classes = {"t": np.array(["a", "b"], dtype=object)}
     assert encode_table(table_of(t=["a", "z"]), classes).labels.tolist() == [0, -1]
     with pytest.raises(ValueError, match=r"Row 0: Task 'u' was not seen in fit.*are: 't'"):
@@ -68,7 +68,7 @@ def test_unknown_label_and_task():
 
 
 def test_training_rows_have_codes_throughout():
-    """A row whose label is equal to no class is refused by place before it can train."""
+    """A training row whose label equals no class raises an error with its place."""
     classes = {"t": np.array(["a", "b"], dtype=object)}
     assert encode_training_table(table_of(t=["b", "a"]), classes).labels.tolist() == [1, 0]
     with pytest.raises(ValueError, match=r"row 1 \(task 't'\): the label 'z' \(str\) is not equal"):
@@ -76,7 +76,7 @@ def test_training_rows_have_codes_throughout():
 
 
 def test_one_class_only():
-    """A task with one class is refused by name."""
+    """A task with one class raises an error that names it."""
     with pytest.raises(ValueError, match=r"Task 'mood' has one class only \('good'\)"):
         learn_classes(table_of(mood=["good", "good"]))
 
@@ -89,13 +89,13 @@ def test_one_class_only():
     ],
 )
 def test_mixed_types_are_refused(labels, message):
-    """Strings, numbers and bools do not mix in one task."""
+    """A task must not mix strings, numbers and bools."""
     with pytest.raises(TypeError, match=f"Task 'mood' {message}"):
         learn_classes(table_of(mood=labels))
 
 
 def test_single_precision_is_compared_as_such():
-    """0.1 finds the class that was 0.1 in single precision; a string is just unknown."""
+    """0.1 matches the class 0.1 in single precision, and a string is an unknown label."""
     classes = np.array([0.1, 0.2], dtype=np.float32)
     labels = np.array([0.1, np.float32(0.2), "0.1"], dtype=object)
     assert encode_labels(labels, classes).tolist() == [0, 1, -1]
@@ -108,7 +108,7 @@ def contradicting(labels):
 
 
 def test_contradictions_are_counted():
-    """Rows with the same text and task but another label are counted; repeats are not."""
+    """Rows with the same text and task but different labels are counted; repeats are not."""
     with pytest.warns(UserWarning, match=r"^2 rows .* the first is row 0 \(task 't'\)"):
         warn_of_contradictions(*contradicting(["x", "y", "x", "x", "y"]))
     warn_of_contradictions(*contradicting([1, 1.0, 2, 2, 1]))

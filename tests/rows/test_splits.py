@@ -1,4 +1,4 @@
-"""Splits hold out the right share of each class, and never part a text."""
+"""Splits hold out the right share of each class and keep all rows of a text together."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def shares(held, strata):
 
 @pytest.fixture
 def three_tasks():
-    """600 texts, of which each has up to three labels that are independent of each other."""
+    """600 texts with up to three independent labels each."""
     rng = np.random.default_rng(0)
     texts, tasks = np.repeat(np.arange(600), 3), np.tile(np.arange(3), 600)
     labels = rng.choice(4, size=1800, p=[0.4, 0.3, 0.2, 0.1])
@@ -21,7 +21,7 @@ def three_tasks():
 
 
 def test_default_shares():
-    """0.1 and 0.1 give 81/9/10, and every row is in one part."""
+    """0.1 and 0.1 give 81, 9 and 10 %, and every row is in one part."""
     n = 1000
     texts, tasks, labels = np.arange(n), np.zeros(n, int), np.arange(n) % 5
     split = split_rows(
@@ -32,7 +32,7 @@ def test_default_shares():
 
 
 def test_disjoint_texts_are_stratified_exactly():
-    """Where each text has one row, every class gives its share to the row."""
+    """If each text has one row, every class has its exact share."""
     texts, tasks = np.arange(900), np.repeat([0, 1], [600, 300])
     labels = np.concatenate([np.arange(600) % 3, np.arange(300) % 2])
     held = hold_out(texts, tasks, labels, 0.2, np.random.default_rng(0))
@@ -41,7 +41,7 @@ def test_disjoint_texts_are_stratified_exactly():
 
 
 def test_shared_texts_are_stratified(three_tasks):
-    """With three labels to a text, every class of every task comes close to its share."""
+    """If texts have three labels, every class of every task is close to its share."""
     texts, tasks, labels = three_tasks
     held = hold_out(texts, tasks, labels, 0.2, np.random.default_rng(0))
     assert abs(held.mean() - 0.2) < 0.02
@@ -49,8 +49,8 @@ def test_shared_texts_are_stratified(three_tasks):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_texts_are_never_parted(three_tasks, seed):
-    """All rows of one text are on one side."""
+def test_rows_of_a_text_stay_together(three_tasks, seed):
+    """All rows of a text are in the same part."""
     texts, tasks, labels = three_tasks
     split = split_rows(
         texts, tasks, labels, test_size=0.2, val_size=0.2, rng=np.random.default_rng(seed)
@@ -60,7 +60,7 @@ def test_texts_are_never_parted(three_tasks, seed):
 
 
 def test_every_class_keeps_a_training_row():
-    """A class is never held out as a whole, also where its rows are one text."""
+    """Every class keeps a training row, even if all its rows have the same text."""
     rng = np.random.default_rng(0)
     texts, tasks, labels = rng.integers(0, 30, 60), rng.integers(0, 2, 60), rng.integers(0, 9, 60)
     for seed in range(20):
@@ -71,7 +71,7 @@ def test_every_class_keeps_a_training_row():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_repeated_texts_do_not_overshoot(seed):
-    """However unevenly texts are repeated, the share that is held out stays near its size."""
+    """The share of held-out rows does not exceed its size if some texts have many rows."""
     rng = np.random.default_rng(seed)
     texts = np.minimum(rng.zipf(1.5, 3000), 500)
     labels = texts % 3
@@ -80,7 +80,7 @@ def test_repeated_texts_do_not_overshoot(seed):
 
 
 def test_one_text_with_half_of_the_rows():
-    """A text too large for the held-out part stays in training."""
+    """A text with more rows than the held-out part stays in training."""
     texts = np.concatenate([np.zeros(500, int), np.arange(1, 501)])
     labels = np.concatenate([np.zeros(500, int), np.arange(500) % 2])
     held = hold_out(texts, np.zeros(1000, int), labels, 0.1, np.random.default_rng(0))
@@ -92,7 +92,7 @@ def test_one_text_with_half_of_the_rows():
     ("n_classes", "n_texts", "n_repeats"), [(150, 5, 2), (50, 4, 5), (2, 4, 10)]
 )
 def test_repeated_texts_do_not_undershoot(n_classes, n_texts, n_repeats):
-    """Where a text is more rows than any class should give, the task gives its share still."""
+    """A task reaches its share even if each text has more rows than the quota of a class."""
     labels = np.repeat(np.arange(n_classes), n_texts * n_repeats)
     texts = np.repeat(np.arange(n_classes * n_texts), n_repeats)
     held = hold_out(texts, np.zeros_like(texts), labels, 0.1, np.random.default_rng(0))
@@ -101,14 +101,14 @@ def test_repeated_texts_do_not_undershoot(n_classes, n_texts, n_repeats):
 
 
 def test_zero_and_tiny():
-    """Size 0 holds out nothing, and two rows give none away."""
+    """Size 0 holds nothing out, and a task with two rows keeps both."""
     rows = np.arange(2)
     for size in (0, 0.1):
         assert not hold_out(rows, np.zeros(2, int), rows, size, np.random.default_rng(0)).any()
 
 
 def test_seed_decides():
-    """The same seed gives the same split, another one another."""
+    """The same seed gives the same split, and another seed gives another split."""
     rows = np.arange(100)
     draws = [
         hold_out(rows, rows * 0, rows % 2, 0.2, np.random.default_rng(seed)) for seed in (0, 0, 1)
@@ -118,7 +118,7 @@ def test_seed_decides():
 
 
 def test_quotas_add_up():
-    """Many small classes together give the share of their task."""
+    """The quotas of many small classes add up to the share of their task."""
     counts = np.full(50, 4)
     given = quotas(np.zeros(50, int), counts, 0.1, np.random.default_rng(0))
     assert given.sum() == 20

@@ -1,4 +1,4 @@
-"""Every accepted form becomes the same table; what is wrong is said with its place."""
+"""Every accepted form becomes the same table, and errors name the place of invalid cells."""
 
 import numpy as np
 import pandas as pd
@@ -55,25 +55,25 @@ def rows_of(table):
     ],
 )
 def test_forms_agree(X, y):
-    """Each form gives the same rows, by position and whatever the index."""
+    """All forms give the same rows, by position and for any index."""
     assert rows_of(read_labeled(X, y, COLUMNS)) == ROWS
 
 
 def test_explicit_y_wins():
-    """Labels given as y are used, not those of the label column."""
+    """Labels in y are used instead of the label column."""
     table = read_labeled(LONG, ["a", "b", "c", "d"], COLUMNS)
     assert table.labels.tolist() == ["a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize("name", [None, "mood", ""])
 def test_one_task(name):
-    """Texts with a one-dimensional y are one task, named after y or the label column."""
+    """A one-dimensional y is one task, named after y or the label column."""
     table = read_labeled(["a", "b"], pd.Series([1, 2], name=name), COLUMNS)
     assert table.task_names == [name or "label"]
 
 
 def test_positions_point_into_the_data():
-    """Rows of a wide frame know the position of their text; those of a dict count through."""
+    """Rows of wide labels have the position of their text; rows of a dict are numbered on."""
     wide = read_labeled(["fine", "bad", "why"], WIDE, COLUMNS)
     assert wide.positions.tolist() == [0, 1, 0, 2]
     guide = read_labeled(GUIDE, None, COLUMNS)
@@ -96,7 +96,7 @@ def test_positions_point_into_the_data():
     ],
 )
 def test_labels_keep_their_type(values):
-    """A label is the scalar that came in."""
+    """Labels keep the type of the input."""
     table = read_labeled(["a", "b"], values, COLUMNS)
     expected = values.tolist() if isinstance(values, pd.Series) else list(values)
     assert table.labels.tolist() == expected
@@ -165,20 +165,20 @@ def changed(column, row, value):
     ],
 )
 def test_bad_input_is_named(X, y, error, message):
-    """The message names task, column and first bad row, or what is missing."""
+    """The message names task, column and first invalid row, or the missing part."""
     with pytest.raises(error, match=message):
         read_labeled(X, y, COLUMNS)
 
 
-def test_a_task_without_labels_has_no_say_in_a_score():
-    """In a fold that has no label of a task, the others are scored."""
+def test_task_without_labels_is_not_scored():
+    """If a fold has no labels of a task, the other tasks are scored."""
     table = read_labeled(["a", "b", "c"], WIDE.assign(mood=None), COLUMNS, tasks=["mood", "intent"])
     assert table.task_names == ["intent"]
 
 
 @pytest.mark.parametrize(("name", "task"), [("mood", "mood"), ("other", None), (None, None)])
 def test_known_tasks_place_a_plain_y(name, task):
-    """With tasks at hand, a one-dimensional y is that of the only one, or of the one it names."""
+    """A one-dimensional y belongs to the only known task, or to the task that it names."""
     y = pd.Series(["x", "y"], name=name)
     assert read_labeled(["a", "b"], y, COLUMNS, tasks=["only"]).task_names == ["only"]
     if task:
@@ -188,8 +188,8 @@ def test_known_tasks_place_a_plain_y(name, task):
             read_labeled(["a", "b"], y, COLUMNS, tasks=["mood", "z"])
 
 
-def test_questions_need_no_label():
-    """A frame or a dict of questions is read without labels."""
+def test_prediction_needs_no_labels():
+    """A frame or a dict without labels is read for prediction."""
     assert (
         read_unlabeled(LONG.drop(columns="label"), COLUMNS).tasks.tolist() == LONG["task"].tolist()
     )
@@ -198,7 +198,7 @@ def test_questions_need_no_label():
 
 
 def test_texts_of_a_frame():
-    """The text column is read; in a frame of one column that is it, whatever its name."""
+    """The text column is read, or the only column of a frame, whatever its name."""
     assert read_texts(LONG, COLUMNS).strings().tolist() == LONG["text"].tolist()
     assert read_texts(pd.DataFrame({"q": ["a"]}), COLUMNS).distinct == ["a"]
     with pytest.raises(ValueError, match="no column 'text'"):
@@ -206,7 +206,7 @@ def test_texts_of_a_frame():
 
 
 def test_input_is_left_alone():
-    """Reading changes neither the frame nor y."""
+    """Reading does not change the frame or y."""
     before, labels = LONG.copy(), WIDE.copy()
     read_labeled(LONG, None, COLUMNS)
     read_labeled(["a", "b", "c"], WIDE, COLUMNS)

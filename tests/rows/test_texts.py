@@ -1,4 +1,4 @@
-"""Columns of texts: each distinct text stands once, and rows are numbers."""
+"""Columns of texts store each distinct text once."""
 
 import numpy as np
 import pytest
@@ -8,16 +8,16 @@ from rapidfit_sk._rows.texts import Texts
 STRINGS = ["b", "a\0b", "a\0c", "a", "b"]
 
 
-def test_texts_are_told_apart():
-    """Equal texts share a number; texts that agree up to a NUL do not."""
+def test_codes_distinguish_texts():
+    """Equal texts share a code; texts that differ only after a NUL do not."""
     texts = Texts.of(STRINGS)
     assert texts.codes.tolist() == [0, 1, 2, 3, 0]
     assert texts.distinct == STRINGS[:4]
 
 
 @pytest.mark.parametrize("rows", [[4, 2, 2], [True, False, True, True, False], [False] * 5])
-def test_some_rows_are_numbered_as_if_read_alone(rows):
-    """Taken rows have the numbers that the same strings would get without the others."""
+def test_selected_rows_get_new_codes(rows):
+    """A selection of rows has the same codes as a column of these texts alone."""
     rows = np.array(rows)
     strings = np.array(STRINGS, dtype=object)[rows]
     taken, alone = Texts.of(STRINGS).take(rows), Texts.of(strings)
@@ -27,7 +27,7 @@ def test_some_rows_are_numbered_as_if_read_alone(rows):
 
 
 def test_repeated_rows_follow_each_other():
-    """Each row is repeated in place, and no text is added."""
+    """Each row is repeated in place, and no distinct text is added."""
     texts = Texts.of(["x", "y"]).repeat(2)
     assert texts.strings().tolist() == ["x", "x", "y", "y"]
     assert texts.distinct == ["x", "y"]

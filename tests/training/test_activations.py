@@ -1,4 +1,4 @@
-"""What is kept of the frozen layers: right for each architecture, once, and within its budget."""
+"""The activation cache: correct for each architecture, computed once, within its limits."""
 
 import copy
 import errno
@@ -26,7 +26,7 @@ TWO_OF_FOUR = EncoderConfig(freeze_epochs=1, unfreeze_layers=2)
 
 
 class Sources(Callback):
-    """Records what the module was given in each training batch."""
+    """Callback that records the input of the module in each training batch."""
 
     def on_train_begin(self, net, **kwargs):
         self.seen_ = []
@@ -47,8 +47,8 @@ def weights_of(classifier):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_kept_states_change_nothing(make_classifier, messages, architecture):
-    """With and without room for hidden states, a fit ends at the same weights."""
+def test_cached_states_do_not_change_the_fit(make_classifier, messages, architecture):
+    """Cached hidden states do not change the weights after a fit."""
     options = {
         "model_name": tiny_encoder(architecture=architecture),
         "encoder": TWO_OF_FOUR,
@@ -64,7 +64,7 @@ def test_kept_states_change_nothing(make_classifier, messages, architecture):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_embeddings_are_those_of_a_full_pass(architecture):
-    """The heads read what the encoder gives for each text by itself."""
+    """Heads use the same embeddings as a full pass over each text alone gives."""
     activations, module = activations_of(tiny_encoder(architecture=architecture))
     source = activations.source()
     assert isinstance(source, Embeddings)
@@ -95,7 +95,7 @@ def passes_through(module):
 
 
 def test_one_pass_serves_both_phases(encoder_name):
-    """Embeddings and hidden states come from the same pass, beside the batch that is tried."""
+    """Embeddings and hidden states come from one pass, in addition to the test batch."""
     activations, module = activations_of(encoder_name)
     counts = passes_through(module)
     for _ in range(3):
@@ -103,12 +103,12 @@ def test_one_pass_serves_both_phases(encoder_name):
     module.train_encoder_layers(2)
     for _ in range(3):
         assert isinstance(activations.source(), HiddenStates)
-    tried = counts[0]  # as a whole and in its upper part
+    tried = counts[0]  # a full pass and the upper layers
     assert sum(counts) == 20 + 2 * tried
 
 
-def test_what_follows_from_other_weights_is_computed_anew(encoder_name):
-    """When a callback changes frozen weights, or unfreezes more, nothing stale is read."""
+def test_cache_is_recomputed_after_changes_of_weights(encoder_name):
+    """If a callback changes frozen weights or unfreezes more layers, the cache is recomputed."""
     activations, module = activations_of(encoder_name)
     module.train_encoder_layers(2)
     before = activations.source()
@@ -128,8 +128,8 @@ def test_what_follows_from_other_weights_is_computed_anew(encoder_name):
     assert (activations.source().embeddings - first).abs().max() > 1e-3
 
 
-def test_a_wrong_replay_is_noticed_and_said(encoder_name, monkeypatch):
-    """Where the upper layers alone give something else, all layers run, and the user is told."""
+def test_encoders_that_cannot_resume_are_detected(encoder_name, monkeypatch):
+    """If the upper layers alone give other results, all layers run, and `verbose` reports it."""
     said = []
     activations, module = activations_of(encoder_name, report=said.append)
     monkeypatch.setattr(
@@ -145,13 +145,13 @@ def test_a_wrong_replay_is_noticed_and_said(encoder_name, monkeypatch):
 
 
 def test_verbose_tells_why_all_layers_run(make_classifier, messages, capsys):
-    """Where there is no room, `verbose` says how much there was to keep."""
+    """If hidden states exceed the limits, `verbose` reports their size."""
     make_classifier(cache_memory=0, cache_disk=0, verbose=1).fit(messages)
     assert "more than 'cache_memory' and 'cache_disk' allow" in capsys.readouterr().out
 
 
-def test_room_is_found_in_memory_then_on_disk_then_nowhere(tmp_path, monkeypatch):
-    """Budgets are bytes or shares of what is free; the file leaves nothing in its folder."""
+def test_allocation_in_memory_then_on_disk_then_none(tmp_path, monkeypatch):
+    """Limits are bytes or shares of the free space, and the file has no name in its folder."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     shape = (10, 10)  # 400 bytes
     assert type(allocate_array(shape, memory=400, disk=0)) is np.ndarray
@@ -163,13 +163,13 @@ def test_room_is_found_in_memory_then_on_disk_then_nowhere(tmp_path, monkeypatch
     assert allocate_array(shape, memory=399, disk=399) is None
     assert allocate_array(shape, memory=0.0, disk=0.0) is None
     assert allocate_array(shape, memory=np.float32(1.0), disk=0) is not None
-    if os.name == "posix":  # gone before it is used: no way to end leaves it there
+    if os.name == "posix":  # the file is removed before it is used, so it never remains
         assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot reserve")
-def test_room_on_disk_is_reserved(monkeypatch):
-    """Where the disk is full in fact, that is found out before something is written there."""
+def test_disk_space_is_reserved(monkeypatch):
+    """A full disk is detected before values are written to the file."""
 
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -179,8 +179,8 @@ def test_room_on_disk_is_reserved(monkeypatch):
 
 
 @pytest.mark.parametrize(("limit", "granted"), [("1000", True), ("900", False), ("max", True)])
-def test_room_in_a_container(tmp_path, monkeypatch, limit, granted):
-    """A container may have less memory than the machine."""
+def test_free_memory_of_a_container(tmp_path, monkeypatch, limit, granted):
+    """The free memory of a container may be smaller than the memory of the machine."""
     files = tmp_path / "limit", tmp_path / "used"
     for file, content in zip(files, (limit, "200\n"), strict=True):
         file.write_text(content)
@@ -191,7 +191,7 @@ def test_room_in_a_container(tmp_path, monkeypatch, limit, granted):
 
 
 def test_states_on_disk_change_nothing(make_classifier, messages, tmp_path, monkeypatch):
-    """A fit whose hidden states are in a file is the same to the bit, and removes the file."""
+    """Hidden states in a file give the same fit to the bit, and the file is removed."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     options = {"callbacks": [("sources", Sources())], "encoder": TWO_OF_FOUR}
     in_memory = make_classifier(**options).fit(messages)
@@ -202,14 +202,14 @@ def test_states_on_disk_change_nothing(make_classifier, messages, tmp_path, monk
 
 
 def test_a_frozen_encoder_reads_each_text_once(make_classifier, messages, encoded):
-    """However many epochs and tasks, training on a frozen encoder takes one pass."""
+    """Training on a frozen encoder takes one pass for any number of epochs and tasks."""
     encoder = EncoderConfig(freeze_epochs=2, unfreeze_layers=0)
     make_classifier(encoder=encoder, epochs=3).fit(messages)
     assert sum(encoded) == messages["text"].nunique()
 
 
-class ThawsAll(Callback):
-    """Trains the whole encoder for one epoch in between."""
+class UnfreezesAll(Callback):
+    """Callback that trains the whole encoder for one epoch between others."""
 
     def on_epoch_begin(self, net, **kwargs):
         if net.epoch_ in (2, 3):
@@ -217,9 +217,9 @@ class ThawsAll(Callback):
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_what_was_trained_in_between_is_not_kept(make_classifier, messages):
-    """Layers that a callback trains and freezes again give new states afterwards."""
-    options = {"callbacks": [ThawsAll()], "encoder": TWO_OF_FOUR, "epochs": 3, "val_size": 0.0}
+def test_cache_is_recomputed_after_training(make_classifier, messages):
+    """Hidden states are recomputed after a callback has trained and frozen layers again."""
+    options = {"callbacks": [UnfreezesAll()], "encoder": TWO_OF_FOUR, "epochs": 3, "val_size": 0.0}
     kept = make_classifier(**options).fit(messages)
     again = make_classifier(cache_memory=0, cache_disk=0, **options).fit(messages)
     torch.testing.assert_close(weights_of(kept), weights_of(again), atol=1e-5, rtol=1e-4)
@@ -230,7 +230,7 @@ def test_what_was_trained_in_between_is_not_kept(make_classifier, messages):
 
 
 def test_bfloat16_is_close_and_not_the_same(make_classifier, messages):
-    """The encoder multiplies in bfloat16; weights, heads and outputs stay float32."""
+    """The encoder computes in bfloat16; weights, heads and outputs stay float32."""
     full = make_classifier().fit(messages)
     half = make_classifier(precision="bfloat16").fit(messages)
     assert {p.dtype for p in half.net_.module_.parameters()} == {torch.float32}
@@ -241,8 +241,8 @@ def test_bfloat16_is_close_and_not_the_same(make_classifier, messages):
         np.testing.assert_allclose(other.sum(axis=1), 1, atol=1e-12)
 
 
-def test_bfloat16_keeps_states_too(make_classifier, messages):
-    """In bfloat16 the upper layers run alone as well, to the same end within its tolerance."""
+def test_bfloat16_uses_the_activation_cache(make_classifier, messages):
+    """In bfloat16, cached hidden states give the same fit within its tolerance."""
     options = {"precision": "bfloat16", "callbacks": [("sources", Sources())]}
     kept = make_classifier(encoder=TWO_OF_FOUR, **options).fit(messages)
     again = make_classifier(encoder=TWO_OF_FOUR, cache_memory=0, cache_disk=0, **options).fit(
@@ -252,8 +252,8 @@ def test_bfloat16_keeps_states_too(make_classifier, messages):
     torch.testing.assert_close(weights_of(kept), weights_of(again), atol=5e-3, rtol=0)
 
 
-def test_auto_is_bfloat16_where_the_processor_knows_it(monkeypatch):
-    """ "auto" asks the hardware; the two others do not."""
+def test_auto_depends_on_the_hardware(monkeypatch):
+    """Only "auto" depends on the hardware."""
     for knows in (True, False):
         uses_bfloat16.cache_clear()
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda knows=knows: knows)
@@ -267,7 +267,7 @@ def test_auto_is_bfloat16_where_the_processor_knows_it(monkeypatch):
 @pytest.mark.parametrize("architecture", ["bert", "albert", "modernbert", "t5"])
 @pytest.mark.parametrize("layers", [2, None])
 def test_checkpointing_changes_nothing(make_classifier, messages, architecture, layers):
-    """Layers that run twice drop the same values twice: the fit is the same."""
+    """Recomputed layers drop the same values, so the fit is the same."""
     options = {
         "model_name": tiny_encoder(architecture=architecture),
         "encoder": EncoderConfig(freeze_epochs=0, unfreeze_layers=layers),
@@ -280,7 +280,7 @@ def test_checkpointing_changes_nothing(make_classifier, messages, architecture, 
 
 
 def test_an_interrupt_undoes_checkpointing(make_classifier, messages):
-    """An encoder that is shared with a fitted classifier is left as it was."""
+    """After an interruption, the layers of a shared encoder are restored."""
 
     class CtrlC(Callback):
         def on_batch_end(self, net, **kwargs):
@@ -294,8 +294,8 @@ def test_an_interrupt_undoes_checkpointing(make_classifier, messages):
         assert "forward" not in vars(layer)
 
 
-def test_checkpointing_keeps_less(make_classifier, messages):
-    """What a step holds for its gradient shrinks to the input of each layer."""
+def test_checkpointing_stores_less(make_classifier, messages):
+    """A step stores only the input of each layer for its gradient."""
 
     class Held(Callback):
         def on_batch_begin(self, net, training=False, **kwargs):
@@ -324,7 +324,7 @@ def test_checkpointing_keeps_less(make_classifier, messages):
 
 
 def test_copies_of_a_checkpointed_module_are_whole(make_classifier, messages):
-    """A callback may copy the module during training, to average weights for instance."""
+    """A callback can copy the module during training, for example to average weights."""
     copies = []
 
     class Copies(Callback):
@@ -337,7 +337,7 @@ def test_copies_of_a_checkpointed_module_are_whole(make_classifier, messages):
 
 
 def test_checkpointing_where_layers_are_not_found(make_classifier, messages, monkeypatch):
-    """The message names the option to change."""
+    """The error names the option to change."""
 
     def nowhere(encoder):
         raise ValueError("The layers were not found.")
@@ -349,7 +349,7 @@ def test_checkpointing_where_layers_are_not_found(make_classifier, messages, mon
 
 
 def test_compiled_predictions_are_the_same(make_classifier, messages, monkeypatch):
-    """`compile` hands the whole encoder to torch.compile; training and copies are untouched."""
+    """`compile` passes the whole encoder to torch.compile, but not for training and copies."""
     compiled = []
 
     def compile(encoder, **options):

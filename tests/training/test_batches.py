@@ -1,4 +1,4 @@
-"""Batches hold distinct texts, the rows that ask about them, and as little padding as it takes."""
+"""Batches contain distinct texts, their rows, and little padding."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def tokens_of(lengths, padding=99):
 
 @pytest.fixture
 def rows():
-    """Three texts of 2, 4 and 3 tokens; two tasks; the first text has both."""
+    """Three texts of 2, 4 and 3 tokens and two tasks; the first text has both tasks."""
     return TextRows(
         tokens_of([2, 4, 3]),
         texts=np.array([0, 1, 0, 2]),
@@ -37,8 +37,8 @@ def batch_of(rows, numbers):
     return rows.batch(np.asarray(numbers), PaddedTokens(rows.tokens))
 
 
-def test_a_text_stands_in_a_batch_once(rows):
-    """Two rows of one text point to the same line of the batch."""
+def test_texts_of_a_batch_are_distinct(rows):
+    """Two rows of a text refer to the same line of the batch."""
     batch = batch_of(rows, [0, 2])
     assert batch.inputs["input_ids"].tolist() == [[0, 1]]
     assert [at.tolist() for at in batch.inputs["rows"]] == [[0], [0]]
@@ -46,15 +46,15 @@ def test_a_text_stands_in_a_batch_once(rows):
 
 
 def test_padding_goes_to_the_longest_of_the_batch(rows):
-    """Shorter texts are filled up and masked; the longest of another batch plays no part."""
+    """Texts are padded to the longest text of their own batch and masked."""
     batch = batch_of(rows, [3, 0])
     assert batch.inputs["input_ids"].tolist() == [[0, 1, 99], [6, 7, 8]]
     assert batch.inputs["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
     assert batch.inputs["input_ids"].dtype == torch.int64
 
 
-def test_unknown_labels_weigh_nothing(rows):
-    """A row whose label no head knows has no weight in the loss, though it counts in scores."""
+def test_unknown_labels_have_no_weight(rows):
+    """A row with an unknown label has no weight in the loss, but counts in scores."""
     batch = batch_of(rows, np.arange(4))
     assert [weights.tolist() for weights in batch.targets["weights"]] == [[1, 1], [1, 1]]
     assert batch.weight == 3
@@ -62,7 +62,7 @@ def test_unknown_labels_weigh_nothing(rows):
 
 
 def test_list_of_batches(rows):
-    """A step of several row arrays gives a list of batches, for gradient accumulation."""
+    """A step of several row arrays is a list of batches, for gradient accumulation."""
     steps = [[np.array([0]), np.array([1])]]
     ((first, second),) = Batches(rows, lambda: PaddedTokens(rows.tokens), steps)
     assert first.inputs["input_ids"].tolist() == [[0, 1]]
@@ -70,13 +70,13 @@ def test_list_of_batches(rows):
 
 
 def test_task_without_rows(rows):
-    """A task that a batch does not have gets an empty entry, not none."""
+    """A task without rows in a batch has an empty entry."""
     batch = batch_of(rows, [1])
     assert [len(at) for at in batch.inputs["rows"]] == [1, 0]
 
 
 def test_passes_cover_all_rows_with_little_padding():
-    """Each row is in one batch, rows of a text together, texts of like length together."""
+    """Each row is in one batch, with the rows of its text and texts of similar length."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(3, 60, 1000)
     rows = TextRows(tokens_of(lengths), rng.permutation(np.repeat(np.arange(1000), 2)), None, 1)
@@ -90,13 +90,13 @@ def test_passes_cover_all_rows_with_little_padding():
 
 
 def test_a_text_longer_than_a_pass_has_its_own():
-    """No text is too long for a batch."""
+    """A text with more tokens than the limit of a batch has its own batch."""
     rows = TextRows(tokens_of([5, TOKENS_PER_PASS + 1]), np.arange(2), None, 1)
     assert [batch.tolist() for batch in PaddedTokens(rows.tokens).passes(rows)] == [[1], [0]]
 
 
-def test_states_stand_beside_their_tokens(rows):
-    """Each token of a batch has its own hidden state; what stands at padding is masked."""
+def test_states_match_their_tokens(rows):
+    """Each token of a batch has its hidden state, and padding is masked."""
     states = torch.arange(9.0).unsqueeze(1) * torch.tensor([1.0, -1.0])  # (n_tokens, width)
     batch = rows.batch(np.array([0, 1]), HiddenStates(rows.tokens, states))
     kept = batch.inputs["states"][batch.inputs["attention_mask"].bool()]
@@ -105,7 +105,7 @@ def test_states_stand_beside_their_tokens(rows):
 
 
 def test_embeddings_need_no_tokens(rows):
-    """Where embeddings are known, a batch has them in place of tokens, one line for each text."""
+    """With known embeddings, a batch contains them instead of tokens, once per text."""
     batch = rows.batch(np.array([3, 0, 2]), Embeddings(torch.eye(3)))
     assert batch.inputs["embeddings"].tolist() == [[1, 0, 0], [0, 0, 1]]
     assert set(batch.inputs) == {"embeddings", "rows"}

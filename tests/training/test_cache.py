@@ -1,4 +1,4 @@
-"""Embeddings that outlive a fit: each text is encoded once, over folds, candidates, processes."""
+"""The embedding cache: each text is encoded once for folds, candidates and processes."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ FROZEN = EncoderConfig(freeze_epochs=1, unfreeze_layers=0)
 
 @pytest.fixture
 def make_frozen(make_classifier, tmp_path):
-    """Make a classifier on a frozen encoder with a memory."""
+    """Build a classifier with a frozen encoder and an embedding cache."""
 
     def make(**kwargs):
         options = {"encoder": FROZEN, "epochs": 1, "memory": tmp_path / "memory", **kwargs}
@@ -49,7 +49,7 @@ SCORINGS = {
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
 @pytest.mark.parametrize("scoring", SCORINGS.values(), ids=SCORINGS)
 def test_a_search_encodes_each_text_once(make_frozen, messages, encoded, scoring):
-    """Four candidates, three shuffled folds and the refit: one pass over the texts in all."""
+    """Four candidates, three shuffled folds and the refit need one pass over the texts."""
     folds = TaskStratifiedKFold(3, shuffle=True, random_state=0)
     search = GridSearchCV(make_frozen(), GRID, cv=folds, scoring=scoring).fit(messages)
     assert sum(encoded) == messages["text"].nunique()
@@ -58,7 +58,7 @@ def test_a_search_encodes_each_text_once(make_frozen, messages, encoded, scoring
 
 @contextlib.contextmanager
 def logging_passes():
-    """Write down how many texts each pass has, in whichever process it is."""
+    """Write the number of texts of each pass to a file, in any process."""
     from transformers import BertModel
 
     forward = BertModel.forward
@@ -76,7 +76,7 @@ def logging_passes():
 
 
 class Logging(MultiheadClassifier):
-    """Logs the passes of fits and scores."""
+    """Classifier that logs the passes of fits and scores."""
 
     def fit(self, X, y=None):
         with logging_passes():
@@ -89,7 +89,7 @@ class Logging(MultiheadClassifier):
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
 def test_processes_share_the_work(make_frozen, messages, tmp_path, monkeypatch):
-    """With n_jobs=2, a text that one process has encoded is not encoded by the other."""
+    """With n_jobs=2, no process encodes a text that another process has encoded."""
     log = tmp_path / "log"
     classifier = Logging(**make_frozen().get_params(deep=False))
     monkeypatch.setenv("RAPIDFIT_TEST_LOG", str(log))
@@ -107,7 +107,7 @@ def test_processes_share_the_work(make_frozen, messages, tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
 def test_memory_changes_no_prediction(make_frozen, messages, tmp_path):
-    """With a memory, found or filled, the predictions are those without one."""
+    """An empty or filled embedding cache does not change predictions."""
     plain = make_frozen(memory=None).fit(messages)
     filled = make_frozen().fit(messages)
     found = make_frozen(memory=joblib.Memory(tmp_path / "memory", verbose=0)).fit(messages)
@@ -119,7 +119,7 @@ def test_memory_changes_no_prediction(make_frozen, messages, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
 def test_key(make_frozen, messages, encoded):
-    """Another length, pooling, precision or other weights make other embeddings."""
+    """Other lengths, poolings, precisions and weights have other cache entries."""
     n = messages["text"].nunique()
     make_frozen().fit(messages)
     for options in (
@@ -137,8 +137,8 @@ def test_key(make_frozen, messages, encoded):
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_other_weights_in_the_same_folder_are_other_weights(make_frozen, messages, encoded):
-    """The hash of a folder's weights is kept as long as the folder is as it was."""
+def test_changed_folder_is_hashed_again(make_frozen, messages, encoded):
+    """A changed folder of an encoder is hashed again."""
     n = messages["text"].nunique()
     folder = tiny_encoder()
     make_frozen(model_name=folder).fit(messages)
@@ -153,15 +153,15 @@ def test_other_weights_in_the_same_folder_are_other_weights(make_frozen, message
     intents = messages[messages["task"] == "intent"]
     changed.add_task(intents.assign(task="again"))
     assert encoded == []
-    # By hand, nothing of which torch takes notice.
+    # torch does not count this change of the weights.
     changed.net_.module_.encoder.encoder.layer[0].output.dense.weight.data.mul_(0.5)
     changed.add_task(intents.assign(task="once more"))
     assert sum(encoded) == intents["text"].nunique()
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_predictions_are_those_of_the_encoder_as_it_is(make_frozen, messages):
-    """Once the encoder of a fitted classifier was written to, predictions leave the memory out."""
+def test_predictions_after_changes_of_weights(make_frozen, messages):
+    """After a change of the encoder's weights, predictions do not use the cache."""
     classifier, texts = make_frozen().fit(messages), messages["text"].head(20)
     before = classifier.predict_proba(texts, task="intent")
     classifier.add_task(messages[messages["task"] == "intent"].assign(task="again"))
@@ -172,7 +172,7 @@ def test_predictions_are_those_of_the_encoder_as_it_is(make_frozen, messages):
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
 def test_any_path(make_frozen, messages, tmp_path):
-    """A path need not be a `pathlib.Path`."""
+    """`memory` accepts any path-like object."""
 
     class Somewhere:
         def __fspath__(self):
@@ -183,8 +183,8 @@ def test_any_path(make_frozen, messages, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_a_part_that_is_not_read_plays_no_role(make_frozen, messages, encoded):
-    """Where a checkpoint lacks the pooler, it is random, and embeddings are found all the same."""
+def test_missing_pooler_does_not_matter(make_frozen, messages, encoded):
+    """Embeddings are found even if a checkpoint lacks the pooler, which is then random."""
     folder = tiny_encoder()
     encoder = load_encoder(folder)
     states = {k: v for k, v in encoder.state_dict().items() if not k.startswith("pooler.")}
@@ -196,8 +196,8 @@ def test_a_part_that_is_not_read_plays_no_role(make_frozen, messages, encoded):
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_a_trained_encoder_is_not_remembered(make_frozen, messages, encoded, tmp_path):
-    """Heads-only epochs read the memory; what a trained encoder gives is not put into it."""
+def test_fine_tuned_embeddings_are_not_cached(make_frozen, messages, encoded, tmp_path):
+    """Head-only epochs use the cache, and outputs of a fine-tuned encoder are not stored."""
     trains = EncoderConfig(freeze_epochs=1, unfreeze_layers=1)
     classifier = make_frozen(encoder=trains).fit(messages)
     (store,) = Path(tmp_path / "memory").rglob("keys")
@@ -211,8 +211,8 @@ def test_a_trained_encoder_is_not_remembered(make_frozen, messages, encoded, tmp
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_a_memory_that_is_taken_away_is_left_alone(make_frozen, messages, tmp_path):
-    """With `memory=None` after the fit, texts that are predicted are not stored."""
+def test_memory_can_be_removed_after_the_fit(make_frozen, messages, tmp_path):
+    """After `memory=None` is set on a fitted classifier, predicted texts are not stored."""
     classifier = make_frozen().fit(messages)
     (keys,) = Path(tmp_path / "memory").rglob("keys")
     size = keys.stat().st_size
@@ -221,8 +221,8 @@ def test_a_memory_that_is_taken_away_is_left_alone(make_frozen, messages, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_heads_that_trained_alone_leave_the_memory_in_use(make_frozen, messages, encoded):
-    """Layers that would have trained later change nothing: predictions find the embeddings."""
+def test_cache_is_used_after_head_only_epochs(make_frozen, messages, encoded):
+    """Predictions use the cache if only the heads have trained."""
     later = EncoderConfig(freeze_epochs=1, unfreeze_layers=2)
     classifier = make_frozen(encoder=later, epochs=0).fit(messages)
     encoded.clear()
@@ -231,8 +231,8 @@ def test_heads_that_trained_alone_leave_the_memory_in_use(make_frozen, messages,
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_an_encoder_that_trained_in_between_is_not_remembered(make_frozen, messages, tmp_path):
-    """Where a callback trains the encoder and freezes it again, the memory is left out of it."""
+def test_cache_is_not_used_after_training_in_a_callback(make_frozen, messages, tmp_path):
+    """Predictions do not use the cache if a callback has trained and frozen the encoder."""
 
     class TrainsOnce(Callback):
         def on_epoch_begin(self, net, **kwargs):
@@ -250,7 +250,7 @@ def test_an_encoder_that_trained_in_between_is_not_remembered(make_frozen, messa
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
 def test_clear_empties_it(make_frozen, messages, encoded, tmp_path):
-    """`joblib.Memory.clear` removes the embeddings too."""
+    """`joblib.Memory.clear` also removes the embeddings."""
     memory = joblib.Memory(tmp_path / "memory", verbose=0)
     classifier = make_frozen(memory=memory).fit(messages)
     memory.clear(warn=False)
@@ -261,8 +261,8 @@ def test_clear_empties_it(make_frozen, messages, encoded, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_a_stored_classifier_leaves_the_folder_alone(make_frozen, messages, encoded, tmp_path):
-    """A memory is of this machine: a pickle and a saved folder know nothing of what is in it."""
+def test_saved_classifiers_do_not_contain_the_cache(make_frozen, messages, encoded, tmp_path):
+    """A pickle and a saved folder contain nothing of the cache."""
     classifier = make_frozen(memory=joblib.Memory(tmp_path / "memory", verbose=0)).fit(messages)
     with pytest.warns(UserWarning, match="memory"):
         classifier.save(tmp_path / "saved")
@@ -279,17 +279,17 @@ def test_a_stored_classifier_leaves_the_folder_alone(make_frozen, messages, enco
     assert not list(tmp_path.glob("memory/**/keys"))
 
 
-def test_what_memory_may_be(messages):
-    """Anything but a folder, a joblib.Memory or None is refused by name."""
+def test_invalid_memory(messages):
+    """Other values than a path, a joblib.Memory or None raise an error."""
     with pytest.raises(ValueError, match="'memory' parameter of MultiheadClassifier"):
         MultiheadClassifier(memory=3).fit(messages)
 
 
 class TestStore:
-    """The table on disk."""
+    """The table of embeddings on disk."""
 
-    def test_finds_what_it_has(self, tmp_path):
-        """Only texts that are new are encoded, and each answer is that of its text."""
+    def test_only_new_texts_are_encoded(self, tmp_path):
+        """Only new texts are encoded, and each text gets its own embedding."""
         store, asked = EmbeddingStore(tmp_path / "s", 2), []
 
         def encode(texts):
@@ -302,8 +302,8 @@ class TestStore:
         assert found.tolist() == [[2, 97], [3, 99], [1, 98]]
         assert asked == ["b", "aa", "ccc"]
 
-    def test_who_comes_second_waits(self, tmp_path):
-        """A text that another one is encoding is waited for; nothing is encoded twice."""
+    def test_second_process_waits(self, tmp_path):
+        """A second process waits for a text that is being encoded, so nothing is encoded twice."""
         asked, started = [], threading.Event()
 
         def encode(texts):
@@ -325,7 +325,7 @@ class TestStore:
 
     @pytest.mark.parametrize("name", ["keys", "embeddings"])
     def test_survives_a_write_that_was_cut_off(self, tmp_path, name):
-        """Half a row, or embeddings whose keys never came, do no harm."""
+        """Half a row, or embeddings without keys, are ignored."""
         store = EmbeddingStore(tmp_path / "s", 2)
         encode = lambda texts: np.array([[len(t), 0] for t in texts], np.float32)  # noqa: E731
         store.embed(["a", "bb"], encode)
@@ -337,7 +337,7 @@ class TestStore:
     @pytest.mark.parametrize("name", ["keys", "embeddings"])
     @pytest.mark.parametrize("left", [0, 1, 2])
     def test_survives_a_file_that_was_cut_short(self, tmp_path, name, left):
-        """Rows that a power failure or an incomplete copy took from one file are encoded anew."""
+        """Rows that one file lacks after a power failure or a partial copy are encoded again."""
         folder = tmp_path / "s"
         encode = lambda texts: np.array([[len(t), 0] for t in texts], np.float32)  # noqa: E731
         for fresh in (False, True):
@@ -351,7 +351,7 @@ class TestStore:
             shutil.rmtree(folder)
 
     def test_another_table_of_the_same_size_is_read_anew(self, tmp_path):
-        """What a store knows of its files holds as long as they are the same."""
+        """The index is read again if the files have changed, even with the same size."""
         encode = lambda texts: np.array([[len(t), 0] for t in texts], np.float32)  # noqa: E731
         store = EmbeddingStore(tmp_path / "s", 2)
         store.embed(["a", "bb"], encode)
@@ -361,7 +361,7 @@ class TestStore:
         assert store.embed(["bb", "ccc"], encode).tolist() == [[2, 0], [3, 0]]
 
     def test_an_interrupt_loses_the_chunk_alone(self, tmp_path, monkeypatch):
-        """What was stored before an interruption stays, and the lock is free again."""
+        """An interruption loses only the current chunk and releases the lock."""
         monkeypatch.setattr("rapidfit_sk._training.cache.CHUNK", 2)
         store, asked = EmbeddingStore(tmp_path / "s", 1), []
 

@@ -1,4 +1,4 @@
-"""The loss: class weights, focal factor, smoothing, task weights, missing labels."""
+"""Class weights, focal factor, smoothing, task weights and missing labels in the loss."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def loss_of(class_weights=None, task_weights=(1.0, 1.0), **kwargs):
 
 
 def test_inverse_frequency_is_not_clipped():
-    """1000 rows against 50 weigh 1 to 20, and weights average to 1 over rows."""
+    """1000 and 50 rows have weights of 1 to 20, with a mean of 1 over rows."""
     labels = np.repeat([0, 1], [1000, 50])
     weights = inverse_frequency(labels, np.ones(len(labels)), 2)
     assert weights[1] / weights[0] == pytest.approx(20)
@@ -33,19 +33,19 @@ def test_inverse_frequency_is_not_clipped():
 
 
 def test_class_without_rows():
-    """A class that has no training row weighs nothing and does not change the others."""
+    """A class without rows has no weight and does not change the weights of others."""
     assert inverse_frequency(np.array([0, 2]), np.ones(2), 3).tolist() == [1, 0, 1]
 
 
 def test_sum_over_tasks(logits, targets):
-    """The mean is the sum of task weight x share of rows x mean loss of the task."""
+    """The loss is the sum of task weight x share of rows x mean loss of each task."""
     means = [F.cross_entropy(a, b) for a, b in zip(logits, targets["labels"], strict=True)]
     expected = 2.0 * 6 / 8 * means[0] + 0.5 * 2 / 8 * means[1]
     torch.testing.assert_close(loss_of(task_weights=(2.0, 0.5))(logits, targets) / 8, expected)
 
 
 def test_weighted_cross_entropy(logits, targets):
-    """Without smoothing, class weights are those of torch, summed over rows."""
+    """Without smoothing, the sum over rows equals torch's weighted cross-entropy."""
     weights = [[0.2, 1.0, 5.0], [1.0, 2.0, 3.0, 4.0]]
     sums = [
         F.cross_entropy(a, b, weight=torch.tensor(w), reduction="sum")
@@ -56,7 +56,7 @@ def test_weighted_cross_entropy(logits, targets):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_focal_loss_at_zero_is_cross_entropy(logits, targets, smoothing):
-    """At gamma 0 the focal loss is the weighted cross-entropy; near 0 it is close to it."""
+    """With gamma 0, the focal loss is the weighted cross-entropy, and near 0 it is close."""
     weights = [[0.2, 1.0, 5.0], [1.0, 2.0, 3.0, 4.0]]
     options = {"class_weights": weights, "label_smoothing": smoothing}
     plain = loss_of(**options)(logits, targets)
@@ -66,7 +66,7 @@ def test_focal_loss_at_zero_is_cross_entropy(logits, targets, smoothing):
 
 
 def test_focal_factor_takes_the_plain_probability(logits, targets):
-    """The factor is (1 - p)^gamma with p neither weighted nor smoothed."""
+    """The factor is (1 - p)^gamma, where p is neither weighted nor smoothed."""
     weights = [[0.2, 1.0, 5.0], [1.0, 2.0, 3.0, 4.0]]
     options = {"class_weights": weights, "label_smoothing": 0.1}
     plain, focal = loss_of(**options), loss_of(focal_gamma=2.0, **options)
@@ -77,9 +77,9 @@ def test_focal_factor_takes_the_plain_probability(logits, targets):
 
 
 def test_smoothing_keeps_the_better_answer_of_a_large_class():
-    """At 20 rows to 1 the best answer for a row of the large class is still that class.
+    """With 20 rows to 1, the best prediction for a row of the large class is its class.
 
-    torch's own combination of class weights and smoothing would put it at 0.49.
+    With torch's combination of class weights and smoothing, its probability would be 0.49.
     """
     weights = [inverse_frequency(np.repeat([0, 1], [1000, 50]), np.ones(1050), 2)]
     loss = MultiheadLoss(weights, [1.0], label_smoothing=0.1)
@@ -92,7 +92,7 @@ def test_smoothing_keeps_the_better_answer_of_a_large_class():
 
 @pytest.mark.parametrize("gamma", [0.3, 0.5, 1.0, 2.0])
 def test_focal_gradient_is_finite_for_a_sure_answer(gamma):
-    """Where p is 1 to the last bit, gradients stay finite for any gamma."""
+    """Gradients are finite for any gamma if p is exactly 1."""
     logits = torch.tensor([[60.0, 0.0]], requires_grad=True)
     loss = MultiheadLoss([[1.0, 1.0]], [1.0], label_smoothing=0.1, focal_gamma=gamma)
     loss.row_losses(0, logits, torch.tensor([0])).sum().backward()
@@ -100,7 +100,7 @@ def test_focal_gradient_is_finite_for_a_sure_answer(gamma):
 
 
 def test_row_weights(logits, targets):
-    """Weight 0 is as if the row were not there, weight 2 as if it stood there twice."""
+    """A row of weight 0 has no effect, and a row of weight 2 counts as two rows."""
     loss = loss_of([[0.2, 1.0, 5.0], [1.0] * 4], label_smoothing=0.1, focal_gamma=1.0)
 
     def subset(rows):
@@ -115,7 +115,7 @@ def test_row_weights(logits, targets):
 
 
 def test_unknown_labels_and_empty_tasks_add_nothing(logits, targets):
-    """A label of -1 and a task without rows leave loss and gradients finite and zero."""
+    """Labels of -1 and tasks without rows leave the loss and gradients at zero."""
     labels = {"labels": [torch.tensor([-1]), torch.tensor([], dtype=torch.int64)]}
     labels["weights"] = [torch.ones(1), torch.zeros(0)]
     loss = loss_of(focal_gamma=2.0)([logits[0][:1], logits[1][:0]], labels)

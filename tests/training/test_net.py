@@ -1,4 +1,4 @@
-"""The training loop: accumulation, optimizer groups, interruption, what is left behind."""
+"""Gradient accumulation, optimizer groups, interruption and cleanup of the training loop."""
 
 import tempfile
 
@@ -46,9 +46,9 @@ def weights_of(classifier):
 def test_accumulation_equals_the_large_batch(
     make_classifier, messages, still_encoder, max_grad_norm
 ):
-    """Batches of 4 added up 8 times train as batches of 32 do, the last partial group included.
+    """8 accumulated batches of 4 train as batches of 32, including the last, smaller step.
 
-    Heads and encoder, without dropout; clipping acts on the sum, so it makes no difference either.
+    Encoder and heads train without dropout. Clipping applies to the accumulated gradient.
     """
     options = {"epochs": 1, "max_grad_norm": max_grad_norm, "model_name": still_encoder, **STILL}
     large = make_classifier(batch_size=32, **options).fit(messages)
@@ -64,7 +64,7 @@ def test_accumulation_equals_the_large_batch(
 
 
 def test_recorded_loss_is_the_mean_over_rows(make_classifier, messages):
-    """Without smoothing and class weights, the validation loss is the log loss of all rows."""
+    """Without smoothing and class weights, the validation loss is the log loss."""
     classifier = make_classifier(
         loss=LossConfig(use_class_weights=False, label_smoothing=0.0),
         eval=EvalConfig(calibrate=False),
@@ -80,7 +80,7 @@ def test_recorded_loss_is_the_mean_over_rows(make_classifier, messages):
 
 
 def test_optimizer_groups(fitted):
-    """Encoder and heads have their own rates; biases and norms have no weight decay."""
+    """Encoder and heads have separate rates; biases and norms have no weight decay."""
     net = fitted.net_
     names = {id(p): name for name, p in net.module_.named_parameters()}
     groups = net.optimizer_.param_groups
@@ -94,7 +94,7 @@ def test_optimizer_groups(fitted):
 
 
 def head_gradients(encoder_name, rows):
-    """The gradient of each head after one batch of (text, task) rows, without dropout."""
+    """Return the gradient of each head after one batch of (text, task) rows, without dropout."""
     head = HeadConfig(hidden_layers=1, dropout=0.0, normalize=False)._layout()
     with UseGenerator(torch.Generator().manual_seed(0)):
         module = build_module(model_name=encoder_name, n_classes=[2, 2], head=head, pooling="mean")
@@ -111,18 +111,18 @@ def head_gradients(encoder_name, rows):
 
 
 def test_a_row_without_a_label_sends_no_gradient(encoder_name):
-    """A head learns from the rows of its task alone, whoever stands beside them in the batch."""
+    """The gradient of a head depends only on the rows of its task in the batch."""
     alone = head_gradients(encoder_name, [("why", 0)])
     assert all(grad is None for grad in alone[1])
     beside = head_gradients(encoder_name, [("why", 0), ("it broke again", 1)])
     for one, two in zip(alone[0], beside[0], strict=True):
         assert one.abs().sum() > 0
-        torch.testing.assert_close(two, one / 2)  # its share of the rows
+        torch.testing.assert_close(two, one / 2)  # share of the rows of the task
     assert all(grad.abs().sum() > 0 for grad in beside[1])
 
 
 def test_interrupt_is_not_a_finished_fit(make_classifier, messages):
-    """Ctrl-C during training reaches the user, and the classifier stays unfitted."""
+    """Ctrl-C in training raises KeyboardInterrupt, and the classifier stays unfitted."""
 
     class CtrlC(Callback):
         def on_batch_end(self, net, **kwargs):
@@ -135,7 +135,7 @@ def test_interrupt_is_not_a_finished_fit(make_classifier, messages):
 
 
 def test_skorch_early_stopping_works_beside(make_classifier, messages):
-    """skorch's own early stopping ends the training as it does in skorch."""
+    """skorch's own early stopping ends the training as in skorch."""
     stop = SkorchEarlyStopping(monitor="valid_loss", patience=1, threshold=1e9)
     classifier = make_classifier(callbacks=[stop], epochs=5).fit(messages)
     assert len(classifier.net_.history) < 6
@@ -143,7 +143,7 @@ def test_skorch_early_stopping_works_beside(make_classifier, messages):
 
 
 def test_every_callback_sees_the_last_epoch(make_classifier, messages):
-    """A callback that stops training does not hide the epoch from those after it."""
+    """If a callback stops the training, later callbacks still get on_epoch_end."""
 
     class Stop(Callback):
         def on_epoch_end(self, net, **kwargs):
@@ -159,7 +159,7 @@ def test_every_callback_sees_the_last_epoch(make_classifier, messages):
 
 
 def test_stop_has_its_place(make_classifier, messages):
-    """StopTraining anywhere but at the end of an epoch is refused, with the callback's name."""
+    """StopTraining outside of on_epoch_end raises an error that names the callback."""
 
     class Stop(Callback):
         def on_batch_end(self, net, **kwargs):
@@ -171,7 +171,7 @@ def test_stop_has_its_place(make_classifier, messages):
 
 
 def test_training_leaves_nothing_behind(fitted):
-    """Gradients, moments, rows and the sampler are gone after training; the mode is eval."""
+    """After training, gradients, moments and the run are removed, and the mode is eval."""
     net = fitted.net_
     assert all(p.grad is None for p in net.module_.parameters())
     assert not net.optimizer_.state
@@ -180,7 +180,7 @@ def test_training_leaves_nothing_behind(fitted):
 
 
 def test_mode_is_set_once_an_epoch(make_classifier, messages, monkeypatch):
-    """The walk over all modules that sets their mode is not repeated for each batch."""
+    """The training mode of all modules is set once per epoch, not per batch."""
     from rapidfit_sk._training.net import MultiheadNet
 
     calls = []
@@ -195,7 +195,7 @@ def test_mode_is_set_once_an_epoch(make_classifier, messages, monkeypatch):
 
 
 def test_divergence_is_an_error(make_classifier, messages):
-    """A loss that is no number ends the fit with what to do, not with a fitted classifier."""
+    """A loss that is not finite raises an error with advice, and the classifier is not fitted."""
     classifier = make_classifier(learning_rate=1e30, max_grad_norm=None)
     with pytest.raises(FloatingPointError, match="train_loss is nan in epoch 1. Lower"):
         classifier.fit(messages)
@@ -203,12 +203,12 @@ def test_divergence_is_an_error(make_classifier, messages):
 
 
 def test_net_can_be_cloned(fitted):
-    """skorch and scikit-learn find no parameter in a trained net that it was not made with."""
+    """A trained net has the same parameters as a new one."""
     assert clone(fitted.net_).get_params().keys() >= {"lr", "head_lr", "seeds", "accumulate"}
 
 
 def test_an_interrupted_training_leaves_no_run(make_classifier, messages):
-    """The state of a training is gone however it ends."""
+    """The run is removed, however the training ends."""
     nets = []
 
     class Interrupts(Callback):

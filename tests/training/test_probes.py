@@ -12,7 +12,7 @@ from rapidfit_sk._training.probes import fit_probe
 
 @pytest.fixture
 def features():
-    """Rows of three classes around three directions, with some noise."""
+    """Rows of three classes around three directions, with noise."""
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 40)
     return (np.eye(3, 8)[labels] + rng.normal(scale=0.3, size=(120, 8))).astype(np.float32), labels
@@ -24,7 +24,7 @@ def predicted(features, layer):
 
 
 def test_a_probe_is_a_logistic_regression(features):
-    """It says what scikit-learn's model says, and so it does for two classes."""
+    """A probe predicts the probabilities of scikit-learn's model, for three and two classes."""
     x, labels = features
     x = x / np.linalg.norm(x, axis=1).mean()
     for some in (labels >= 0, labels < 2):
@@ -34,7 +34,7 @@ def test_a_probe_is_a_logistic_regression(features):
 
 
 def test_the_size_of_features_does_not_matter(features):
-    """Encoders whose embeddings are a hundred times larger get the same start."""
+    """Features that are a hundred times larger give the same probe."""
     x, labels = features
     small = fit_probe(x, labels, np.ones(120), n_classes=3)
     large = fit_probe(100 * x, labels, np.ones(120), n_classes=3)
@@ -42,7 +42,7 @@ def test_the_size_of_features_does_not_matter(features):
 
 
 def test_weights_and_missing_classes(features):
-    """A class without weight is hardly predicted, one without rows never."""
+    """A class with little weight is rarely predicted, and a class without rows never is."""
     x, labels = features
     light = np.where(labels == 1, 1e-3, 1.0)
     assert (predicted(x, fit_probe(x, labels, light, n_classes=3)) == 1).mean() < 0.1
@@ -52,7 +52,7 @@ def test_weights_and_missing_classes(features):
 
 
 class Start(Callback):
-    """Keep the output layers as they are when the first batch comes."""
+    """Callback that records the output layers at the first batch."""
 
     def on_batch_begin(self, net, training=False, **kwargs):
         if training and not hasattr(self, "weights_"):
@@ -65,7 +65,7 @@ def started(classifier):
 
 @pytest.mark.parametrize("hidden_layers", [0, 1])
 def test_heads_start_from_what_they_read(make_classifier, messages, hidden_layers):
-    """The accuracy before the first step is that of a probe, with and without hidden layers."""
+    """The accuracy before the first step is the probe's, with and without hidden layers."""
     scores = {}
     for init in ("probe", "random"):
         classifier = make_classifier(
@@ -79,7 +79,7 @@ def test_heads_start_from_what_they_read(make_classifier, messages, hidden_layer
 
 
 def test_a_start_without_frozen_epochs(make_classifier, messages):
-    """Where all trains from the first step on, heads start from the frozen encoder all the same."""
+    """Without head-only epochs, heads start from a probe on the frozen encoder as well."""
     options = {"test_size": 0, "val_size": 0, "loss": LossConfig(use_class_weights=False)}
     first, second = (
         make_classifier(
@@ -94,7 +94,7 @@ def test_a_start_without_frozen_epochs(make_classifier, messages):
 
 
 def test_trained_heads_do_not_start_again(make_classifier, messages):
-    """A warm start keeps the heads that are there; a task that is new gets a probe."""
+    """A warm start keeps existing heads, and only a new task gets a probe."""
     classifier = make_classifier(warm_start=True, val_size=0, test_size=0, callbacks=[Start()])
     old = messages[messages["task"] != "emotion"]
     before = [head[-1].weight.clone() for head in classifier.fit(old).net_.module_.heads]
@@ -106,7 +106,7 @@ def test_trained_heads_do_not_start_again(make_classifier, messages):
 
 
 def test_a_task_of_one_class_trains(make_classifier, messages):
-    """Rows of one class alone cannot be told apart, and the head keeps its random weights."""
+    """If all rows have one class, the head keeps its random weights."""
     rows = messages[(messages["task"] == "sentiment") & (messages["label"] == "negative")]
     labels = {"sentiment": ["negative", "positive", "neutral"]}
     first, second = (

@@ -1,4 +1,4 @@
-"""What an epoch draws."""
+"""Rows and batches of an epoch."""
 
 import functools
 
@@ -13,13 +13,13 @@ from rapidfit_sk._training.sampling import TaskSampler, rows_per_task
     [("proportional", [900, 100]), ("sqrt", [750, 250]), ("equal", [500, 500])],
 )
 def test_rows_per_task(strategy, expected):
-    """The strategies do what their names say."""
+    """The strategies divide an epoch as documented."""
     assert rows_per_task([900, 100], strategy).tolist() == expected
 
 
 @pytest.mark.parametrize("strategy", ["proportional", "sqrt", "equal"])
 def test_rows_add_up(strategy):
-    """An epoch has as many rows as the data, however odd the counts."""
+    """The number of rows in an epoch is the number of training rows for any counts."""
     for counts in ([7, 11, 13], [1, 1000], [5], [3, 0, 4]):
         rows = rows_per_task(counts, strategy)
         assert rows.sum() == sum(counts)
@@ -47,7 +47,7 @@ def epoch(sampler):
 
 
 def test_proportional_is_every_row_once():
-    """Each epoch holds each row exactly once, in another order."""
+    """Each epoch contains each row exactly once, in a new order."""
     draws = sampler("proportional")
     orders = [np.concatenate(epoch(draws)) for _ in range(3)]
     for order in orders:
@@ -57,7 +57,7 @@ def test_proportional_is_every_row_once():
 
 @pytest.mark.parametrize("n_accumulated", [1, 2])
 def test_an_epoch_has_its_steps(n_accumulated):
-    """However few texts there are, an epoch has the least number of steps, and not a round more."""
+    """A small epoch has the minimum number of steps, without an unnecessary pass over the rows."""
     for n in range(1, 60):
         few = sampler("proportional", (n,), min_steps=10, n_accumulated=n_accumulated)
         few.draw_epoch()
@@ -70,7 +70,7 @@ def test_an_epoch_has_its_steps(n_accumulated):
 
 
 def test_equal_balances_each_epoch():
-    """Each task has half of each epoch."""
+    """With "equal", each of two tasks has half of each epoch."""
     draws = sampler("equal")
     for _ in range(3):
         assert (np.concatenate(epoch(draws)) < 90).sum() == 50
@@ -78,7 +78,7 @@ def test_equal_balances_each_epoch():
 
 @pytest.mark.parametrize("strategy", ["sqrt", "equal"])
 def test_every_row_has_its_turn(strategy):
-    """Rows of a large task that one epoch leaves out come in the next ones, equally often."""
+    """Over epochs, all rows of a large task are drawn equally often."""
     draws = sampler(strategy)
     drawn = np.concatenate([np.concatenate(epoch(draws)) for _ in range(9)])
     counts = np.bincount(drawn, minlength=100)
@@ -88,7 +88,7 @@ def test_every_row_has_its_turn(strategy):
 
 
 def test_rows_of_a_text_share_a_batch():
-    """batch_size counts texts, and all rows of a text come together."""
+    """batch_size counts texts, and all rows of a text are in one batch."""
     texts = np.tile(np.arange(50), 2)
     batches = epoch(sampler("proportional", sizes=(50, 50), texts=texts))
     assert all(len(set(texts[batch])) == 8 for batch in batches[:-1])
@@ -97,59 +97,59 @@ def test_rows_of_a_text_share_a_batch():
 
 @pytest.mark.parametrize("lengths", [None, np.arange(100)])
 def test_repeats_are_spread(lengths):
-    """A row that is drawn five times an epoch does not come five times in one batch."""
+    """A row that is drawn five times in an epoch is in five batches."""
     batches = epoch(sampler("equal", lengths=lambda: lengths))
     most = max(np.bincount(batch).max() for batch in batches)
     assert most <= 2
 
 
-def lengthy(seed, **kwargs):
-    """A sampler over 2,000 texts, one row each, of 3 to 40 tokens."""
+def sampler_of_long_and_short_texts(seed, **kwargs):
+    """A sampler over 2,000 texts of 3 to 40 tokens with one row each."""
     lengths = np.random.default_rng(0).integers(3, 40, 2000)
     rng = np.random.default_rng(seed)
     options = {"lengths": lambda: lengths, "rng": rng, "batch_size": 16, **kwargs}
     return sampler("proportional", sizes=(2000,), **options), lengths
 
 
-def test_batches_are_of_a_length():
-    """Padding adds a tenth of the tokens at most; without lengths it would add half of them."""
-    draws, lengths = lengthy(0)
+def test_batches_have_texts_of_similar_length():
+    """Padding adds at most a tenth of the tokens, instead of half without sorting."""
+    draws, lengths = sampler_of_long_and_short_texts(0)
     batches = epoch(draws)
     assert np.array_equal(np.sort(np.concatenate(batches)), np.arange(2000))
     assert sum(len(b) * lengths[b].max() for b in batches) < 1.1 * lengths.sum()
-    plain, _ = lengthy(0, lengths=lambda: None)
+    plain, _ = sampler_of_long_and_short_texts(0, lengths=lambda: None)
     assert sum(len(b) * lengths[b].max() for b in epoch(plain)) > 1.5 * lengths.sum()
 
 
 def test_no_part_of_an_epoch_has_the_longer_texts():
-    """Over epochs, the mean length at each place of an epoch is that of all texts."""
-    draws, lengths = lengthy(0)
+    """The mean length at each position of an epoch is the mean of all texts."""
+    draws, lengths = sampler_of_long_and_short_texts(0)
     means = np.array([[lengths[b].mean() for b in epoch(draws)] for _ in range(200)])
     standard_error = means.std(axis=0) / np.sqrt(len(means))
     assert (abs(means.mean(axis=0) - lengths.mean()) < 4.5 * standard_error).all()
 
 
-def test_batches_of_a_length_are_drawn_anew():
-    """Each epoch puts other texts together; the same seed puts the same ones together."""
-    draws, _ = lengthy(0)
+def test_batches_differ_between_epochs():
+    """Each epoch has other batches, and the same seed gives the same batches."""
+    draws, _ = sampler_of_long_and_short_texts(0)
     first, second = epoch(draws), epoch(draws)
     partners = [{frozenset(batch.tolist()) for batch in each} for each in (first, second)]
     assert not partners[0] & partners[1]
-    again, _ = lengthy(0)
+    again, _ = sampler_of_long_and_short_texts(0)
     assert all(np.array_equal(a, b) for a, b in zip(epoch(again), first, strict=True))
 
 
-def test_accumulated_batches_of_a_length_are_the_large_ones():
-    """Four batches of 4 that are added up hold the texts that one batch of 16 holds."""
-    large, _ = lengthy(0)
-    small, _ = lengthy(0, batch_size=4, n_accumulated=4)
+def test_accumulated_batches_have_the_texts_of_the_large_batch():
+    """Four accumulated batches of 4 contain the texts of one batch of 16."""
+    large, _ = sampler_of_long_and_short_texts(0)
+    small, _ = sampler_of_long_and_short_texts(0, batch_size=4, n_accumulated=4)
     small.draw_epoch()
     steps = [np.sort(np.concatenate(step)) for step in small]
     assert all(np.array_equal(a, np.sort(b)) for a, b in zip(steps, epoch(large), strict=True))
 
 
 def test_accumulation_keeps_the_batches():
-    """Steps of several batches hold the same batches as steps of one."""
+    """Steps of several batches contain the same batches as steps of one."""
     single, grouped = sampler("proportional"), sampler("proportional", n_accumulated=3)
     assert all(np.array_equal(a, b) for a, b in zip(epoch(single), epoch(grouped), strict=True))
     assert [len(step) for step in grouped] == [3, 3, 3, 3, 1]
