@@ -1,4 +1,4 @@
-"""Splits of the rows of a fit into training, validation and test rows, with their warnings."""
+"""Split of the rows of a fit into training, validation and test rows, and related warnings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._rows import CodedRows, LabeledTable, Split, split_rows, tasks_without
 from ._validation import warn_user
 from .config import FullConfig
 
-# With fewer rows, none are held out for validation by default.
+# With fewer rows than this, no validation rows are held out by default.
 FEW_ROWS = 2000
 
 
@@ -21,13 +21,13 @@ class Parts:
     Attributes
     ----------
     train, test : CodedRows
-        Training rows, and the rows that the fitted model is scored on.
+        Training rows, and test rows that the fitted model is scored on.
     validation : CodedRows or None
         Validation rows, held out or given by the user.
     split : Split
-        Row numbers of the training rows and of the held-out rows.
+        Indices of the training, validation and test rows.
     needs_calibration_fit : bool
-        Whether to calibrate although there are no validation rows.
+        Whether a calibration fit must run, because there are no validation rows to calibrate on.
     """
 
     train: CodedRows
@@ -56,7 +56,7 @@ def hold_out_rows(
     seed : int
         Seed for the random choice of rows.
     validation : CodedRows or None, default=None
-        Validation rows of the user. If there are any, no other validation rows are held out.
+        Validation rows that the user passed. If there are any, no others are held out.
     warm_start : bool, default=False
         Whether the training starts from a model that may have trained on these rows. If so, there
         is no calibration fit.
@@ -69,8 +69,8 @@ def hold_out_rows(
     Warns
     -----
     UserWarning
-        If a task or a class is too small to hold rows out, or if scores on held-out rows are
-        optimistic.
+        If a task or a class has too few rows to hold some out, if scores on held-out rows are
+        optimistic, or if there are no validation rows although they are expected.
     """
     val_size = _validation_size(config, len(rows)) if validation is None else 0
     split = split_rows(
@@ -88,8 +88,8 @@ def hold_out_rows(
     if warm_start and (len(split.test) or len(split.val)):
         warn_user(
             "An earlier fit may have trained on rows that are held out now, so scores on them are "
-            "optimistic. Pass validation rows that the classifier has not trained on as X_val, "
-            "and set test_size=0."
+            "optimistic. Set test_size=0, and pass validation rows that the classifier has not "
+            "trained on as X_val."
         )
     all_train = config.training.val_size is None and val_size == 0 and given is None
     return Parts(
@@ -110,7 +110,7 @@ def indices_of(split: Split, table: LabeledTable) -> dict[str, np.ndarray]:
 
 
 def _validation_size(config: FullConfig, n_rows: int) -> float:
-    """Return the share of validation rows; `val_size=None` is 0.1, or 0 for small data."""
+    """Return the share of validation rows. `val_size=None` means 0.1, or 0 for small data."""
     training = config.training
     if training.val_size is not None:
         return training.val_size
@@ -126,7 +126,7 @@ def _warn_of_split(
     validation: CodedRows | None,
     given: CodedRows | None,
 ):
-    """Give one warning about rows that cannot be held out and its consequences."""
+    """Issue a single warning for all notes on the split."""
     sizes = {"test": config.training.test_size}
     if given is None:
         sizes["val"] = val_size
@@ -138,8 +138,8 @@ def _warn_of_split(
     if validation is None and (val_size or config.eval.patience is not None):
         epochs = config.encoder.freeze_epochs + config.training.epochs
         notes.append(
-            f"There are no validation rows: training runs for all {epochs} epochs, and the last "
-            "weights are kept."
+            f"There are no validation rows, so training runs for all {epochs} epochs and keeps "
+            "the last weights."
         )
     if notes:
         warn_user(" ".join(notes))
@@ -183,6 +183,6 @@ def _notes_on_single_rows(rows: CodedRows, small):
         return []
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return [
-        "Classes with a single row stay in the training data, because one row cannot be split: "
+        "Classes with a single row stay in the training rows, because one row cannot be split: "
         f"{names[0]}{more}."
     ]

@@ -1,4 +1,4 @@
-"""Parameter constraints and the messages of invalid parameters."""
+"""Constraints on parameters, and the errors and warnings that users see."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ import numpy as np
 class InvalidParameterError(ValueError, TypeError):
     """Error for a parameter with an invalid value.
 
-    Both a ValueError and a TypeError, as in scikit-learn: a constraint covers type and range.
+    It is both a ValueError and a TypeError, as in scikit-learn, because a constraint covers the
+    type and the range of a value.
     """
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """The allowed values of a parameter: a phrase for messages and a test of a value."""
+    """Allowed values of a parameter, as a phrase for messages and a function that checks values."""
 
     phrase: str
     accepts: Callable[[Any], bool]
@@ -41,7 +42,7 @@ def _is_number(value, kind) -> bool:
 
 
 def integer(at_least: int, at_most: int | None = None) -> Constraint:
-    """Allow an int from `at_least` to `at_most`; None for no upper limit."""
+    """Allow an int from `at_least` to `at_most`. If `at_most` is None, there is no upper limit."""
     high = "inf)" if at_most is None else f"{at_most}]"
 
     def accepts(value):
@@ -53,7 +54,7 @@ def integer(at_least: int, at_most: int | None = None) -> Constraint:
 
 
 def real(low: float, high: float = float("inf"), closed: str = "both") -> Constraint:
-    """Allow a number from `low` to `high`; `closed` names the ends that are included."""
+    """Allow a number from `low` to `high`, including the ends that `closed` names."""
     left = closed in ("left", "both")
     right = closed in ("right", "both") and high != float("inf")
 
@@ -94,7 +95,7 @@ def instance_of(*kinds: type) -> Constraint:
 
 
 def array_like() -> Constraint:
-    """Allow an object with a length that can be iterated, except strings and dicts."""
+    """Allow an iterable object with a length, except strings, bytes and dicts."""
     return Constraint(
         "an array-like",
         lambda value: (
@@ -106,7 +107,7 @@ def array_like() -> Constraint:
 
 
 def mapping_to(inner: Constraint) -> Constraint:
-    """Allow a dict whose values meet the constraint `inner`."""
+    """Allow a dict whose values satisfy the constraint `inner`."""
     return Constraint(
         f"a dict of {{task name: {inner.phrase}}}",
         lambda value: (
@@ -115,10 +116,10 @@ def mapping_to(inner: Constraint) -> Constraint:
     )
 
 
-# End of messages about a missing task or class, which are often caused by cross-validation.
+# Last sentence of messages about a missing task or class, which is often due to cross-validation.
 IN_FOLDS = (
-    "In cross-validation, rapidfit_sk.model_selection.TaskStratifiedKFold gives each fold rows of "
-    "every task and class."
+    "In cross-validation, use rapidfit_sk.model_selection.TaskStratifiedKFold, which gives each "
+    "fold rows of every task and class."
 )
 
 none = Constraint("None", lambda value: value is None)
@@ -130,7 +131,7 @@ def check_parameters(owner, constraints: dict[str, Constraint]) -> None:
     Raises
     ------
     InvalidParameterError
-        For the first parameter with an invalid value, in the words of scikit-learn.
+        For the first parameter with an invalid value. The message has scikit-learn's wording.
     """
     for name, constraint in constraints.items():
         value = getattr(owner, name)
@@ -142,7 +143,7 @@ def check_parameters(owner, constraints: dict[str, Constraint]) -> None:
 
 
 def warn_user(message: str) -> None:
-    """Issue a UserWarning that points at the line of the user's code."""
+    """Issue a UserWarning that points to the line in the user's code."""
     frame: FrameType | None = sys._getframe(1)
     level = 2
     # The decorator of scikit-learn's callbacks may be between this package and the user's code.
@@ -153,7 +154,7 @@ def warn_user(message: str) -> None:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" if a known name is close, otherwise an empty string."""
+    """Return " Did you mean 'x'?" if a known name is similar, or an empty string otherwise."""
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
 
@@ -166,7 +167,7 @@ def unknown_task(task, known: Iterable[str]) -> str:
 
 
 def check_names(owner: str, given: Iterable[str], known: Iterable[str], error=ValueError) -> None:
-    """Raise an error for the first unknown name, with the closest known name."""
+    """Raise an error for the first unknown name, and suggest the closest known name."""
     known = list(known)
     for name in given:
         if name not in known:
@@ -185,7 +186,7 @@ def suggests_names(
 ) -> Callable[Concatenate[_Self, _Parameters], None]:
     """Decorate `__init__` to suggest the closest name for an unknown keyword.
 
-    The signature stays the same for scikit-learn and for editors.
+    The signature does not change, because scikit-learn and editors read it.
     """
     known = list(inspect.signature(init).parameters)[1:]
 

@@ -1,4 +1,4 @@
-"""`MultiheadConfig` and its groups, which share the parameter interface of scikit-learn."""
+"""`MultiheadConfig` and its groups of parameters, with the parameter interface of scikit-learn."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _DEFAULT_ENCODER = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
 
 
 class ParameterGroup(BaseEstimator):
-    """A `BaseEstimator` with nested groups of parameters, in which None means the defaults.
+    """Group of parameters with nested groups, each of which may be None to use its defaults.
 
-    With plain scikit-learn, `config=None` would hide `config__head__dropout` from `get_params`,
-    and a grid search over it would fail. This class lists the defaults of a group that is None,
-    and replaces the None by a group when one of its parameters is set.
+    In a plain `BaseEstimator`, `config=None` would hide `config__head__dropout` from `get_params`,
+    so a grid search over it would fail. In this class, `get_params` lists the defaults of a group
+    that is None, and `set_params` creates the group when one of its parameters is set.
     """
 
     _constraints: ClassVar[dict[str, Constraint]] = {}
@@ -55,7 +55,7 @@ class ParameterGroup(BaseEstimator):
         Parameters
         ----------
         deep : bool, default=True
-            Whether to list the parameters of nested groups too, as `group__parameter`.
+            Whether to include the parameters of nested groups, as `group__parameter`.
 
         Returns
         -------
@@ -71,12 +71,13 @@ class ParameterGroup(BaseEstimator):
         return params
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters of this group and, as `group__parameter`, of nested ones.
+        """Set parameters of this group and of nested groups.
 
         Parameters
         ----------
         **params : dict
-            Parameter names and their new values. They are checked in `fit`, not here.
+            Parameter names and their new values. Parameters of nested groups are named
+            `group__parameter`. The values are checked in `fit`, not here.
 
         Returns
         -------
@@ -86,7 +87,7 @@ class ParameterGroup(BaseEstimator):
         Raises
         ------
         ValueError
-            If a name is unknown; the message suggests the nearest.
+            If a name is unknown. The message suggests the closest one.
         """
         own = self.get_params(deep=False)
         check_names(type(self).__name__, (key.partition("__")[0] for key in params), own)
@@ -117,47 +118,47 @@ class TrainingConfig(ParameterGroup):
     max_length : int, default=128
         Maximum number of tokens that the encoder reads at once, including special tokens.
     long_text : {"truncate", "head_tail", "windows"}, default="head_tail"
-        Part of a text with more tokens that the encoder reads. "truncate" is its beginning.
-        "head_tail" is its beginning and its end, half of `max_length` each [1]_. "windows" is
-        the whole text, cut into windows of equal length whose embeddings are averaged. The
-        windows of a text share a batch, so time and memory grow with the longest text;
-        `gradient_checkpointing` reduces the memory in training.
+        Method for texts with more than `max_length` tokens. "truncate" keeps the beginning of
+        the text. "head_tail" keeps the beginning and the end, with half of `max_length` each
+        [1]_. "windows" splits the whole text into windows of equal length and averages their
+        embeddings. The windows of a text share a batch, so time and memory grow with the longest
+        text. `gradient_checkpointing` reduces the memory in training.
     batch_size : int, default=16
         Number of distinct texts in a batch. A batch contains the rows of its texts for all tasks.
     epochs : int, default=10
         Number of fine-tuning epochs, in which the heads and the unfrozen layers of the encoder
         train. They follow the `freeze_epochs` of :class:`EncoderConfig`.
     min_steps_per_epoch : int, default=10
-        Minimum number of optimizer steps in an epoch. If one pass over the rows makes fewer
-        steps, as with a hundred texts, an epoch makes several passes. `partial_fit` always makes
-        one pass.
+        Minimum number of optimizer steps in an epoch. If one pass over the rows takes fewer
+        steps, for example with a hundred texts, an epoch makes several passes. `partial_fit`
+        always makes one pass.
     learning_rate : float, default=1e-4
         Peak learning rate of the encoder. The peak rate of the heads is
-        ``learning_rate / lr_multiplier``, see :class:`EncoderConfig`. At each step, the rate
-        first rises linearly and then falls along a cosine.
+        ``learning_rate / lr_multiplier``, see :class:`EncoderConfig`. The rates change at each
+        step: they first rise linearly and then fall along a cosine.
     weight_decay : float, default=0.01
-        Decoupled weight decay (AdamW) of weight matrices. Biases and normalization weights have
-        none.
+        Decoupled weight decay (AdamW) of weight matrices. It does not apply to biases and
+        normalization weights.
     warmup_ratio : float, default=0.1
         Share of the steps, in [0, 1), during which the learning rate rises.
     gradient_accumulation_steps : int, default=1
-        Number of batches whose gradients are added up for one optimizer step. The step is the
+        Number of batches whose gradients are accumulated for one optimizer step. The step is the
         same as with one batch of ``batch_size * gradient_accumulation_steps`` texts.
     gradient_checkpointing : bool, default=False
         Whether trainable layers store only their input and recompute their activations in the
         backward pass [2]_. The trained model is the same. Training takes about a third longer,
-        but needs far less memory for long texts and large batches.
+        but needs much less memory for long texts and large batches.
     max_grad_norm : float or None, default=1.0
         Maximum norm of the accumulated gradient. A larger gradient is scaled down. None means no
         limit.
     test_size : float, default=0.1
-        Share of the rows of each task, in [0, 1), held out for `test_scores_`.
+        Share of the rows of each task, in [0, 1), that is held out for `test_scores_`.
     val_size : float or None, default=None
-        Share of the rows besides the test rows, in [0, 1), that are validation rows: they are
-        used to choose the best epoch and to calibrate the probabilities. With None, the share is
-        0.1 if at least 2000 rows remain or `patience` of :class:`EvalConfig` is set. Otherwise,
-        it is 0, because small data is more useful for training, and a calibration fit on three
-        quarters of the rows comes first.
+        Share of the rows other than the test rows, in [0, 1), that is held out for validation.
+        Validation rows choose the best epoch and calibrate the probabilities. With None, the
+        share is 0.1 if at least 2000 rows remain besides the test rows, or if `patience` of
+        :class:`EvalConfig` is set. Otherwise, it is 0, because small data is more useful for
+        training, and a calibration fit on three quarters of the rows runs first.
 
     See Also
     --------
@@ -233,7 +234,7 @@ class HeadConfig(ParameterGroup):
     Parameters
     ----------
     hidden_layers : int, default=0
-        Number of hidden layers before the output layer; 0 is a linear head.
+        Number of hidden layers before the output layer. With 0, the head is linear.
     hidden_multiplier : float, default=1.0
         Width of a hidden layer as a multiple of the width of the embedding.
     activation : {"gelu", "relu", "silu", "tanh"}, default="gelu"
@@ -242,10 +243,10 @@ class HeadConfig(ParameterGroup):
         Dropout probability, in [0, 1), before the output layer and between hidden layers.
     normalize : bool, default=True
         Whether the head scales the embedding to a root mean square of 1 [1]_. The direction of an
-        embedding carries its meaning, and its size depends on the encoder.
+        embedding carries its meaning, while its norm depends on the encoder.
     init : {"probe", "random"}, default="probe"
-        Initial weights of the output layer: a logistic regression, fitted on the embeddings of
-        the pretrained encoder [2]_, or random weights.
+        Initial weights of the output layer. "probe" uses the weights of a logistic regression on
+        the embeddings of the pretrained encoder [2]_. "random" draws the weights at random.
 
     See Also
     --------
@@ -297,20 +298,20 @@ class HeadConfig(ParameterGroup):
 
 
 class EncoderConfig(ParameterGroup):
-    """Which layers of the encoder train, when, and how fast.
+    """Parameters of the fine-tuning of the encoder.
 
     Parameters
     ----------
     freeze_epochs : int, default=1
         Number of head-only epochs at the start, in which the whole encoder is frozen. With
-        ``HeadConfig.init="probe"``, heads start close to their optimum and need few of them.
+        ``HeadConfig.init="probe"``, heads start close to their optimum and need few such epochs.
     unfreeze_layers : int or None, default=4
         Number of top layers of the encoder that train after the head-only epochs. If the encoder
-        has fewer layers, all of them train. With 0, the encoder never trains. With None, all of it
-        trains, including its embeddings.
+        has fewer layers, all of them train. With 0, the encoder never trains. With None, the whole
+        encoder trains, including its embedding layer.
     lr_multiplier : float, default=0.2
-        Learning rate of the encoder divided by the learning rate of the heads, in (0, 1]. The peak
-        rate of the encoder is `learning_rate`, and the peak rate of the heads is
+        Ratio of the learning rate of the encoder to the learning rate of the heads, in (0, 1]. The
+        peak rate of the encoder is `learning_rate`, and the peak rate of the heads is
         ``learning_rate / lr_multiplier``.
 
     See Also
@@ -355,17 +356,17 @@ class LossConfig(ParameterGroup):
     Parameters
     ----------
     use_class_weights : bool, default=True
-        Whether a row has the weight ``n_rows / (n_classes * n_rows_of_its_class)``, so all classes
+        Whether to weight each row by ``n_rows / (n_classes * n_rows_of_its_class)``, so all classes
         of a task have the same total weight.
     use_focal_loss : bool, default=False
         Whether to reduce the loss of rows that the model already predicts well [1]_.
     focal_gamma : float, default=2.0
         Strength of the focal loss. The loss of a row is multiplied by ``(1 - p) ** focal_gamma``,
-        where p is the probability of its true class. 0 is plain cross-entropy.
+        where p is the probability of its true class. With 0, the loss is the cross-entropy.
     label_smoothing : float, default=0.0
-        Share of the target, in [0, 1), that is spread evenly over all classes.
+        Share of the target probability, in [0, 1), that is spread evenly over all classes.
     task_weights : dict of {str: float} or None, default=None
-        Weights of tasks in the loss. Other tasks have weight 1.
+        Weights of tasks in the loss. Tasks that are not in the dict have weight 1.
 
     See Also
     --------
@@ -408,29 +409,30 @@ class LossConfig(ParameterGroup):
 
 
 class EvalConfig(ParameterGroup):
-    """Parameters of early stopping, of the choice of the best epoch, and of calibration.
+    """Parameters of early stopping, the choice of the best epoch, and calibration.
 
     Parameters
     ----------
     metric : {"accuracy", "f1", "loss"}, default="accuracy"
-        Metric on the validation rows. Accuracy and macro-averaged F1 are computed for each task
-        and averaged over tasks.
+        Metric on the validation rows that determines the best epoch. Accuracy and macro-averaged F1
+        are computed for each task and averaged over tasks.
     patience : int or None, default=None
         Number of fine-tuning epochs without improvement after which training stops. With None, all
-        epochs run; the last ones have the lowest learning rate and are usually the best.
+        epochs run. The last ones have the lowest learning rate and are usually the best.
     min_delta : float, default=0.001
         Minimum change of the metric that counts as an improvement.
     one_se_rule : bool, default=True
-        Whether to prefer a later epoch to the best one if its accuracy or F1 is lower by at most
-        the standard error [2]_. A few validation rows cannot distinguish such epochs, and the later
-        one has trained longer. With False, the best epoch is the one with the best metric.
+        Whether to prefer a later epoch over the one with the best accuracy or F1 if the scores
+        differ by at most the standard error [2]_. With few validation rows, such epochs cannot be
+        distinguished, and the later one has trained longer. With False, the best epoch is the one
+        with the best metric.
     calibrate : bool, default=True
         Whether to fit a temperature for each task that maximizes the likelihood of the labels of
-        the calibration rows [1]_. `predict_proba` divides the logits by it; predicted labels do not
-        change. The fewer calibration rows a task has, the closer its temperature is to the common
-        temperature of all tasks. Small data without validation rows (see `val_size` of
-        :class:`TrainingConfig`) needs a calibration fit on three quarters of the rows; with False,
-        such a fit takes half the time.
+        the calibration rows [1]_. `predict_proba` divides the logits by this temperature, which
+        does not change the predicted labels. The fewer calibration rows a task has, the closer its
+        temperature is to the common temperature of all tasks. Small data without validation rows
+        (see `val_size` of :class:`TrainingConfig`) needs a calibration fit on three quarters of the
+        rows. With False, this additional training is skipped, so `fit` takes half the time.
 
     See Also
     --------
@@ -479,7 +481,7 @@ class MultiheadConfig(ParameterGroup):
     Parameters
     ----------
     training : TrainingConfig or None, default=None
-        Encoder, batches, training schedule and splits. None means the defaults, here and below.
+        Encoder, batches, training schedule and splits. For each group, None means its defaults.
     head : HeadConfig or None, default=None
         Architecture and initialization of the heads.
     encoder : EncoderConfig or None, default=None
@@ -489,15 +491,15 @@ class MultiheadConfig(ParameterGroup):
     eval : EvalConfig or None, default=None
         Early stopping, choice of the best epoch, and calibration.
     pooling : {"attention", "mean", "cls", "max"}, default="attention"
-        Computation of a text embedding from the vectors of its tokens. "mean" is their mean, "cls"
-        the vector of the first token, and "max" the maximum of each dimension. "attention" is a
-        weighted mean with weights that each task learns [1]_, so tasks can use different tokens.
-        The weights start equal and change when the encoder trains; head-only epochs use the mean.
-        Padding is ignored.
+        Method that combines the vectors of the tokens of a text into its embedding. "mean" is the
+        mean of the vectors, "cls" is the vector of the first token, and "max" is the maximum of
+        each dimension. "attention" is a weighted mean with weights that each task learns [1]_, so
+        tasks can use different tokens. All tokens start with the same weight, and the weights
+        change only while the encoder trains, so head-only epochs use the mean. Padding is ignored.
     task_sampling : {"proportional", "sqrt", "equal"}, default="proportional"
-        Number of rows of each task in an epoch. "proportional" draws every row once, "sqrt" draws
-        in proportion to the square root of the number of rows of a task, and "equal" draws the same
-        number for each task. The size of an epoch does not depend on it.
+        Number of rows of each task in an epoch. "proportional" draws every row once. "sqrt" draws
+        rows in proportion to the square root of the number of rows of a task. "equal" draws the
+        same number of rows for each task. The size of an epoch is the same for all three.
 
     See Also
     --------
@@ -594,7 +596,7 @@ class MultiheadConfig(ParameterGroup):
     def guide(cls) -> Self:
         """Return the defaults of RapidFit's guide to multihead classification.
 
-        Parameters that the guide does not have are turned off.
+        Features that the guide does not describe are turned off.
 
         Returns
         -------
@@ -635,7 +637,7 @@ class MultiheadConfig(ParameterGroup):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the configuration as plain nested dicts, defaults included.
+        """Return the configuration as plain nested dicts, including defaults.
 
         Returns
         -------
@@ -673,7 +675,7 @@ def _check_mapping(name, values):
 
 
 def _check_key(config, key):
-    """Raise an error for an unknown key, with the group that has a parameter of this name."""
+    """Raise an error for an unknown key, and name the group or the parameter that may be meant."""
     known = config().get_params(deep=False)
     if key in known:
         return

@@ -1,4 +1,4 @@
-"""The small data set that is bundled with the package."""
+"""Small data set that is bundled with the package."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["load_support_messages"]
 def load_support_messages() -> pd.DataFrame:
     """Load 300 short customer messages, each labeled for up to three tasks.
 
-    The messages were written for this package. Each has a sentiment (negative, neutral,
-    positive) and an intent (ask, buy, complain, sell). If it expresses an emotion (angry, happy,
-    sad, surprised), it has this label, too.
+    The messages were written for this package. Each message has a sentiment (negative, neutral,
+    positive) and an intent (ask, buy, complain, sell). Messages that express an emotion (angry,
+    happy, sad, surprised) also have an emotion label.
 
     Returns
     -------
@@ -32,5 +32,5 @@ def load_support_messages() -> pd.DataFrame:
     with files(__package__).joinpath("data", "support_messages.csv").open(encoding="utf-8") as file:
         wide = pd.read_csv(file)
     long = wide.melt("text", var_name="task", value_name="label", ignore_index=False)
-    # melt orders rows by task; a stable sort by message makes the rows of a message consecutive.
+    # melt orders rows by task. A stable sort by message makes the rows of a message consecutive.
     return long.sort_index(kind="stable").dropna(subset="label").reset_index(drop=True)

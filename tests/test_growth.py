@@ -161,7 +161,7 @@ def test_known_task_may_come_with_one_class(make_classifier, messages, intent):
     classifier = make_classifier().fit(messages)
     classifier.partial_fit(intent[intent["label"] == "ask"].head(5))
     assert len(classifier.classes_["intent"]) == 4
-    with pytest.raises(ValueError, match="Task 'new' has one class only"):
+    with pytest.raises(ValueError, match="Task 'new' has only one class"):
         classifier.partial_fit(intent[intent["label"] == "ask"].assign(task="new"))
     with pytest.raises(TypeError, match="mixes strings and numbers"):
         classifier.partial_fit(intent.head(5).assign(label=[1, 2, 3, 4, 5]))

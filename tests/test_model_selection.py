@@ -143,7 +143,7 @@ def test_plain_folds_of_sorted_rows(make_classifier, by_task):
         scores = cross_val_score(classifier, by_task, cv=3)
     assert np.isnan(scores).any()
     two = by_task[by_task["label"].isin(["ask", "buy"])].sort_values("label")
-    with pytest.warns(FitFailedWarning, match=r"(?s)one class only.*TaskStratifiedKFold"):
+    with pytest.warns(FitFailedWarning, match=r"(?s)only one class.*TaskStratifiedKFold"):
         cross_val_score(classifier, pd.concat([two, by_task[by_task["task"] == "emotion"]]), cv=4)
     with pytest.raises(ValueError, match="TaskStratifiedKFold"):
         cross_val_score(classifier, two, cv=KFold(2), error_score="raise")

@@ -176,7 +176,7 @@ def test_validation_is_weighted(make_classifier, messages):
         (np.ones((815, 1)), ValueError, r"shape \(815, 1\)"),
         (np.r_[np.ones(814), -1], ValueError, "row 814: a weight must be finite .* got -1.0"),
         (np.r_[np.nan, np.ones(814)], ValueError, "row 0: .* got nan"),
-        (["much"] * 815, TypeError, "must hold numbers"),
+        (["much"] * 815, TypeError, "sample_weight must be numeric"),
         (np.zeros(815), ValueError, "zero for all rows of task 'sentiment'"),
     ],
 )
@@ -229,8 +229,8 @@ def test_task_labels_may_include_labels_without_rows(make_classifier, intent):
     [
         ({"intent": ["ask", "buy"]}, ValueError, "row .*task 'intent'.*label .sell. is not"),
         ({"intend": ["ask", "buy"]}, ValueError, "names 'intend'.*mean 'intent'.*TaskStratifiedK"),
-        ({"intent": ["ask"]}, ValueError, "one class only"),
-        ({"intent": []}, ValueError, "has no class"),
+        ({"intent": ["ask"]}, ValueError, "only one class"),
+        ({"intent": []}, ValueError, "has no classes"),
         ({"intent": ["ask", 1]}, TypeError, "mixes strings and numbers"),
         ({"intent": "ask"}, ValueError, "'task_labels' parameter of MultiheadClassifier must be"),
         (["ask"], ValueError, "'task_labels' parameter of MultiheadClassifier must be"),

@@ -1,4 +1,4 @@
-"""Tables, texts, labels, splits, metrics and calibration, as plain data without torch."""
+"""Torch-free modules for tables, texts, labels, splits, metrics and calibration."""
 
 from .calibration import fit_temperatures, probabilities
 from .labels import CodedRows, common_dtype, encode_labels, encode_tasks, warn_of_contradictions

@@ -1,4 +1,4 @@
-"""Conversion of labels to integer codes and back, per task."""
+"""Classes of each task, and the conversion of tasks and labels to integer codes."""
 
 from __future__ import annotations
 
@@ -27,22 +27,24 @@ def learn_classes(
     table : LabeledTable
         Labeled rows.
     task_labels : dict of {str: array-like} or None
-        Classes of tasks that are given instead of learned.
+        Classes of some tasks, set by the user. The classes of all other tasks are learned from
+        their labels.
     known : dict of {str: ndarray} or None
-        Tasks and classes of an earlier training, which are kept.
+        Tasks and classes of an earlier fit. All of them are kept.
 
     Returns
     -------
     classes : dict of {str: ndarray}
-        The classes of each task, in the type of its labels. Known tasks come first, in their order,
-        and then new tasks in order of first appearance.
+        The classes of each task, with the type of its labels. Known tasks come first, in their
+        original order. New tasks follow in order of first appearance.
 
     Raises
     ------
     ValueError
-        If a task has only one class, or a label that is not among the given classes.
+        If a task has fewer than two classes, if one of its labels is missing from `task_labels`, or
+        if `task_labels` names a task that does not exist.
     TypeError
-        If a task has strings and numbers as labels.
+        If the labels of a task mix strings, bools and numbers.
     """
     task_labels, classes = task_labels or {}, dict(known or {})
     _check_tasks_are_there(task_labels, [*classes, *table.task_names])
@@ -73,14 +75,14 @@ def _check_labels_are_given(table, task, classes):
     unknown = rows[encode_labels(table.labels[rows], classes) < 0]
     if len(unknown):
         raise ValueError(
-            f"{table.place(unknown[0])}: the label {table.labels[unknown[0]]!r} is not among "
-            f"those that the 'task_labels' parameter gives: {classes.tolist()}. Add it there, or "
-            "leave the row out."
+            f"In {table.place(unknown[0])}, the label {table.labels[unknown[0]]!r} is not one of "
+            f"the classes in the 'task_labels' parameter: {classes.tolist()}. Add the label to "
+            "'task_labels', or drop the row."
         )
 
 
 def encode_labels(labels: np.ndarray, classes: np.ndarray) -> NDArray[np.int64]:
-    """Return the position of each label in `classes`, or -1 if it is not among them.
+    """Return the position of each label in `classes`, or -1 for a label that is not a class.
 
     Parameters
     ----------
@@ -92,12 +94,13 @@ def encode_labels(labels: np.ndarray, classes: np.ndarray) -> NDArray[np.int64]:
     Returns
     -------
     codes : ndarray of int64, shape (n_rows,)
-        The codes.
+        The code of each label.
     """
     codes = {label: code for code, label in enumerate(classes.tolist())}
     keys: Iterable[Any] = labels
     if classes.dtype.kind == "f":
-        # 0.1 in single precision and 0.1 in double precision are different numbers.
+        # Labels are rounded to the dtype of the classes, because 0.1 in float32 differs from 0.1
+        # in float64.
         keys = (_rounded(label, classes.dtype.type) for label in labels)
     return np.fromiter((codes.get(key, -1) for key in keys), np.int64, len(labels))
 
@@ -115,7 +118,8 @@ class CodedRows:
     texts : Texts
         The text of each row.
     tasks, labels : ndarray of int64, shape (n_rows,)
-        Codes of the task and of the label; -1 for a label that was not in the training data.
+        Codes of the task and the label of each row. A label that is not a class of its task has
+        the code -1.
     weights : ndarray of float32, shape (n_rows,)
         Sample weights.
     classes : dict of {str: ndarray}
@@ -132,7 +136,7 @@ class CodedRows:
         return len(self.texts)
 
     def take(self, rows: np.ndarray) -> CodedRows:
-        """Return some of the rows."""
+        """Return a subset of the rows."""
         return CodedRows(
             self.texts.take(rows),
             self.tasks[rows],
@@ -145,8 +149,8 @@ class CodedRows:
 def encode_table(table: LabeledTable, classes: dict[str, np.ndarray]) -> CodedRows:
     """Convert the tasks and labels of a table to codes.
 
-    A label that is not among the classes of its task gets -1, because rows to score may have new
-    labels.
+    A label that is not a class of its task gets the code -1, because held-out rows may have labels
+    that the training rows do not have.
 
     Raises
     ------
@@ -163,27 +167,34 @@ def encode_table(table: LabeledTable, classes: dict[str, np.ndarray]) -> CodedRo
 
 
 def encode_training_table(table: LabeledTable, classes: dict[str, np.ndarray]) -> CodedRows:
-    """Convert training rows to codes, as :func:`encode_table` does, and require all labels.
+    """Convert the tasks and labels of training rows to codes, which are never -1.
 
     Raises
     ------
     ValueError
-        If a label is not equal to any class that was learned from the same labels.
+        If a row has a task that is not in `classes`, or a label that does not equal any class of
+        its task.
     """
     rows = encode_table(table, classes)
     if (rows.labels < 0).any():
         first = int(np.argmax(rows.labels < 0))
         label = table.labels[first]
         raise ValueError(
-            f"{table.place(first)}: the label {label!r} ({type(label).__name__}) is not equal to "
-            f"any class of its task, {classes[table.tasks[first]].tolist()}. Give labels as plain "
-            "strings, ints, bools or floats."
+            f"In {table.place(first)}, the label {label!r} ({type(label).__name__}) does not "
+            f"equal any class of its task: {classes[table.tasks[first]].tolist()}. Pass labels as "
+            "plain strings, ints, bools or floats."
         )
     return rows
 
 
 def encode_tasks(table: TextTable, tasks: list[str]) -> NDArray[np.int64]:
-    """Return the position of the task of each row in `tasks`."""
+    """Return the task code of each row, which is the position of its task in `tasks`.
+
+    Raises
+    ------
+    ValueError
+        If a row has a task that is not in `tasks`.
+    """
     codes = encode_labels(table.tasks, np.array(tasks, dtype=object))
     if (codes < 0).any():
         first = int(np.argmax(codes < 0))
@@ -193,7 +204,10 @@ def encode_tasks(table: TextTable, tasks: list[str]) -> NDArray[np.int64]:
 
 
 def common_dtype(arrays: Iterable[np.ndarray]) -> np.dtype:
-    """Return a dtype for all labels in some arrays; object for strings and numbers together."""
+    """Return a dtype that can hold the labels of all arrays.
+
+    It is object if the arrays have different kinds of labels, such as strings and numbers.
+    """
     dtypes = {array.dtype for array in arrays}
     if len({dtype.kind for dtype in dtypes}) != 1:
         return np.dtype(object)
@@ -201,38 +215,39 @@ def common_dtype(arrays: Iterable[np.ndarray]) -> np.dtype:
 
 
 def warn_of_contradictions(table: LabeledTable, rows: CodedRows):
-    """Warn if rows have the same text and task, but different labels."""
+    """Warn about rows that have the same text and task but different labels."""
     frame = pd.DataFrame({"text": rows.texts.codes, "task": rows.tasks})
     n_labels = frame.assign(label=rows.labels).groupby(["text", "task"])["label"]
     bad = np.flatnonzero(n_labels.transform("nunique").to_numpy() > 1)
     if bad.size:
         warn_user(
-            f"{bad.size} rows have the same text and task as another row but a different "
-            f"label; the first is {table.place(bad[0])}. All of them are kept."
+            f"{bad.size} rows have the same text and task as another row but a different label. "
+            f"The first one is {table.place(bad[0])}. All of these rows are kept. Correct the "
+            "labels or drop rows if this is not intended."
         )
 
 
 def _sorted_classes(labels: np.ndarray, task: str) -> np.ndarray:
     array = _natural_array(labels, task)
-    # np.unique supports object arrays of strings only in newer versions of numpy.
+    # Only newer versions of numpy support np.unique for object arrays of strings.
     classes = sorted(set(array.tolist()))
     if len(classes) < 2:
-        found = f"one class only ({classes[0]!r})" if classes else "no class"
+        found = f"only one class ({classes[0]!r})" if classes else "no classes"
         raise ValueError(
-            f"Task {task!r} has {found}. A head needs at least two: "
-            f"drop the task or add rows of another class. {IN_FOLDS}"
+            f"Task {task!r} has {found}, but a head needs at least two. "
+            f"Drop the task or add rows of another class. {IN_FOLDS}"
         )
     return np.array(classes, dtype=array.dtype)
 
 
 def _natural_array(labels: np.ndarray, task: str) -> np.ndarray:
-    """Return labels as an array: strings with dtype object, other labels with numpy's dtype."""
+    """Convert strings to an array with dtype object, and other labels to numpy's dtype for them."""
     kinds = [_kind(label) for label in labels]
     if len(set(kinds)) > 1:
         odd = next(i for i, kind in enumerate(kinds) if kind != kinds[0])
         raise TypeError(
             f"Task {task!r} mixes {kinds[0]} and {kinds[odd]} as labels ({labels[0]!r} and "
-            f"{labels[odd]!r}). Give all labels of a task the same type."
+            f"{labels[odd]!r}). Convert all labels of a task to the same type."
         )
     if all(type(label) is str for label in labels):
         return labels

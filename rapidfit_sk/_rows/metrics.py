@@ -1,4 +1,4 @@
-"""Scores per task; label codes of different tasks are never pooled."""
+"""Scores per task. Label codes of different tasks are never pooled."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from sklearn.metrics import accuracy_score, f1_score
 def scores_per_task(
     tasks: np.ndarray, true: np.ndarray, predicted: np.ndarray, weights: np.ndarray
 ) -> dict[int, dict[str, float]]:
-    """Score the rows of each task.
+    """Compute the accuracy and the F1 score of each task.
 
     Parameters
     ----------
     tasks, true, predicted : ndarray of int, shape (n_rows,)
-        Codes of the task, the true label and the predicted label of each row. A true label of -1 is
-        not a class of the task, so the row counts as wrong.
+        Codes of the task, the true label and the predicted label of each row. The true label -1 is
+        not a class of the task, so the prediction for this row counts as wrong.
     weights : ndarray of float, shape (n_rows,)
         Sample weights.
 
     Returns
     -------
     scores : dict of {int: dict}
-        For each task with rows: ``accuracy``, ``f1`` (macro-averaged over the classes that occur)
-        and ``n_rows``.
+        The ``accuracy``, the ``f1`` (macro-averaged over the classes that occur) and the
+        ``n_rows`` of each task that has rows.
     """
     scores = {}
     for task in np.unique(tasks):
@@ -40,26 +40,30 @@ def scores_per_task(
 
 
 def mean_over_tasks(scores: dict[int, dict[str, float]], metric: str) -> float:
-    """Return the unweighted mean over tasks of a metric of :func:`scores_per_task`."""
+    """Return the unweighted mean of a metric over the tasks in `scores`."""
     return float(np.mean([score[metric] for score in scores.values()]))
 
 
 def standard_error(scores: dict[int, dict[str, float]], metric: str) -> float:
-    """Return the standard error of :func:`mean_over_tasks` for other samples of rows.
+    """Return an estimate of the standard error of :func:`mean_over_tasks`.
 
     Parameters
     ----------
     scores : dict
         Output of :func:`scores_per_task`.
     metric : {"accuracy", "f1"}
-        The metric. As an approximation, each row is correct with the probability given by the
-        score, and tasks are independent. One correct and one wrong row are added to each task, so a
-        perfect score on three rows still has an error [1]_.
+        Name of the metric.
 
     Returns
     -------
     error : float
-        The standard error of the mean over tasks.
+        Estimated standard deviation of the mean over tasks between random samples of rows.
+
+    Notes
+    -----
+    The estimate assumes that each row is correct with a probability equal to the score, and that
+    tasks are independent. One correct and one wrong row are added to each task, so a perfect score
+    on three rows still has a standard error above 0 [1]_.
 
     References
     ----------
@@ -77,7 +81,7 @@ def standard_error(scores: dict[int, dict[str, float]], metric: str) -> float:
 
 
 def score_table(scores: dict[str, dict[str, float]]) -> str:
-    """Format the scores of tasks as a table."""
+    """Format the scores of all tasks as a table."""
     if not scores:
         return "No rows were held out, so there are no scores."
     frame = pd.DataFrame.from_dict(scores, orient="index")

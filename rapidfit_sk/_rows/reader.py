@@ -1,4 +1,4 @@
-"""Reading of rows to train on or to score, and their conversion to codes."""
+"""Reading of the rows for training and scoring, and their conversion to codes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from .tables import Columns, LabeledTable, is_long, named_labels, read_labeled, 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads rows in any accepted form and converts them to codes.
+    """Reader that converts rows in any accepted form to codes.
 
     Attributes
     ----------
     columns : Columns
         Names of the columns of a long frame.
     task_labels : dict of {str: array-like} or None
-        Classes of tasks that are given instead of learned.
+        Classes of some tasks, set by the user. The classes of all other tasks are learned from
+        their labels.
     """
 
     columns: Columns
@@ -38,23 +39,24 @@ class Reader:
         *,
         in_part: bool = False,
     ) -> tuple[LabeledTable, CodedRows]:
-        """Read training rows, as a table and with codes.
+        """Read training rows, and return them as a table and as codes.
 
         Parameters
         ----------
         X, y, sample_weight
             As in :func:`read_labeled`.
         known : dict of {str: ndarray} or None
-            Tasks and classes of an earlier training, which are kept.
+            Tasks and classes of an earlier fit. All of them are kept.
         in_part : bool, default=False
-            Whether rows of other tasks may follow in later calls.
+            Whether tasks in `task_labels` may be missing from X, because a later call may pass
+            their rows.
 
         Returns
         -------
         table : LabeledTable
-            The rows with a weight above 0.
+            The rows whose weight is above 0.
         rows : CodedRows
-            The same rows with codes.
+            The same rows as codes.
         """
         known = known or {}
         if known and y is not None and not is_long(X, self.columns):
@@ -76,7 +78,7 @@ class Reader:
         task: str | None,
         known: list[str],
     ) -> CodedRows:
-        """Read the rows of a task that is not known yet; see :func:`read_new_task`."""
+        """Read the rows of a new task with :func:`read_new_task`, and return them as codes."""
         table = read_new_task(X, y, self.columns, task, known, sample_weight=sample_weight)
         (name,) = table.task_names
         given = {key: labels for key, labels in (self.task_labels or {}).items() if key == name}
@@ -89,7 +91,7 @@ class Reader:
         sample_weight: ArrayLike | None,
         classes: dict[str, np.ndarray],
     ) -> CodedRows:
-        """Read rows of known tasks."""
+        """Read rows of known tasks, and return them as codes."""
         tasks = list(classes)
         table = read_labeled(X, y, self.columns, tasks=tasks, sample_weight=sample_weight)
         return encode_table(table.without_zeros(), classes)
@@ -101,10 +103,10 @@ class Reader:
         sample_weight_val: ArrayLike | None,
         classes: dict[str, np.ndarray],
     ) -> CodedRows | None:
-        """Read the validation rows of the user, if there are any, as :meth:`known_rows` does."""
+        """Read the validation rows that the user passed, or return None if there are none."""
         if X_val is not None:
             return self.known_rows(X_val, y_val, sample_weight_val, classes)
         for name, given in (("y_val", y_val), ("sample_weight_val", sample_weight_val)):
             if given is not None:
-                raise ValueError(f"{name} was given without X_val. Give both, or neither.")
+                raise ValueError(f"{name} was given without X_val. Pass both or neither of them.")
         return None

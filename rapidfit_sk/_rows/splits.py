@@ -1,4 +1,4 @@
-"""Stratified splits by task and label that keep all rows of a text together."""
+"""Splits that keep all rows of a text together and are stratified by task and label."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Split(NamedTuple):
-    """Sorted row numbers of the training, validation and test rows."""
+    """Sorted indices of the training, validation and test rows."""
 
     train: NDArray[np.int64]
     val: NDArray[np.int64]
@@ -32,14 +32,15 @@ def split_rows(
     texts, tasks, labels : ndarray of int, shape (n_rows,)
         Codes of the text, the task and the label of each row.
     test_size, val_size : float
-        Share of test rows among all rows, and of validation rows among the others, in [0, 1).
+        Share of all rows that are test rows, and share of the remaining rows that are validation
+        rows, in [0, 1).
     rng : numpy.random.Generator
         Random generator for the choice of texts.
 
     Returns
     -------
     split : Split
-        Row numbers. Every class keeps at least one training row.
+        Indices of the rows. Every class keeps at least one training row.
     """
     rows = np.arange(len(texts))
     test = hold_out(texts, tasks, labels, test_size, rng)
@@ -55,14 +56,14 @@ def hold_out(
     size: float,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
-    """Choose texts whose rows are held out, stratified by task and label.
+    """Choose texts and hold out all their rows, stratified by task and label.
 
     Parameters
     ----------
     texts, tasks, labels : ndarray of int, shape (n_rows,)
         Codes of the text, the task and the label of each row.
     size : float
-        Share of the rows of each task, in [0, 1).
+        Share of the rows of each task to hold out, in [0, 1).
     rng : numpy.random.Generator
         Random generator for the choice of texts.
 
@@ -73,12 +74,13 @@ def hold_out(
 
     Notes
     -----
-    A stratum is a class of a task, and each stratum has a quota of rows (:func:`quotas`). As in the
-    iterative stratification of Sechidis et al. [1]_, the rarest stratum is filled first, but with
-    whole texts. Texts that also help other strata come first. A text is chosen if its rows bring
-    the quotas closer to zero, and never if it has the last training row of a class. If a task then
-    has fewer rows than its share, because its texts have many rows each, more texts are chosen
-    without regard to classes.
+    A stratum is a class of a task, and each stratum has a quota of rows to hold out
+    (:func:`quotas`). As in the iterative stratification of Sechidis et al. [1]_, the rarest stratum
+    is filled first, but with whole texts. Texts that also count toward other quotas are tried
+    first. A text is chosen if its rows bring the remaining quotas closer to zero, but never if it
+    has the last training row of a class. If the texts of a task have many rows each, the task may
+    end up with too few held-out rows. More of its texts are then chosen, regardless of their
+    classes.
 
     References
     ----------
@@ -112,7 +114,7 @@ def assign_folds(
     n_folds: int,
     rng: np.random.RandomState | None = None,
 ) -> NDArray[np.int64]:
-    """Assign each text to a fold, so each fold has the same share of every stratum.
+    """Assign texts to folds that all have the same share of every stratum.
 
     Parameters
     ----------
@@ -121,7 +123,7 @@ def assign_folds(
     n_folds : int
         Number of folds.
     rng : numpy.random.RandomState or None
-        Random generator that shuffles the texts; None keeps the order of their codes.
+        Random generator that shuffles the texts. None keeps them in order of their codes.
 
     Returns
     -------
@@ -131,9 +133,9 @@ def assign_folds(
     Notes
     -----
     This is the iterative stratification of Sechidis et al. [1]_ on whole texts. Strata are
-    processed from the rarest to the most frequent. A text goes to the fold that needs the most rows
-    of the stratum; ties are broken by the need for the other strata of the text, and then by the
-    need for rows of any stratum.
+    processed from the rarest to the most frequent. Each text goes to the fold that needs the most
+    rows of the current stratum. Ties go to the fold that needs the most rows of all strata of the
+    text, and then to the fold that needs the most rows in total.
 
     References
     ----------
@@ -150,14 +152,14 @@ def assign_folds(
             if folds[text] < 0:
                 own, rows = strata_of[text]
                 wish = need[:, current], need[:, own].sum(axis=1), need.sum(axis=1)
-                # Rounding keeps the last bit of shares such as 10 / 3 from breaking ties.
+                # Without rounding, floating-point errors in shares such as 10 / 3 break ties.
                 folds[text] = np.lexsort([-np.round(part, 6) for part in reversed(wish)])[0]
                 need[folds[text], own] -= rows
     return folds
 
 
 def _top_up(taken, texts, tasks, stratum, left, size, rng):
-    """Choose more texts for tasks with too few held-out rows, whatever their classes."""
+    """Hold out more texts of tasks with too few held-out rows, regardless of their classes."""
     held = np.bincount(tasks[taken[texts]], minlength=tasks.max() + 1)
     need = np.round(np.bincount(tasks) * size).astype(int) - held
     if (need <= 0).all():
@@ -172,7 +174,7 @@ def _top_up(taken, texts, tasks, stratum, left, size, rng):
 
 
 def quotas(tasks, counts, size, rng) -> np.ndarray:
-    """Divide the held-out rows of each task among its strata, in proportion to their rows.
+    """Divide the held-out rows of each task among its strata, in proportion to their sizes.
 
     Parameters
     ----------
@@ -181,17 +183,18 @@ def quotas(tasks, counts, size, rng) -> np.ndarray:
     counts : ndarray of int, shape (n_strata,)
         The number of rows of each stratum.
     size : float
-        Share of the rows of each task.
+        Share of the rows of each task to hold out.
     rng : numpy.random.Generator
         Random generator that breaks ties when fractions are rounded.
 
     Returns
     -------
     quotas : ndarray of int, shape (n_strata,)
-        At most ``counts - 1``, so every class keeps a training row.
+        Number of rows to hold out from each stratum. It is at most ``counts - 1``, so every class
+        keeps a training row.
     """
     exact = counts * size
-    # The small offset keeps 0.1 * 30 = 3.0000000000000004 and 0.3 * 10 = 2.9999999999999996 at 3.
+    # The offset corrects floating-point errors: 100 * 0.29 is 28.999999999999996 instead of 29.
     result = np.floor(exact + 1e-9).astype(int)
     for task in np.unique(tasks):
         mine = np.flatnonzero(tasks == task)
@@ -202,12 +205,12 @@ def quotas(tasks, counts, size, rng) -> np.ndarray:
 
 
 def tasks_without(rows: np.ndarray, tasks: np.ndarray, n_tasks: int) -> NDArray[np.int64]:
-    """Return the codes of the tasks that have none of the given rows."""
+    """Return the codes of the tasks that none of the given rows belong to."""
     return np.flatnonzero(np.bincount(tasks[rows], minlength=n_tasks) == 0)
 
 
 def _strata_of_texts(texts, stratum):
-    """Map each text to its strata and the number of its rows in each of them."""
+    """Return a dict that maps each text to its strata and its number of rows in each of them."""
     order = np.argsort(texts, kind="stable")
     codes, starts = np.unique(texts[order], return_index=True)
     parts = np.split(stratum[order], starts[1:])
@@ -217,9 +220,9 @@ def _strata_of_texts(texts, stratum):
 
 
 def _useful_first(texts, strata_of, need, rng):
-    """Sort texts by the number of strata that still need rows of them, in random order.
+    """Sort texts by the number of strata that still need their rows, with ties in random order.
 
-    Strata count once each. If rows counted, texts with many rows would always come first.
+    Each stratum counts once. If each row counted, texts with many rows would always come first.
     """
     texts = rng.permutation(texts)
     useful = [np.sign(need[strata_of[text][0]]).sum() for text in texts]
@@ -227,5 +230,5 @@ def _useful_first(texts, strata_of, need, rng):
 
 
 def _helps(need, rows) -> bool:
-    """Return whether these rows bring the needs of the strata closer to zero."""
+    """Return whether holding out `rows` brings the remaining quotas closer to zero."""
     return np.abs(need - rows).sum() < np.abs(need).sum()

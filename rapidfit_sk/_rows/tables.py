@@ -1,4 +1,4 @@
-"""Readers that convert input in any accepted form to a checked table of rows."""
+"""Functions that read input in any accepted form and return a checked table of rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TextTable:
-    """Checked rows of (text, task), without labels.
+    """Checked rows with a text and a task, but without a label.
 
     Attributes
     ----------
@@ -35,9 +35,9 @@ class TextTable:
     tasks : ndarray of object, shape (n_rows,)
         The name of the task of each row.
     rows : ndarray of int, shape (n_rows,)
-        Row numbers for messages. They start at 0 for each task of a dict.
+        Row numbers for messages. If X is a dict, they start at 0 for each task.
     positions : ndarray of int, shape (n_rows,)
-        Positions in X. They continue from one task of a dict to the next.
+        Positions in X. If X is a dict, they are counted across all tasks.
     """
 
     texts: Texts
@@ -49,35 +49,35 @@ class TextTable:
         return len(self.texts)
 
     def place(self, i: int) -> str:
-        """Return a description of row `i` for a message."""
+        """Return the number and the task of row `i`, formatted for a message."""
         return _place(self.rows[i], self.tasks[i])
 
 
 @dataclass(frozen=True, eq=False)
 class LabeledTable(TextTable):
-    """Checked rows of (text, task, label).
+    """Checked rows with a text, a task and a label.
 
     Attributes
     ----------
     texts, tasks, rows, positions
         As in :class:`TextTable`.
     labels : ndarray of object, shape (n_rows,)
-        Labels, as scalars of the type that the user passed.
+        Labels, with the scalar types that the user passed.
     weights : ndarray of float or None, shape (n_rows,)
-        Sample weights; None if all rows have the same weight.
+        Sample weights, or None if all rows have the same weight.
     """
 
     labels: NDArray[np.object_]
     weights: NDArray[np.float64] | None = None
 
     def without_zeros(self) -> LabeledTable:
-        """Return the table without rows of weight 0."""
+        """Return the table without the rows whose weight is 0."""
         if self.weights is None or self.weights.all():
             return self
         return self.take(self.weights > 0)
 
     def take(self, rows: np.ndarray) -> LabeledTable:
-        """Return the table with some of its rows."""
+        """Return a table with a subset of the rows."""
         return LabeledTable(
             texts=self.texts.take(rows),
             tasks=self.tasks[rows],
@@ -89,12 +89,12 @@ class LabeledTable(TextTable):
 
     @property
     def task_names(self) -> list[str]:
-        """Names of the tasks in order of first appearance."""
+        """Names of the tasks, in order of first appearance."""
         return list(dict.fromkeys(self.tasks))
 
 
 class _Cells(NamedTuple):
-    """Unchecked cells of rows; the labels of unlabeled rows are None."""
+    """Unchecked cells of rows. The labels of unlabeled rows are None."""
 
     texts: NDArray[np.object_]
     tasks: NDArray[np.object_]
@@ -143,8 +143,9 @@ def read_labeled(
     columns : Columns
         Names of the columns of a long frame.
     tasks : list of str or None
-        Tasks of a fitted classifier, one of which is the task of a one-dimensional `y`. With None,
-        this task is named after `y` or, if `y` has no name, after the label column.
+        Tasks of a fitted classifier. A one-dimensional `y` must belong to one of them. With None,
+        the task of a one-dimensional `y` is named after `y` or, if `y` has no name, after the label
+        column.
     sample_weight : array-like of float or None
         The weight of each row of X.
 
@@ -156,12 +157,12 @@ def read_labeled(
     Raises
     ------
     ValueError, TypeError
-        If a cell is missing or invalid. The message gives its place and the way to fix it.
+        If a cell is missing or invalid. The message states its row and how to fix it.
     """
     given = as_pandas(X)
     cells = _read_cells(given, as_pandas(y), columns, tasks)
     if not len(cells.texts):
-        raise ValueError("X has no rows, so there is nothing to learn from or to score.")
+        raise ValueError("X has no rows, so there is nothing to train on or to score.")
     table = cells.labeled(columns)
     if sample_weight is None:
         return table
@@ -175,7 +176,7 @@ def read_labeled(
 
 
 def _read_cells(X, y, columns, tasks) -> _Cells:
-    """Read labeled rows in any accepted form."""
+    """Return the unchecked cells of labeled rows in any accepted form."""
     if isinstance(X, Mapping):
         cells = _read_mapping(X, y, columns)
         _check_tasks_have_rows(X, cells, tasks)
@@ -217,8 +218,8 @@ def read_new_task(
     Raises
     ------
     ValueError, TypeError
-        As in :func:`read_labeled`, and if the new task has no name, if there are several tasks, or
-        if the classifier has the task already.
+        As in :func:`read_labeled`. Also if the new task has no name, if there are several tasks,
+        or if the classifier already has the task.
     """
     if task is not None:
         if not isinstance(task, str) or not task:
@@ -226,12 +227,12 @@ def read_new_task(
         if y is not None and not is_long(X, columns):
             y = pd.Series(column_values(as_pandas(y)), name=task, dtype=object)
     elif y is not None and not is_long(X, columns) and not has_task_names(y):
-        raise ValueError("The new task has no name. Give one: add_task(X, y, task='topic').")
+        raise ValueError("The new task has no name. Pass one: add_task(X, y, task='topic').")
     table = read_labeled(X, y, columns, sample_weight=sample_weight)
     names = table.task_names
     if len(names) > 1 or task not in (None, *names):
         raise ValueError(
-            f"add_task adds one task at a time, got rows of {', '.join(map(repr, names))}"
+            f"add_task adds one task at a time, but got rows of {', '.join(map(repr, names))}"
             f"{f' and task={task!r}' if task else ''}. Pass the rows of one new task."
         )
     if names[0] in known:
@@ -243,7 +244,7 @@ def read_new_task(
 
 
 def read_unlabeled(X: RowsLike, columns: Columns) -> TextTable:
-    """Read (text, task) rows from a frame with a task column or a dict of tasks."""
+    """Read texts and their tasks from a frame with a task column or from a dict of tasks."""
     X = as_pandas(X)
     if isinstance(X, Mapping):
         cells = _read_mapping(X, None, columns, with_labels=False)
@@ -265,12 +266,12 @@ def read_texts(X: RowsLike, columns: Columns) -> Texts:
 
 
 def _read_strings(X, columns) -> NDArray[np.object_]:
-    """Return the texts of X as an array of checked strings."""
+    """Return the checked texts of X as an array of strings."""
     X = as_pandas(X)
     if isinstance(X, str):
-        raise TypeError(f"X is one string, {_short(X)}. Give a list of texts: [{_short(X)}].")
+        raise TypeError(f"X is one string, {_short(X)}. Pass a list of texts: [{_short(X)}].")
     if isinstance(X, Mapping):
-        raise TypeError("X is a dict of tasks. Pass a list of texts, or leave 'task' out.")
+        raise TypeError("X is a dict of tasks. Pass a list of texts, or omit the 'task' argument.")
     if isinstance(X, pd.DataFrame):
         texts = column_values(X.iloc[:, 0]) if X.shape[1] == 1 else _column(X, columns.text)
     else:
@@ -282,7 +283,7 @@ def _read_strings(X, columns) -> NDArray[np.object_]:
 def as_pandas(X: Any) -> Any:
     """Convert a frame or a column of polars, pyarrow or a similar library to pandas.
 
-    The columns have dtype object, because pandas would convert ints to floats in a column with
+    Columns get dtype object, because pandas would otherwise convert ints to floats in a column with
     missing values. Other objects are returned unchanged.
     """
     if isinstance(X, pd.DataFrame | pd.Series | np.ndarray | list | Mapping | None):
@@ -297,7 +298,7 @@ def as_pandas(X: Any) -> Any:
 
 
 def features_read(X: RowsLike, columns: Columns) -> dict[str, Any]:
-    """Return ``n_features_in_`` and, if all are strings, ``feature_names_in_`` of a frame."""
+    """Return ``n_features_in_`` of a frame, and ``feature_names_in_`` if all names are strings."""
     X = as_pandas(X)
     if not isinstance(X, pd.DataFrame):
         return {}
@@ -309,20 +310,20 @@ def features_read(X: RowsLike, columns: Columns) -> dict[str, Any]:
 
 
 def column_values(values: Any, name: str = "y") -> NDArray[np.object_]:
-    """Return a one-dimensional object array of scalars without changing their types.
+    """Convert values to a one-dimensional object array without changing their types.
 
     numpy scalars stay numpy scalars, so predicted labels have the type of the training labels.
     """
     if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
         raise TypeError(f"{name} must be a list, an array or a Series, got {_short(values)}.")
     if isinstance(values, pd.Series) and isinstance(values.dtype, pd.CategoricalDtype):
-        # Of the types that a column can have, only object holds every label and missing values.
+        # Only dtype object can hold labels of any type together with missing values.
         values = values.astype(object if values.hasnans else values.cat.categories.dtype)
     array = values if isinstance(values, list | tuple) else np.asarray(values)
     if isinstance(array, np.ndarray) and array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if isinstance(array, np.ndarray) and array.ndim != 1:
-        raise ValueError(f"{name} must have one dimension, got an array of shape {array.shape}.")
+        raise ValueError(f"{name} must be one-dimensional, got an array of shape {array.shape}.")
     result = np.empty(len(array), dtype=object)
     # Assigning the whole array at once would convert numpy scalars to Python scalars.
     for i, value in enumerate(array):
@@ -331,38 +332,38 @@ def column_values(values: Any, name: str = "y") -> NDArray[np.object_]:
 
 
 def has_task_names(y: ArrayOrFrame) -> bool:
-    """Return whether `y` contains task names, as a frame or a Series with a name does."""
+    """Return whether `y` contains task names, because it is a frame or a Series with a name."""
     name = getattr(y, "name", None)
     return isinstance(as_pandas(y), pd.DataFrame) or (isinstance(name, str) and name != "")
 
 
 def named_labels(y: ArrayOrFrame, tasks: list[str]) -> pd.DataFrame | pd.Series:
-    """Return `y` as a Series named after the only task, if it has no name.
+    """Return `y`, named after the only task if it has no name.
 
-    Without a name, it would become the labels of a new task.
+    Labels without a name would otherwise become the labels of a new task.
     """
     if has_task_names(y):
         return as_pandas(y)
     if len(tasks) > 1:
         raise ValueError(
-            "y has one dimension, but there are several tasks. Give a frame with one column per "
-            "task, or a Series y that is named after its task."
+            "y has one dimension, but there are several tasks. Pass y as a frame with one column "
+            "per task, or as a Series named after its task."
         )
     return pd.Series(column_values(as_pandas(y)), name=tasks[0], dtype=object)
 
 
 # --------------------------------------------------------------------------------------------
-# The forms
+# Input forms
 
 
 def _read_mapping(X, y, columns, with_labels=True) -> _Cells:
     """Read rows from a dict of the form ``{task: [{"text": ..., "label": ...}, ...]}``."""
     if y is not None:
-        raise ValueError("X is a dict that already contains the labels. Leave y out.")
+        raise ValueError("X is a dict that already contains the labels. Omit y.")
     texts, tasks, labels, rows = [], [], [], []
     for task, items in X.items():
         if isinstance(items, str | Mapping) or not hasattr(items, "__iter__"):
-            raise TypeError(f"Task {task!r} must hold a list of dicts, got {_short(items)}.")
+            raise TypeError(f"Task {task!r} must map to a list of dicts, got {_short(items)}.")
         for row, item in enumerate(items):
             texts.append(_item(item, columns.text, task, row))
             labels.append(_item(item, columns.label, task, row) if with_labels else None)
@@ -384,9 +385,9 @@ def _read_long(X, y, columns) -> _Cells:
         labels = _column(X, columns.label, "or pass the labels as y")
     elif isinstance(y, pd.DataFrame) and y.shape[1] != 1:
         raise ValueError(
-            f"X has a {columns.task!r} column, so y must hold one label for each row; "
-            f"got a frame with {y.shape[1]} columns. For one column per task, pass a list of "
-            "texts as X."
+            f"X has a {columns.task!r} column, so y must have one label per row, got a frame with "
+            f"{y.shape[1]} columns. To pass labels with one column per task, pass a list of texts "
+            "as X."
         )
     else:
         labels = column_values(y.iloc[:, 0] if isinstance(y, pd.DataFrame) else y)
@@ -395,11 +396,11 @@ def _read_long(X, y, columns) -> _Cells:
 
 
 def _read_wide(texts, y, columns) -> _Cells:
-    """Read one column of labels per task; a text with a missing label makes no row."""
+    """Read labels with one column per task, and skip missing labels."""
     _check_lengths(len(texts), len(y))
     if not y.columns.is_unique:
         twice = y.columns[y.columns.duplicated()][0]
-        raise ValueError(f"y has two columns named {twice!r}. Give one column per task.")
+        raise ValueError(f"y has two columns named {twice!r}. Rename or drop one of them.")
     parts = []
     for i, task in enumerate(y.columns):
         column = y.iloc[:, i]
@@ -407,7 +408,7 @@ def _read_wide(texts, y, columns) -> _Cells:
         rows = np.flatnonzero(column.notna().to_numpy())
         parts.append(_cells(texts[rows], _repeat(task, len(rows)), values, rows, rows))
     if not parts:
-        raise ValueError("y has no columns. Give one column per task.")
+        raise ValueError("y has no columns. Pass one column per task.")
     return _Cells(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
@@ -417,7 +418,7 @@ def _read_single(X, y, columns, tasks) -> _Cells:
             _column(X, columns.task)
         _read_strings(X, columns)
         raise ValueError(
-            f"y is missing. Give the labels as y, or X as a frame with the columns "
+            f"y is missing. Pass the labels as y, or pass X as a frame with the columns "
             f"{columns.text!r}, {columns.task!r} and {columns.label!r}."
         )
     texts = _read_strings(X, columns)
@@ -426,7 +427,7 @@ def _read_single(X, y, columns, tasks) -> _Cells:
 
 
 def _name_of_task(y, columns, tasks) -> str:
-    """Return the task of a one-dimensional `y`."""
+    """Return the name of the task that a one-dimensional `y` belongs to."""
     name = getattr(y, "name", None)
     if tasks is None:
         return name if isinstance(name, str) and name else columns.label
@@ -435,8 +436,8 @@ def _name_of_task(y, columns, tasks) -> str:
     if len(tasks) == 1:
         return tasks[0]
     raise ValueError(
-        "y has one dimension, but there are several tasks. Give a frame with one column per "
-        "task, name the Series y after its task, or score classifier[task]."
+        "y has one dimension, but there are several tasks. Pass y as a frame with one column per "
+        "task, pass it as a Series named after its task, or score classifier[task]."
     )
 
 
@@ -454,11 +455,11 @@ def _repeat(value, n) -> np.ndarray:
 
 
 # --------------------------------------------------------------------------------------------
-# The checks
+# Checks
 
 
 def _column(X, name, alternative=None) -> np.ndarray:
-    """Return the values of a column of a frame."""
+    """Return the values of a column, or raise an error if the frame does not have it."""
     if (X.columns == name).sum() > 1:
         raise ValueError(f"X has two columns named {name!r}. Rename or drop one of them.")
     if name not in X.columns:
@@ -466,8 +467,8 @@ def _column(X, name, alternative=None) -> np.ndarray:
         hint = suggestion(name, [c for c in X.columns if isinstance(c, str)])
         also = f", {alternative}" if alternative else ""
         raise ValueError(
-            f"X has no column {name!r} (it has {given}).{hint} Rename a column, "
-            f"set the column names when you create the classifier{also}."
+            f"X has no column {name!r}. Its columns are: {given}.{hint} Rename a column, or set "
+            f"the 'text_column', 'task_column' or 'label_column' parameter{also}."
         )
     return column_values(X[name])
 
@@ -483,7 +484,7 @@ def _read_weights(sample_weight, n_rows) -> np.ndarray:
     try:
         weights = np.asarray(sample_weight, dtype=float)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"sample_weight must hold numbers, got {_short(sample_weight)}.") from error
+        raise TypeError(f"sample_weight must be numeric, got {_short(sample_weight)}.") from error
     if weights.shape != (n_rows,):
         raise ValueError(
             f"sample_weight must have one weight for each of the {n_rows} rows of X, got an "
@@ -492,7 +493,7 @@ def _read_weights(sample_weight, n_rows) -> np.ndarray:
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if len(bad):
         raise ValueError(
-            f"sample_weight, row {bad[0]}: a weight must be finite and not negative, got "
+            f"sample_weight, row {bad[0]}: a weight must be finite and non-negative, got "
             f"{weights[bad[0]]}."
         )
     return weights
@@ -502,17 +503,17 @@ def _check_tasks_have_weight(table, weights):
     for task in table.task_names:
         if not weights[table.tasks == task].any():
             raise ValueError(
-                f"sample_weight is zero for all rows of task {task!r}. Leave the task out, or give "
-                "some of its rows a weight above 0."
+                f"sample_weight is zero for all rows of task {task!r}. Drop the task, or give some "
+                "of its rows a weight above 0."
             )
 
 
 def _check_tasks_have_rows(names, cells, known):
-    """Raise an error for a task without labels, unless the classifier knows its tasks."""
+    """Raise an error for a task without labels, unless the tasks come from a fitted classifier."""
     present = set(cells.tasks)
     for name in names if known is None else ():
         if name not in present:
-            raise ValueError(f"Task {name!r} has no labels. Leave it out, or add labels.")
+            raise ValueError(f"Task {name!r} has no labels. Drop the task or add labels.")
 
 
 def _check_tasks(cells, column):
@@ -537,8 +538,8 @@ def _check_texts(texts, column, place):
         )
     if isinstance(texts[bad], str):
         raise ValueError(
-            f"Column {column!r}, {place(bad)}: the text is not valid Unicode "
-            f"({_short(texts[bad])}); it holds half of a surrogate pair."
+            f"Column {column!r}, {place(bad)}: the text is not valid Unicode, because it contains "
+            f"half of a surrogate pair ({_short(texts[bad])}). Drop the row or correct the text."
         )
     raise TypeError(
         f"Column {column!r}, {place(bad)}: a text must be a string, "
@@ -561,7 +562,7 @@ def _check_labels(cells, column):
     if bad is not None:
         raise ValueError(
             f"Column {column!r}, {cells.place(bad)}: the label is missing "
-            f"({cells.labels[bad]!r}). Drop the row: a text needs no label for a task."
+            f"({cells.labels[bad]!r}). Drop the row: a text does not need a label for each task."
         )
     allowed = (str, bool, int, float, np.bool_, np.integer, np.floating)
     bad = _first(cells.labels, lambda label: not isinstance(label, allowed))

@@ -17,7 +17,7 @@ class Texts:
     Attributes
     ----------
     codes : ndarray of int64, shape (n_rows,)
-        The code of the text of each row. Codes start at 0, in order of first appearance.
+        The code of the text of each row. Codes start at 0 and follow the order of first appearance.
     distinct : list of str
         The text of each code.
 
@@ -35,10 +35,10 @@ class Texts:
 
     @classmethod
     def of(cls, strings: Iterable[str]) -> Texts:
-        """Return a column of these strings.
+        """Build a column from strings.
 
-        The codes come from a dict, because pandas 2 does not distinguish two strings that differ
-        only after a NUL character.
+        The codes come from a dict, because pandas 2 does not distinguish strings that differ only
+        after a NUL character.
         """
         numbers: dict[str, int] = {}
         codes = [numbers.setdefault(text, len(numbers)) for text in strings]
@@ -48,16 +48,16 @@ class Texts:
         return len(self.codes)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Texts:
-        """Return some of the rows, with new codes for their texts."""
+        """Return a subset of the rows, with new codes for their texts."""
         codes, kept = pd.factorize(self.codes[rows])
         return Texts(codes.astype(np.int64), [self.distinct[code] for code in kept])
 
     def repeat(self, n: int) -> Texts:
-        """Return each row `n` times in succession."""
+        """Return a column in which each row is repeated `n` times in succession."""
         return Texts(np.repeat(self.codes, n), self.distinct)
 
     def strings(self) -> NDArray[np.object_]:
-        """Return the text of each row."""
+        """Return the text of each row as an array."""
         distinct = np.empty(len(self.distinct), dtype=object)
         distinct[:] = self.distinct
         return distinct[self.codes]

@@ -233,7 +233,7 @@ def test_patience_without_validation_rows_warns_once(make_classifier, messages):
     """If `patience` is set but there are no validation rows, there is one warning."""
     patient = EvalConfig(patience=1)
     with pytest.warns(
-        UserWarning, match="no validation rows: training runs for all 4 epochs"
+        UserWarning, match="no validation rows, so training runs for all 4 epochs"
     ) as record:
         classifier = make_classifier(val_size=0, epochs=3, eval=patient).fit(messages)
     assert [warning.category for warning in record].count(UserWarning) == 1

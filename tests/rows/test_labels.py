@@ -71,13 +71,14 @@ def test_training_rows_have_codes_throughout():
     """A training row whose label equals no class raises an error with its place."""
     classes = {"t": np.array(["a", "b"], dtype=object)}
     assert encode_training_table(table_of(t=["b", "a"]), classes).labels.tolist() == [1, 0]
-    with pytest.raises(ValueError, match=r"row 1 \(task 't'\): the label 'z' \(str\) is not equal"):
+    message = r"In row 1 \(task 't'\), the label 'z' \(str\) does not equal any class"
+    with pytest.raises(ValueError, match=message):
         encode_training_table(table_of(t=["a", "z"]), classes)
 
 
 def test_one_class_only():
     """A task with one class raises an error that names it."""
-    with pytest.raises(ValueError, match=r"Task 'mood' has one class only \('good'\)"):
+    with pytest.raises(ValueError, match=r"Task 'mood' has only one class \('good'\)"):
         learn_classes(table_of(mood=["good", "good"]))
 
 
@@ -109,6 +110,6 @@ def contradicting(labels):
 
 def test_contradictions_are_counted():
     """Rows with the same text and task but different labels are counted; repeats are not."""
-    with pytest.warns(UserWarning, match=r"^2 rows .* the first is row 0 \(task 't'\)"):
+    with pytest.warns(UserWarning, match=r"^2 rows .* The first one is row 0 \(task 't'\)"):
         warn_of_contradictions(*contradicting(["x", "y", "x", "x", "y"]))
     warn_of_contradictions(*contradicting([1, 1.0, 2, 2, 1]))

@@ -113,7 +113,12 @@ def changed(column, row, value):
 @pytest.mark.parametrize(
     ("X", "y", "error", "message"),
     [
-        (LONG.drop(columns="task"), None, ValueError, r"no column 'task' \(it has 'text', 'label"),
+        (
+            LONG.drop(columns="task"),
+            None,
+            ValueError,
+            "no column 'task'\\. Its columns are: 'text', 'label'",
+        ),
         (LONG.drop(columns="text"), None, ValueError, "no column 'text'"),
         (LONG.drop(columns="label"), None, ValueError, "no column 'label'.*or pass the labels as"),
         (LONG.rename(columns={"task": "tasks"}), None, ValueError, "Did you mean 'tasks'"),
@@ -131,18 +136,18 @@ def changed(column, row, value):
         (LONG, ["a", "b"], ValueError, "same number of rows, got 4 and 2"),
         (["a", "b"], WIDE, ValueError, "same number of rows, got 2 and 3"),
         (["a", "b"], None, ValueError, "y is missing"),
-        ("one text", ["a"], TypeError, r"one string, 'one text'. Give a list of texts: \['one"),
+        ("one text", ["a"], TypeError, r"one string, 'one text'. Pass a list of texts: \['one"),
         (["a", None], [1, 2], ValueError, "'text', row 1: the text is missing"),
         (["a", 2], [1, 2], TypeError, "'text', row 1: a text must be a string, got 2"),
         (["a", "b"], "ab", TypeError, "y must be a list, an array or a Series, got 'ab'"),
         (["a", "b"], [1, np.nan], ValueError, r"'label', row 1 \(task 'label'\).*missing"),
-        (np.ones((2, 3)), [1, 2], ValueError, r"one dimension, got an array of shape \(2, 3\)"),
+        (np.ones((2, 3)), [1, 2], ValueError, r"one-dimensional, got an array of shape \(2, 3\)"),
         (LONG, WIDE, ValueError, "frame with 2 columns"),
         (
             ["a", "b", "c"],
             WIDE.assign(mood=None),
             ValueError,
-            "Task 'mood' has no labels\\. Leave it out",
+            "Task 'mood' has no labels\\. Drop the task",
         ),
         (["a"], pd.DataFrame(index=[0]), ValueError, "no columns"),
         (["a", "b", "c"], WIDE.set_axis(["t", "t"], axis=1), ValueError, "two columns named 't'"),
@@ -156,9 +161,9 @@ def changed(column, row, value):
         ),
         (["a"], np.array(["2020-01-01"], "M8[ns]"), TypeError, r"'label', row 0.*\(datetime64\)"),
         (["a", "b", "c"], WIDE.rename(columns={"mood": 3}), TypeError, "non-empty string, got 3"),
-        (GUIDE, ["a"], ValueError, "already contains the labels. Leave y out"),
-        ({"mood": "text"}, None, TypeError, "Task 'mood' must hold a list of dicts, got 'text'"),
-        ({**GUIDE, "more": []}, None, ValueError, "Task 'more' has no labels\\. Leave it out"),
+        (GUIDE, ["a"], ValueError, "already contains the labels. Omit y"),
+        ({"mood": "text"}, None, TypeError, "Task 'mood' must map to a list of dicts, got 'text'"),
+        ({**GUIDE, "more": []}, None, ValueError, "Task 'more' has no labels\\. Drop the task"),
         ({"mood": [{"text": "a"}]}, None, ValueError, "Row 0 of task 'mood'.*the key 'label'"),
         ({"mood": ["a"]}, None, ValueError, "Row 0 of task 'mood' must be a dict.*got 'a'"),
         ({"": [{"text": "a", "label": "b"}]}, None, ValueError, "non-empty string, got ''"),
@@ -184,7 +189,7 @@ def test_known_tasks_place_a_plain_y(name, task):
     if task:
         assert read_labeled(["a", "b"], y, COLUMNS, tasks=["mood", "z"]).task_names == [task]
     else:
-        with pytest.raises(ValueError, match="one column per task, name the Series"):
+        with pytest.raises(ValueError, match="one column per task, pass it as a Series named"):
             read_labeled(["a", "b"], y, COLUMNS, tasks=["mood", "z"])
 
 
