@@ -59,7 +59,7 @@ class TaskStratifiedKFold(BaseCrossValidator):
     Raises
     ------
     ValueError
-        If `n_splits` is less than 2, or a `random_state` is given without `shuffle`.
+        If `n_splits` is not an int of 2 or more, or a `random_state` is given without `shuffle`.
 
     See Also
     --------

@@ -1,15 +1,15 @@
-"""Fixtures without network: tiny encoders in a separate Hugging Face cache, under real names."""
+"""Fixtures that need no network: tiny encoders under real names in a temporary cache."""
 
 import json
 import os
 import tempfile
 
-# Before anything imports huggingface_hub, which reads them once.
+# huggingface_hub reads these variables when it is imported, so they are set first.
 _home = tempfile.TemporaryDirectory(prefix="hf-home-", ignore_cleanup_errors=True)
 os.environ["HF_HOME"] = _home.name
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("HF_HUB_CACHE", None)
-# Before anything imports torch: several threads are slower than one on a tiny encoder.
+# torch reads this variable when it is imported. A tiny encoder is fastest with one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
@@ -29,7 +29,7 @@ CACHED = {
 
 
 def put_into_cache(name, architecture):
-    """Store a tiny encoder in the layout of the hub client's cache."""
+    """Store a tiny encoder in the layout of the Hugging Face cache."""
     folder = Path(_home.name, "hub", "models--" + name.replace("/", "--"))
     revision = "0" * 40
     files = folder / "snapshots" / revision
@@ -41,7 +41,7 @@ def put_into_cache(name, architecture):
 
 
 def store_as_sentencepiece(folder):
-    """Store the tokenizer as DeBERTa-v3 does: only as a sentencepiece model."""
+    """Store the tokenizer only as a sentencepiece model, as DeBERTa-v3 does."""
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         (folder / name).unlink(missing_ok=True)
     pieces = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
@@ -60,7 +60,7 @@ def store_as_sentencepiece(folder):
 
 @pytest.fixture(scope="session")
 def cached_encoders():
-    """Names of the encoders of the guide, each a tiny encoder in the local cache."""
+    """Names of the encoders in the guide, with a tiny encoder in the cache for each name."""
     for name, architecture in CACHED.items():
         put_into_cache(name, architecture)
     return list(CACHED)
@@ -80,7 +80,7 @@ def messages():
 
 @pytest.fixture
 def minimal_setup():
-    """The first example data of the guide: two tasks with two rows each."""
+    """The data of the first example in the guide: two tasks with two rows each."""
     return {
         "sentiment": [
             {"text": "I love this!", "label": "positive"},
@@ -95,7 +95,10 @@ def minimal_setup():
 
 @pytest.fixture
 def make_config(encoder_name):
-    """Build a configuration that trains fast; keywords are parameters of `training`."""
+    """Function that builds a configuration that trains fast.
+
+    Its keywords are groups of the configuration or parameters of `training`.
+    """
 
     def make(*, encoder=None, **training):
         groups = {k: training.pop(k) for k in list(training) if k in MultiheadConfig().get_params()}
@@ -104,7 +107,7 @@ def make_config(encoder_name):
             "epochs": 1,
             "learning_rate": 1e-3,
             "batch_size": 32,
-            # One pass over the rows per epoch, and validation rows although there are few rows.
+            # One pass over the rows per epoch, and validation rows even in small data.
             "min_steps_per_epoch": 1,
             "val_size": 0.1,
             **training,
@@ -117,7 +120,7 @@ def make_config(encoder_name):
 
 @pytest.fixture
 def make_classifier(make_config):
-    """Build a classifier that trains fast on the tiny encoder."""
+    """Function that builds a classifier with a tiny encoder that trains fast."""
 
     def make(*, random_state=0, config=None, **kwargs):
         own = {k: kwargs.pop(k) for k in list(kwargs) if k in MultiheadClassifier().get_params()}
@@ -142,7 +145,7 @@ def fitted(encoder_name, messages):
 
 @pytest.fixture
 def encoded(monkeypatch):
-    """Number of texts in each forward pass of a BERT."""
+    """List to which each forward pass of a BERT encoder appends its number of texts."""
     from transformers import BertModel
 
     counts = []

@@ -1,4 +1,4 @@
-"""An adapter that runs scikit-learn's checks for numeric data on `MultiheadClassifier`."""
+"""Adapter that runs scikit-learn's checks for numeric data on `MultiheadClassifier`."""
 
 from string import ascii_lowercase
 
@@ -15,15 +15,15 @@ from rapidfit_sk import (
 )
 from rapidfit_sk.testing import tiny_encoder
 
-# It is not a parameter, because names of tests would then contain a temporary folder.
+# As a parameter of the adapter, this temporary folder would be part of the test names.
 MODEL_NAME = tiny_encoder(n_layers=1)
 
 
 class NumericAdapter(ClassifierMixin, BaseEstimator):
-    """Classifier of numeric rows, which converts each row to a text.
+    """Classifier for numeric data that converts each row to a text.
 
-    It validates numeric input as scikit-learn requires and passes labels and weights on, so the
-    checks test fitting, labels, weights, pickling and invariances of the classifier.
+    It validates numeric input as scikit-learn requires and passes labels and weights to the
+    classifier, so the checks test its fitting, labels, weights, pickling and invariances.
     """
 
     def __init__(self, epochs=6, random_state=0):
@@ -61,7 +61,10 @@ class NumericAdapter(ClassifierMixin, BaseEstimator):
 
 
 def _texts(X):
-    """Convert numbers to words: the letter is the column and sign, its repetition the size."""
+    """Return a text for each row, with one word per number.
+
+    The letter of a word depends on the column and the sign, and its length on the absolute value.
+    """
     return [" ".join(_word(i, value) for i, value in enumerate(row)) for row in X]
 
 

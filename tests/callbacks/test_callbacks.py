@@ -25,7 +25,7 @@ from rapidfit_sk.callbacks.schedule import warmup_cosine
 
 
 class Watch(Callback):
-    """Callback that records the parts that changed in each epoch and the rates of each step."""
+    """Callback that records changed parameters per epoch, and learning rates and rows per step."""
 
     def on_train_begin(self, net, **kwargs):
         self.moved_, self.rates_, self.counts_, self.n_valid_ = [], [], [], 0
@@ -46,15 +46,20 @@ class Watch(Callback):
 
 
 def watched(classifier):
+    """Return the Watch callback of a fitted classifier."""
     return dict(classifier.net_.callbacks_)["watch"]
 
 
 def watch():
+    """Return a list of callbacks with a Watch callback."""
     return [("watch", Watch())]
 
 
 def test_freezing_has_two_phases(make_classifier, messages):
-    """Heads train alone in head-only epochs; then the top layers train, and no layers below."""
+    """Only heads train in head-only epochs.
+
+    In later epochs, the top layer of the encoder trains too, but no other part of the encoder.
+    """
     classifier = make_classifier(
         encoder=EncoderConfig(freeze_epochs=2, unfreeze_layers=1),
         epochs=1,
@@ -70,8 +75,8 @@ def test_freezing_has_two_phases(make_classifier, messages):
 
 
 @pytest.mark.parametrize(("unfreeze_layers", "moves"), [(0, False), (None, True)])
-def test_none_and_all_of_the_encoder(make_classifier, messages, unfreeze_layers, moves):
-    """0 trains no part of the encoder, and None also trains its embeddings."""
+def test_unfreezing_none_or_all_of_the_encoder(make_classifier, messages, unfreeze_layers, moves):
+    """With `unfreeze_layers=0`, no part of the encoder trains; with None, its embeddings train."""
     classifier = make_classifier(
         encoder=EncoderConfig(freeze_epochs=0, unfreeze_layers=unfreeze_layers),
         callbacks=watch(),
@@ -81,8 +86,11 @@ def test_none_and_all_of_the_encoder(make_classifier, messages, unfreeze_layers,
     assert bool(found) == moves
 
 
-def test_rates_rise_and_fall_by_the_step(make_classifier, messages):
-    """Rates rise during the warm-up and then fall; the schedule of the encoder starts later."""
+def test_learning_rates_rise_and_fall(make_classifier, messages):
+    """Learning rates rise during the warm-up and then fall.
+
+    The learning rate of the encoder is 0 in the head-only epochs.
+    """
     classifier = make_classifier(
         encoder=EncoderConfig(freeze_epochs=1, lr_multiplier=0.1),
         epochs=3,
@@ -102,8 +110,8 @@ def test_rates_rise_and_fall_by_the_step(make_classifier, messages):
     assert encoder[-1] < 0.02 * encoder.max()
 
 
-def test_no_warm_up(make_classifier, messages):
-    """With a ratio of 0, the schedule starts at its peak; before its start, the rate is 0."""
+def test_schedule_without_warm_up(make_classifier, messages):
+    """Without warm-up, the schedule starts at its peak; before the start, its factor is 0."""
     assert warmup_cosine(0.0, 0.0) == 1.0
     assert warmup_cosine(-0.5, 0.1) == warmup_cosine(-0.5, 0.0) == 0.0
     classifier = make_classifier(warmup_ratio=0.0).fit(messages)
@@ -111,8 +119,11 @@ def test_no_warm_up(make_classifier, messages):
 
 
 @pytest.mark.parametrize(("strategy", "share"), [("proportional", 0.9), ("equal", 0.5)])
-def test_sampling_acts_on_training_rows_only(make_classifier, messages, strategy, share):
-    """The strategy sets the share of a task in an epoch; validation rows are not resampled."""
+def test_sampling_affects_only_training_rows(make_classifier, messages, strategy, share):
+    """The strategy sets the share of a task in the training rows of an epoch.
+
+    Each validation row is scored once per epoch with any strategy.
+    """
     large = messages[messages["task"] == "sentiment"]
     small = messages[messages["task"] == "intent"].iloc[:33]
     rows = np.array([len(large), len(small)])
@@ -127,8 +138,8 @@ def test_sampling_acts_on_training_rows_only(make_classifier, messages, strategy
     assert len(classifier.val_indices_) == pytest.approx(0.2 * rows.sum(), abs=3)
 
 
-def test_scores_are_per_task(make_classifier, messages):
-    """The history contains accuracy and F1 of each task and their means."""
+def test_history_has_scores_of_each_task(make_classifier, messages):
+    """The history contains the accuracy and F1 score of each task and their means."""
     classifier = make_classifier().fit(messages)
     epoch = classifier.net_.history[-1]
     for metric in ("accuracy", "f1"):
@@ -139,8 +150,8 @@ def test_scores_are_per_task(make_classifier, messages):
     assert classifier.score(rows) == pytest.approx(classifier.net_.history[kept, "valid_accuracy"])
 
 
-class Script:
-    """A net that returns given scores, to test early stopping."""
+class ScriptedNet:
+    """Fake net that records given scores in its history, to test early stopping."""
 
     def __init__(self, scores, metric, error=None):
         self.module_ = torch.nn.Linear(1, 1)
@@ -178,8 +189,8 @@ class Script:
     ],
 )
 def test_early_stopping(metric, scores, options, last, best):
-    """Patience counts only fine-tuning epochs; the weights are from the best epoch of all."""
-    net, callback = Script(scores, metric), EarlyStopping(metric, one_se_rule=False, **options)
+    """Patience counts from `first_epoch`, and the weights of the best epoch are restored."""
+    net, callback = ScriptedNet(scores, metric), EarlyStopping(metric, one_se_rule=False, **options)
     assert net.run(callback) == last
     assert callback.best_epoch_ == best
     assert net.module_.weight.item() == best
@@ -195,9 +206,9 @@ def test_early_stopping(metric, scores, options, last, best):
         ("loss", [0.5, 0.1, 0.11, 0.12], None, 1),
     ],
 )
-def test_a_later_epoch_that_is_as_good_is_kept(metric, scores, error, best):
-    """With the one-standard-error rule, the weights are from the last equally good epoch."""
-    net, callback = Script(scores, metric, error), EarlyStopping(metric)
+def test_one_se_rule_keeps_a_later_epoch(metric, scores, error, best):
+    """With the one-standard-error rule, a later epoch within one standard error is kept."""
+    net, callback = ScriptedNet(scores, metric, error), EarlyStopping(metric)
     assert net.run(callback) is None
     assert callback.best_epoch_ == best
     assert callback.best_score_ == (min if metric == "loss" else max)(scores)
@@ -205,7 +216,7 @@ def test_a_later_epoch_that_is_as_good_is_kept(metric, scores, error, best):
 
 
 def test_best_epoch_may_be_a_head_only_epoch(make_classifier, messages):
-    """If the best epoch is a head-only epoch, the encoder gets its pretrained weights back."""
+    """If a head-only epoch is the best one, the pretrained weights of the encoder are restored."""
     classifier = make_classifier(
         encoder=EncoderConfig(freeze_epochs=1, unfreeze_layers=None),
         epochs=2,
@@ -220,7 +231,7 @@ def test_best_epoch_may_be_a_head_only_epoch(make_classifier, messages):
 
 
 class Worse(Callback):
-    """Callback that damages all weights from the second epoch, so the first one is the best."""
+    """Callback that damages all weights after the first epoch, so the first epoch is the best."""
 
     def on_batch_end(self, net, training=False, **kwargs):
         if training and net.epoch_ > 0:
@@ -230,7 +241,7 @@ class Worse(Callback):
 
 
 def test_patience_without_validation_rows_warns_once(make_classifier, messages):
-    """If `patience` is set but there are no validation rows, there is one warning."""
+    """If `patience` is set without validation rows, there is one warning and no early stopping."""
     patient = EvalConfig(patience=1)
     with pytest.warns(
         UserWarning, match="no validation rows, so training runs for all 4 epochs"
@@ -242,7 +253,7 @@ def test_patience_without_validation_rows_warns_once(make_classifier, messages):
 
 
 def test_user_callbacks_are_copied(make_classifier, messages):
-    """A fit works on copies, so the parameter does not change and can be used again."""
+    """A fit runs copies of the callbacks, so they do not change and can be used again."""
     mine = Watch()
     classifier = make_classifier(callbacks=[mine])
     for _ in range(2):
@@ -252,9 +263,9 @@ def test_user_callbacks_are_copied(make_classifier, messages):
     assert isinstance(dict(classifier.net_.callbacks_)["Watch"], Watch)
 
 
-def test_progress_shows_epochs(make_classifier, messages, capsys, monkeypatch):
-    """With verbose=1, a bar is on standard error and the scores are on standard output."""
-    monkeypatch.delenv("COLUMNS", raising=False)  # otherwise, the bar would be cut to this width
+def test_verbose_1_shows_progress_and_scores(make_classifier, messages, capsys, monkeypatch):
+    """With verbose=1, a progress bar goes to standard error and scores go to standard output."""
+    monkeypatch.delenv("COLUMNS", raising=False)  # it would limit the width of the bar
     make_classifier(verbose=1).fit(messages)
     out, err = capsys.readouterr()
     assert out.startswith("Held-out scores")
@@ -263,14 +274,14 @@ def test_progress_shows_epochs(make_classifier, messages, capsys, monkeypatch):
     assert "valid_accuracy=" in err
 
 
-def test_silent_at_verbose_0(make_classifier, messages, capfd):
+def test_verbose_0_prints_nothing(make_classifier, messages, capfd):
     """With verbose=0, neither fit nor predict prints anything."""
     make_classifier().fit(messages).predict(["hi"])
     assert capfd.readouterr() == ("", "")
 
 
 def test_callbacks_can_be_cloned(make_classifier, messages):
-    """Creating a callback and training with it do not change its parameters."""
+    """All callbacks of a trained net can be cloned and have the same parameters as new ones."""
     trained = make_classifier(verbose=1).fit(messages).net_.callbacks_
     assert len(trained) > 6
     for _, callback in trained:
@@ -279,7 +290,7 @@ def test_callbacks_can_be_cloned(make_classifier, messages):
 
 
 def test_skorch_callbacks_run_with_built_in_ones(make_classifier, messages, tmp_path, capsys):
-    """skorch's log, bar, checkpoints and freezing work together with the built-in callbacks."""
+    """skorch's log, progress bar, checkpoints and Unfreezer run with the built-in callbacks."""
     classifier = make_classifier(
         callbacks=[
             PrintLog(),
@@ -306,14 +317,14 @@ def test_skorch_callbacks_run_with_built_in_ones(make_classifier, messages, tmp_
         (LRScheduler("StepLR", step_size=1), "LRScheduler callbacks: WarmupCosine sets"),
     ],
 )
-def test_callbacks_that_cannot_work_are_refused(make_classifier, messages, callback, reason):
-    """A skorch callback that cannot work raises an error that names the alternative."""
+def test_callbacks_that_cannot_work_raise(make_classifier, messages, callback, reason):
+    """A skorch callback that cannot work raises an error that gives the reason."""
     with pytest.raises(ValueError, match=f"must not contain {reason}"):
         make_classifier(callbacks=[callback]).fit(messages)
 
 
-def test_best_weights_are_in_place_for_the_users_callbacks(make_classifier, messages, tmp_path):
-    """A user callback that saves the model at the end of training saves the best weights."""
+def test_best_weights_are_restored_before_user_callbacks(make_classifier, messages, tmp_path):
+    """A user callback that saves the weights at the end of training saves the best ones."""
     classifier = make_classifier(
         encoder=EncoderConfig(freeze_epochs=1, unfreeze_layers=None),
         eval=EvalConfig(metric="loss", patience=9),
@@ -327,7 +338,7 @@ def test_best_weights_are_in_place_for_the_users_callbacks(make_classifier, mess
 
 
 class Rising(Callback):
-    """Callback that replaces the training loss by a rising loss."""
+    """Callback that replaces the training loss in the history with given, rising values."""
 
     def __init__(self, values=(0.1, 0.2, 0.3, 0.4)):
         self.values = values
@@ -336,8 +347,8 @@ class Rising(Callback):
         net.history.record("train_loss", self.values[net.epoch_])
 
 
-def test_the_epoch_that_skorch_stops_in_counts(make_classifier, messages):
-    """If skorch's early stopping ends the training, the built-in one counts the last epoch."""
+def test_epoch_in_which_skorch_stops_counts(make_classifier, messages):
+    """If skorch's early stopping ends the training, the last epoch can still be the best one."""
     stop = SkorchEarlyStopping(monitor="train_loss", patience=2, threshold=0)
     classifier = make_classifier(
         callbacks=[("rising", Rising()), ("stop", stop), ("watch", Watch())],
@@ -351,7 +362,7 @@ def test_the_epoch_that_skorch_stops_in_counts(make_classifier, messages):
     assert dict(classifier.net_.callbacks_)["early_stopping"].best_epoch_ == best
 
 
-def test_a_task_may_be_called_best(make_classifier, messages):
+def test_task_may_be_named_best(make_classifier, messages):
     """Scores of a task named `best` do not collide with the flag of the best epoch."""
     rows = messages[messages["task"] == "intent"].assign(task="best")
     epoch = make_classifier().fit(rows).net_.history[-1]

@@ -17,6 +17,7 @@ COLUMNS = Columns("text", "task", "label")
 
 
 def table_of(**labels):
+    """Return a table with the given labels of each task, one distinct text per row."""
     frame = pd.DataFrame(
         [(f"{task} {i}", task, v) for task, values in labels.items() for i, v in enumerate(values)],
         columns=["text", "task", "label"],
@@ -38,21 +39,21 @@ def table_of(**labels):
         ([np.str_("b"), np.str_("a")], np.dtype("<U1")),
     ],
 )
-def test_classes_are_sorted_and_typed(labels, dtype):
-    """Classes are the sorted distinct labels in their own type."""
+def test_classes_are_sorted_and_keep_their_type(labels, dtype):
+    """The classes of a task are its sorted distinct labels, in the type of the labels."""
     classes = learn_classes(table_of(t=labels))["t"]
     assert classes.dtype == dtype
     assert classes.tolist() == sorted(set(labels))
 
 
-def test_tasks_may_differ_in_type():
-    """Each task of a long frame has the type of its own labels."""
+def test_tasks_have_separate_label_types():
+    """The classes of each task in a long frame have the type of the labels of this task."""
     classes = learn_classes(table_of(a=["x", "y"], b=[1, 2], c=[True, False]))
     assert [classes[task].dtype.kind for task in "abc"] == ["O", "i", "b"]
 
 
-def test_round_trip():
-    """Codes map back to the labels."""
+def test_codes_index_the_classes():
+    """Indexing the classes with the codes gives the original labels."""
     labels = np.array(["b", "a", "c", "b"], dtype=object)
     classes = np.array(["a", "b", "c"], dtype=object)
     codes = encode_labels(labels, classes)
@@ -67,8 +68,8 @@ def test_unknown_label_and_task():
         encode_table(table_of(u=["a", "b"]), classes)
 
 
-def test_training_rows_have_codes_throughout():
-    """A training row whose label equals no class raises an error with its place."""
+def test_unknown_training_label_raises():
+    """A training label that equals no class raises an error that names its row."""
     classes = {"t": np.array(["a", "b"], dtype=object)}
     assert encode_training_table(table_of(t=["b", "a"]), classes).labels.tolist() == [1, 0]
     message = r"In row 1 \(task 't'\), the label 'z' \(str\) does not equal any class"
@@ -76,8 +77,8 @@ def test_training_rows_have_codes_throughout():
         encode_training_table(table_of(t=["a", "z"]), classes)
 
 
-def test_one_class_only():
-    """A task with one class raises an error that names it."""
+def test_task_with_one_class_raises():
+    """A task with only one class raises an error that names the task and the class."""
     with pytest.raises(ValueError, match=r"Task 'mood' has only one class \('good'\)"):
         learn_classes(table_of(mood=["good", "good"]))
 
@@ -89,27 +90,28 @@ def test_one_class_only():
         ([2, True, 2], "mixes numbers and bools as labels \\(2 and True\\)"),
     ],
 )
-def test_mixed_types_are_refused(labels, message):
-    """A task must not mix strings, numbers and bools."""
+def test_mixed_label_types_raise(labels, message):
+    """Labels of a task that mix strings, numbers and bools raise an error."""
     with pytest.raises(TypeError, match=f"Task 'mood' {message}"):
         learn_classes(table_of(mood=labels))
 
 
-def test_single_precision_is_compared_as_such():
-    """0.1 matches the class 0.1 in single precision, and a string is an unknown label."""
+def test_labels_match_classes_in_single_precision():
+    """The label 0.1 matches the class 0.1 in single precision, but the string "0.1" does not."""
     classes = np.array([0.1, 0.2], dtype=np.float32)
     labels = np.array([0.1, np.float32(0.2), "0.1"], dtype=object)
     assert encode_labels(labels, classes).tolist() == [0, 1, -1]
 
 
-def contradicting(labels):
+def repeated_texts(labels):
+    """Return the table and the coded rows of the texts "a", "a", "b", "b" and "c"."""
     frame = pd.DataFrame({"text": ["a", "a", "b", "b", "c"], "task": "t"})
     table = read_labeled(frame, np.array(labels, dtype=object), COLUMNS)
     return table, encode_table(table, learn_classes(table))
 
 
-def test_contradictions_are_counted():
-    """Rows with the same text and task but different labels are counted; repeats are not."""
+def test_contradictory_labels_are_counted():
+    """Rows with the same text and task are counted if their labels differ, otherwise not."""
     with pytest.warns(UserWarning, match=r"^2 rows .* The first one is row 0 \(task 't'\)"):
-        warn_of_contradictions(*contradicting(["x", "y", "x", "x", "y"]))
-    warn_of_contradictions(*contradicting([1, 1.0, 2, 2, 1]))
+        warn_of_contradictions(*repeated_texts(["x", "y", "x", "x", "y"]))
+    warn_of_contradictions(*repeated_texts([1, 1.0, 2, 2, 1]))

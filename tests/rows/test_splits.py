@@ -1,4 +1,4 @@
-"""Splits hold out the right share of each class and keep all rows of a text together."""
+"""Splits hold out the given share of each class and keep all rows of a text together."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from rapidfit_sk._rows.splits import hold_out, quotas, split_rows
 
 
 def shares(held, strata):
+    """Return the share of held-out rows in each stratum."""
     return np.array([held[strata == s].mean() for s in np.unique(strata)])
 
 
@@ -21,7 +22,7 @@ def three_tasks():
 
 
 def test_default_shares():
-    """0.1 and 0.1 give 81, 9 and 10 %, and every row is in one part."""
+    """Sizes of 0.1 split the rows into 81, 9 and 10 %, and each row is in exactly one part."""
     n = 1000
     texts, tasks, labels = np.arange(n), np.zeros(n, int), np.arange(n) % 5
     split = split_rows(
@@ -31,8 +32,8 @@ def test_default_shares():
     assert np.array_equal(np.sort(np.concatenate(split)), np.arange(n))
 
 
-def test_disjoint_texts_are_stratified_exactly():
-    """If each text has one row, every class has its exact share."""
+def test_texts_with_one_row_are_stratified_exactly():
+    """If each text has one row, exactly the given share of each class is held out."""
     texts, tasks = np.arange(900), np.repeat([0, 1], [600, 300])
     labels = np.concatenate([np.arange(600) % 3, np.arange(300) % 2])
     held = hold_out(texts, tasks, labels, 0.2, np.random.default_rng(0))
@@ -40,8 +41,8 @@ def test_disjoint_texts_are_stratified_exactly():
     assert np.allclose(shares(held, strata), 0.2)
 
 
-def test_shared_texts_are_stratified(three_tasks):
-    """If texts have three labels, every class of every task is close to its share."""
+def test_texts_with_several_tasks_are_stratified(three_tasks):
+    """If texts have rows of several tasks, the held-out share of each class is close to `size`."""
     texts, tasks, labels = three_tasks
     held = hold_out(texts, tasks, labels, 0.2, np.random.default_rng(0))
     assert abs(held.mean() - 0.2) < 0.02
@@ -50,7 +51,7 @@ def test_shared_texts_are_stratified(three_tasks):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_rows_of_a_text_stay_together(three_tasks, seed):
-    """All rows of a text are in the same part."""
+    """All rows of a text are in the same part of a split."""
     texts, tasks, labels = three_tasks
     split = split_rows(
         texts, tasks, labels, test_size=0.2, val_size=0.2, rng=np.random.default_rng(seed)
@@ -60,7 +61,7 @@ def test_rows_of_a_text_stay_together(three_tasks, seed):
 
 
 def test_every_class_keeps_a_training_row():
-    """Every class keeps a training row, even if all its rows have the same text."""
+    """Every class keeps a training row, even if it is small and half of all rows are held out."""
     rng = np.random.default_rng(0)
     texts, tasks, labels = rng.integers(0, 30, 60), rng.integers(0, 2, 60), rng.integers(0, 9, 60)
     for seed in range(20):
@@ -70,8 +71,8 @@ def test_every_class_keeps_a_training_row():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_repeated_texts_do_not_overshoot(seed):
-    """The share of held-out rows does not exceed its size if some texts have many rows."""
+def test_repeated_texts_do_not_exceed_the_size(seed):
+    """If some texts have many rows, the share of held-out rows stays close to the given size."""
     rng = np.random.default_rng(seed)
     texts = np.minimum(rng.zipf(1.5, 3000), 500)
     labels = texts % 3
@@ -79,8 +80,8 @@ def test_repeated_texts_do_not_overshoot(seed):
     assert 0.07 < held.mean() < 0.12
 
 
-def test_one_text_with_half_of_the_rows():
-    """A text with more rows than the held-out part stays in training."""
+def test_text_with_half_of_the_rows_stays_in_training():
+    """A text that has more rows than should be held out stays in training."""
     texts = np.concatenate([np.zeros(500, int), np.arange(1, 501)])
     labels = np.concatenate([np.zeros(500, int), np.arange(500) % 2])
     held = hold_out(texts, np.zeros(1000, int), labels, 0.1, np.random.default_rng(0))
@@ -91,8 +92,8 @@ def test_one_text_with_half_of_the_rows():
 @pytest.mark.parametrize(
     ("n_classes", "n_texts", "n_repeats"), [(150, 5, 2), (50, 4, 5), (2, 4, 10)]
 )
-def test_repeated_texts_do_not_undershoot(n_classes, n_texts, n_repeats):
-    """A task reaches its share even if each text has more rows than the quota of a class."""
+def test_repeated_texts_reach_the_size(n_classes, n_texts, n_repeats):
+    """A task reaches its held-out share even if each text exceeds the quota of its class."""
     labels = np.repeat(np.arange(n_classes), n_texts * n_repeats)
     texts = np.repeat(np.arange(n_classes * n_texts), n_repeats)
     held = hold_out(texts, np.zeros_like(texts), labels, 0.1, np.random.default_rng(0))
@@ -100,15 +101,15 @@ def test_repeated_texts_do_not_undershoot(n_classes, n_texts, n_repeats):
     assert (shares(held, labels) < 1).all()
 
 
-def test_zero_and_tiny():
-    """Size 0 holds nothing out, and a task with two rows keeps both."""
+def test_size_zero_and_tiny_tasks():
+    """No rows are held out with size 0 or from a task with two rows."""
     rows = np.arange(2)
     for size in (0, 0.1):
         assert not hold_out(rows, np.zeros(2, int), rows, size, np.random.default_rng(0)).any()
 
 
-def test_seed_decides():
-    """The same seed gives the same split, and another seed gives another split."""
+def test_seed_determines_the_split():
+    """The same seed gives the same split, and a different seed gives a different split."""
     rows = np.arange(100)
     draws = [
         hold_out(rows, rows * 0, rows % 2, 0.2, np.random.default_rng(seed)) for seed in (0, 0, 1)
@@ -117,7 +118,7 @@ def test_seed_decides():
     assert not np.array_equal(draws[0], draws[2])
 
 
-def test_quotas_add_up():
+def test_quotas_add_up_to_the_share_of_the_task():
     """The quotas of many small classes add up to the share of their task."""
     counts = np.full(50, 4)
     given = quotas(np.zeros(50, int), counts, 0.1, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""Every accepted form becomes the same table, and errors name the place of invalid cells."""
+"""All accepted forms of input give the same table, and errors name the invalid cell."""
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ WIDE = pd.DataFrame({"mood": ["good", "poor", None], "intent": ["tell", np.nan, 
 
 
 def rows_of(table):
+    """Return the set of (text, task, label) rows of a table."""
     return set(zip(table.texts.strings(), table.tasks, table.labels, strict=True))
 
 
@@ -54,26 +55,29 @@ def rows_of(table):
         (pd.DataFrame({"text": ["fine", "bad", "why"], "more": [1, 2, 3]}), WIDE),
     ],
 )
-def test_forms_agree(X, y):
-    """All forms give the same rows, by position and for any index."""
+def test_all_forms_give_the_same_rows(X, y):
+    """All forms of input give the same rows, and y matches X by position, not by index."""
     assert rows_of(read_labeled(X, y, COLUMNS)) == ROWS
 
 
-def test_explicit_y_wins():
-    """Labels in y are used instead of the label column."""
+def test_y_takes_precedence_over_the_label_column():
+    """Labels in y take precedence over the label column of X."""
     table = read_labeled(LONG, ["a", "b", "c", "d"], COLUMNS)
     assert table.labels.tolist() == ["a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize("name", [None, "mood", ""])
-def test_one_task(name):
-    """A one-dimensional y is one task, named after y or the label column."""
+def test_one_dimensional_y_is_one_task(name):
+    """A one-dimensional y is one task, with the name of the Series or of the label column."""
     table = read_labeled(["a", "b"], pd.Series([1, 2], name=name), COLUMNS)
     assert table.task_names == [name or "label"]
 
 
-def test_positions_point_into_the_data():
-    """Rows of wide labels have the position of their text; rows of a dict are numbered on."""
+def test_positions_refer_to_x():
+    """Rows of wide labels have the position of their text in X.
+
+    Rows of a dict have a position across all tasks and a row number within their task.
+    """
     wide = read_labeled(["fine", "bad", "why"], WIDE, COLUMNS)
     assert wide.positions.tolist() == [0, 1, 0, 2]
     guide = read_labeled(GUIDE, None, COLUMNS)
@@ -96,7 +100,7 @@ def test_positions_point_into_the_data():
     ],
 )
 def test_labels_keep_their_type(values):
-    """Labels keep the type of the input."""
+    """Labels in the table have the values and the type of the input."""
     table = read_labeled(["a", "b"], values, COLUMNS)
     expected = values.tolist() if isinstance(values, pd.Series) else list(values)
     assert table.labels.tolist() == expected
@@ -105,6 +109,7 @@ def test_labels_keep_their_type(values):
 
 
 def changed(column, row, value):
+    """Return the long frame with one changed cell."""
     frame = LONG.astype(object)
     frame.iloc[row, frame.columns.get_loc(column)] = value
     return frame
@@ -169,21 +174,21 @@ def changed(column, row, value):
         ({"": [{"text": "a", "label": "b"}]}, None, ValueError, "non-empty string, got ''"),
     ],
 )
-def test_bad_input_is_named(X, y, error, message):
-    """The message names task, column and first invalid row, or the missing part."""
+def test_invalid_input_raises(X, y, error, message):
+    """The error names the task, the column and the first invalid row, or the missing part."""
     with pytest.raises(error, match=message):
         read_labeled(X, y, COLUMNS)
 
 
-def test_task_without_labels_is_not_scored():
-    """If a fold has no labels of a task, the other tasks are scored."""
+def test_known_task_without_labels_is_skipped():
+    """If a known task has no labels, as in a small fold, the other tasks are still read."""
     table = read_labeled(["a", "b", "c"], WIDE.assign(mood=None), COLUMNS, tasks=["mood", "intent"])
     assert table.task_names == ["intent"]
 
 
 @pytest.mark.parametrize(("name", "task"), [("mood", "mood"), ("other", None), (None, None)])
-def test_known_tasks_place_a_plain_y(name, task):
-    """A one-dimensional y belongs to the only known task, or to the task that it names."""
+def test_one_dimensional_y_belongs_to_a_known_task(name, task):
+    """A one-dimensional y belongs to the only known task, or to the known task of its name."""
     y = pd.Series(["x", "y"], name=name)
     assert read_labeled(["a", "b"], y, COLUMNS, tasks=["only"]).task_names == ["only"]
     if task:
@@ -194,7 +199,7 @@ def test_known_tasks_place_a_plain_y(name, task):
 
 
 def test_prediction_needs_no_labels():
-    """A frame or a dict without labels is read for prediction."""
+    """For prediction, a frame or a dict needs no labels."""
     assert (
         read_unlabeled(LONG.drop(columns="label"), COLUMNS).tasks.tolist() == LONG["task"].tolist()
     )
@@ -202,16 +207,16 @@ def test_prediction_needs_no_labels():
     assert (questions.texts.distinct, questions.tasks.tolist()) == (["fine"], ["mood"])
 
 
-def test_texts_of_a_frame():
-    """The text column is read, or the only column of a frame, whatever its name."""
+def test_texts_are_read_from_a_frame():
+    """Texts are read from the text column, or from the only column of a frame."""
     assert read_texts(LONG, COLUMNS).strings().tolist() == LONG["text"].tolist()
     assert read_texts(pd.DataFrame({"q": ["a"]}), COLUMNS).distinct == ["a"]
     with pytest.raises(ValueError, match="no column 'text'"):
         read_texts(pd.DataFrame({"q": ["a"], "r": ["b"]}), COLUMNS)
 
 
-def test_input_is_left_alone():
-    """Reading does not change the frame or y."""
+def test_input_does_not_change():
+    """Reading changes neither X nor y."""
     before, labels = LONG.copy(), WIDE.copy()
     read_labeled(LONG, None, COLUMNS)
     read_labeled(["a", "b", "c"], WIDE, COLUMNS)

@@ -1,4 +1,4 @@
-"""Columns of texts store each distinct text once."""
+"""A column of texts stores each distinct text once."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ STRINGS = ["b", "a\0b", "a\0c", "a", "b"]
 
 
 def test_codes_distinguish_texts():
-    """Equal texts share a code; texts that differ only after a NUL do not."""
+    """Equal texts share a code, but texts that differ only after a NUL character do not."""
     texts = Texts.of(STRINGS)
     assert texts.codes.tolist() == [0, 1, 2, 3, 0]
     assert texts.distinct == STRINGS[:4]
@@ -17,7 +17,7 @@ def test_codes_distinguish_texts():
 
 @pytest.mark.parametrize("rows", [[4, 2, 2], [True, False, True, True, False], [False] * 5])
 def test_selected_rows_get_new_codes(rows):
-    """A selection of rows has the same codes as a column of these texts alone."""
+    """Selected rows have the same codes as a new column of the selected texts."""
     rows = np.array(rows)
     strings = np.array(STRINGS, dtype=object)[rows]
     taken, alone = Texts.of(STRINGS).take(rows), Texts.of(strings)
@@ -27,7 +27,7 @@ def test_selected_rows_get_new_codes(rows):
 
 
 def test_repeated_rows_follow_each_other():
-    """Each row is repeated in place, and no distinct text is added."""
+    """Repetitions of a row follow each other, and no distinct text is added."""
     texts = Texts.of(["x", "y"]).repeat(2)
     assert texts.strings().tolist() == ["x", "x", "y", "y"]
     assert texts.distinct == ["x", "y"]

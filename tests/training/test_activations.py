@@ -1,4 +1,4 @@
-"""The activation cache: correct for each architecture, computed once, within its limits."""
+"""Activation cache, bfloat16, gradient checkpointing and compilation."""
 
 import copy
 import errno
@@ -20,13 +20,13 @@ from rapidfit_sk._training.activations import ActivationCache, allocate_array
 from rapidfit_sk._training.batches import Embeddings, HiddenStates, PaddedTokens
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
 
-# ALBERT has no stack of its own; the first layer of T5 gives the others their positions.
-WHOLE = {"albert", "t5"}
+# ALBERT repeats shared layers, and only the first layer of T5 computes the position biases.
+CANNOT_RESUME = {"albert", "t5"}
 TWO_OF_FOUR = EncoderConfig(freeze_epochs=1, unfreeze_layers=2)
 
 
 class Sources(Callback):
-    """Callback that records the input of the module in each training batch."""
+    """Callback that records the kind of input that the module gets in each training batch."""
 
     def on_train_begin(self, net, **kwargs):
         self.seen_ = []
@@ -39,6 +39,7 @@ class Sources(Callback):
 
 
 def sources_of(classifier):
+    """Return the kinds of input of the training batches, in order of first use."""
     return list(dict.fromkeys(dict(classifier.net_.callbacks_)["sources"].seen_))
 
 
@@ -48,24 +49,24 @@ def weights_of(classifier):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_cached_states_do_not_change_the_fit(make_classifier, messages, architecture):
-    """Cached hidden states do not change the weights after a fit."""
+    """Cached hidden states do not change the weights that a fit learns."""
     options = {
         "model_name": tiny_encoder(architecture=architecture),
         "encoder": TWO_OF_FOUR,
         "callbacks": [("sources", Sources())],
     }
-    kept = make_classifier(**options).fit(messages)
-    again = make_classifier(cache_memory=0, cache_disk=0, **options).fit(messages)
-    upper = "input_ids" if architecture in WHOLE else "states"
-    assert sources_of(kept) == ["embeddings", upper]
-    assert sources_of(again) == ["embeddings", "input_ids"]
-    torch.testing.assert_close(weights_of(kept), weights_of(again), atol=1e-5, rtol=1e-4)
+    cached = make_classifier(**options).fit(messages)
+    uncached = make_classifier(cache_memory=0, cache_disk=0, **options).fit(messages)
+    upper = "input_ids" if architecture in CANNOT_RESUME else "states"
+    assert sources_of(cached) == ["embeddings", upper]
+    assert sources_of(uncached) == ["embeddings", "input_ids"]
+    torch.testing.assert_close(weights_of(cached), weights_of(uncached), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_embeddings_are_those_of_a_full_pass(architecture):
-    """Heads use the same embeddings as a full pass over each text alone gives."""
-    activations, module = activations_of(tiny_encoder(architecture=architecture))
+def test_cached_embeddings_equal_a_full_pass(architecture):
+    """Cached embeddings equal the embeddings from a full pass over each text alone."""
+    activations, module = build_cache(tiny_encoder(architecture=architecture))
     source = activations.source()
     assert isinstance(source, Embeddings)
     for number in (0, 7, 19):
@@ -75,7 +76,8 @@ def test_embeddings_are_those_of_a_full_pass(architecture):
         torch.testing.assert_close(source.embeddings[[number]], alone, atol=2e-5, rtol=1e-4)
 
 
-def activations_of(folder, first_trainable=2, **options):
+def build_cache(folder, first_trainable=2, **options):
+    """Build an activation cache of 20 texts of different lengths; return it and its module."""
     head = HeadConfig()._layout()
     module = build_module(model_name=folder, n_classes=[2], head=head, pooling="mean")
     texts = [" ".join(["why"] * (number + 1)) for number in range(20)]
@@ -86,7 +88,8 @@ def activations_of(folder, first_trainable=2, **options):
     ), module
 
 
-def passes_through(module):
+def record_passes(module):
+    """Return a list to which each later pass of the encoder appends its number of texts."""
     counts = []
     module.encoder.register_forward_pre_hook(
         lambda module, args, kwargs: counts.append(len(kwargs["input_ids"])), with_kwargs=True
@@ -94,22 +97,22 @@ def passes_through(module):
     return counts
 
 
-def test_one_pass_serves_both_phases(encoder_name):
-    """Embeddings and hidden states come from one pass, in addition to the test batch."""
-    activations, module = activations_of(encoder_name)
-    counts = passes_through(module)
+def test_embeddings_and_hidden_states_need_one_pass(encoder_name):
+    """Embeddings and hidden states come from the same pass, apart from a comparison batch."""
+    activations, module = build_cache(encoder_name)
+    counts = record_passes(module)
     for _ in range(3):
         assert isinstance(activations.source(), Embeddings)
     module.train_encoder_layers(2)
     for _ in range(3):
         assert isinstance(activations.source(), HiddenStates)
-    tried = counts[0]  # a full pass and the upper layers
-    assert sum(counts) == 20 + 2 * tried
+    n_compared = counts[0]  # run twice: through all layers and through the upper layers
+    assert sum(counts) == 20 + 2 * n_compared
 
 
-def test_cache_is_recomputed_after_changes_of_weights(encoder_name):
-    """If a callback changes frozen weights or unfreezes more layers, the cache is recomputed."""
-    activations, module = activations_of(encoder_name)
+def test_cache_is_recomputed_after_weight_changes(encoder_name):
+    """The cache is recomputed after a change of frozen weights or of the trainable layers."""
+    activations, module = build_cache(encoder_name)
     module.train_encoder_layers(2)
     before = activations.source()
     with torch.no_grad():
@@ -129,29 +132,32 @@ def test_cache_is_recomputed_after_changes_of_weights(encoder_name):
 
 
 def test_encoders_that_cannot_resume_are_detected(encoder_name, monkeypatch):
-    """If the upper layers alone give other results, all layers run, and `verbose` reports it."""
-    said = []
-    activations, module = activations_of(encoder_name, report=said.append)
+    """If resuming at a layer changes the result, all layers run and `report` gets the reason."""
+    reports = []
+    activations, module = build_cache(encoder_name, report=reports.append)
     monkeypatch.setattr(
         "rapidfit_sk._model.module.with_layers",
         lambda encoder, layers: with_layers(encoder, [layers[0], *layers]),
     )
     module.train_encoder_layers(2)
     assert type(activations.source()) is PaddedTokens
-    assert said == [
+    assert reports == [
         "All layers of BertModel run in each epoch, because it cannot resume from cached hidden "
         "states."
     ]
 
 
-def test_verbose_tells_why_all_layers_run(make_classifier, messages, capsys):
-    """If hidden states exceed the limits, `verbose` reports their size."""
+def test_verbose_reports_why_all_layers_run(make_classifier, messages, capsys):
+    """If the hidden states exceed the limits of the cache, `verbose` reports it."""
     make_classifier(cache_memory=0, cache_disk=0, verbose=1).fit(messages)
     assert "more than 'cache_memory' and 'cache_disk' allow" in capsys.readouterr().out
 
 
-def test_allocation_in_memory_then_on_disk_then_none(tmp_path, monkeypatch):
-    """Limits are bytes or shares of the free space, and the file has no name in its folder."""
+def test_allocation_prefers_memory_to_disk(tmp_path, monkeypatch):
+    """An array is allocated in memory if it fits, and otherwise on disk if it fits there.
+
+    A limit is a number of bytes or a share of the free space. The file has no name in its folder.
+    """
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     shape = (10, 10)  # 400 bytes
     assert type(allocate_array(shape, memory=400, disk=0)) is np.ndarray
@@ -163,13 +169,13 @@ def test_allocation_in_memory_then_on_disk_then_none(tmp_path, monkeypatch):
     assert allocate_array(shape, memory=399, disk=399) is None
     assert allocate_array(shape, memory=0.0, disk=0.0) is None
     assert allocate_array(shape, memory=np.float32(1.0), disk=0) is not None
-    if os.name == "posix":  # the file is removed before it is used, so it never remains
+    if os.name == "posix":  # the file is removed before its first use, so it cannot be left behind
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot reserve")
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="os.posix_fallocate is not available")
 def test_disk_space_is_reserved(monkeypatch):
-    """A full disk is detected before values are written to the file."""
+    """A full disk is detected on allocation, before values are written to the file."""
 
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -179,8 +185,8 @@ def test_disk_space_is_reserved(monkeypatch):
 
 
 @pytest.mark.parametrize(("limit", "granted"), [("1000", True), ("900", False), ("max", True)])
-def test_free_memory_of_a_container(tmp_path, monkeypatch, limit, granted):
-    """The free memory of a container may be smaller than the memory of the machine."""
+def test_memory_limit_of_a_container(tmp_path, monkeypatch, limit, granted):
+    """The free memory of a container counts if it is less than the free memory of the machine."""
     files = tmp_path / "limit", tmp_path / "used"
     for file, content in zip(files, (limit, "200\n"), strict=True):
         file.write_text(content)
@@ -190,8 +196,8 @@ def test_free_memory_of_a_container(tmp_path, monkeypatch, limit, granted):
     assert (allocate_array((10, 10), memory=0.5, disk=0) is not None) is granted
 
 
-def test_states_on_disk_change_nothing(make_classifier, messages, tmp_path, monkeypatch):
-    """Hidden states in a file give the same fit to the bit, and the file is removed."""
+def test_states_on_disk_do_not_change_the_fit(make_classifier, messages, tmp_path, monkeypatch):
+    """Hidden states on disk give exactly the same weights, and the file is removed."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     options = {"callbacks": [("sources", Sources())], "encoder": TWO_OF_FOUR}
     in_memory = make_classifier(**options).fit(messages)
@@ -201,15 +207,15 @@ def test_states_on_disk_change_nothing(make_classifier, messages, tmp_path, monk
     assert not list(tmp_path.glob("rapidfit-sk-*"))
 
 
-def test_a_frozen_encoder_reads_each_text_once(make_classifier, messages, encoded):
-    """Training on a frozen encoder takes one pass for any number of epochs and tasks."""
+def test_frozen_encoder_encodes_each_text_once(make_classifier, messages, encoded):
+    """A fit with a frozen encoder encodes each text once for all epochs and tasks."""
     encoder = EncoderConfig(freeze_epochs=2, unfreeze_layers=0)
     make_classifier(encoder=encoder, epochs=3).fit(messages)
     assert sum(encoded) == messages["text"].nunique()
 
 
 class UnfreezesAll(Callback):
-    """Callback that trains the whole encoder for one epoch between others."""
+    """Callback that trains the whole encoder in one epoch and its upper layers in the next."""
 
     def on_epoch_begin(self, net, **kwargs):
         if net.epoch_ in (2, 3):
@@ -218,19 +224,19 @@ class UnfreezesAll(Callback):
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
 def test_cache_is_recomputed_after_training(make_classifier, messages):
-    """Hidden states are recomputed after a callback has trained and frozen layers again."""
+    """Hidden states are recomputed after a callback has unfrozen more layers for one epoch."""
     options = {"callbacks": [UnfreezesAll()], "encoder": TWO_OF_FOUR, "epochs": 3, "val_size": 0.0}
-    kept = make_classifier(**options).fit(messages)
-    again = make_classifier(cache_memory=0, cache_disk=0, **options).fit(messages)
-    torch.testing.assert_close(weights_of(kept), weights_of(again), atol=1e-5, rtol=1e-4)
+    cached = make_classifier(**options).fit(messages)
+    uncached = make_classifier(cache_memory=0, cache_disk=0, **options).fit(messages)
+    torch.testing.assert_close(weights_of(cached), weights_of(uncached), atol=1e-5, rtol=1e-4)
 
 
 # --------------------------------------------------------------------------------------------
 # Precision and checkpointing
 
 
-def test_bfloat16_is_close_and_not_the_same(make_classifier, messages):
-    """The encoder computes in bfloat16; weights, heads and outputs stay float32."""
+def test_bfloat16_is_close_to_float32(make_classifier, messages):
+    """With bfloat16, probabilities differ slightly from float32, and weights stay float32."""
     full = make_classifier().fit(messages)
     half = make_classifier(precision="bfloat16").fit(messages)
     assert {p.dtype for p in half.net_.module_.parameters()} == {torch.float32}
@@ -242,23 +248,23 @@ def test_bfloat16_is_close_and_not_the_same(make_classifier, messages):
 
 
 def test_bfloat16_uses_the_activation_cache(make_classifier, messages):
-    """In bfloat16, cached hidden states give the same fit within its tolerance."""
+    """With bfloat16, cached hidden states give the same weights within its precision."""
     options = {"precision": "bfloat16", "callbacks": [("sources", Sources())]}
-    kept = make_classifier(encoder=TWO_OF_FOUR, **options).fit(messages)
-    again = make_classifier(encoder=TWO_OF_FOUR, cache_memory=0, cache_disk=0, **options).fit(
+    cached = make_classifier(encoder=TWO_OF_FOUR, **options).fit(messages)
+    uncached = make_classifier(encoder=TWO_OF_FOUR, cache_memory=0, cache_disk=0, **options).fit(
         messages
     )
-    assert sources_of(kept) == ["embeddings", "states"]
-    torch.testing.assert_close(weights_of(kept), weights_of(again), atol=5e-3, rtol=0)
+    assert sources_of(cached) == ["embeddings", "states"]
+    torch.testing.assert_close(weights_of(cached), weights_of(uncached), atol=5e-3, rtol=0)
 
 
-def test_auto_depends_on_the_hardware(monkeypatch):
-    """Only "auto" depends on the hardware."""
-    for knows in (True, False):
+def test_auto_precision_depends_on_the_hardware(monkeypatch):
+    """The use of bfloat16 depends on the hardware only if the precision is "auto"."""
+    for native in (True, False):
         uses_bfloat16.cache_clear()
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda knows=knows: knows)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        assert uses_bfloat16("auto", "cpu") == knows
+        assert uses_bfloat16("auto", "cpu") == native
         assert uses_bfloat16("bfloat16", "cpu")
         assert not uses_bfloat16("float32", "cpu")
     uses_bfloat16.cache_clear()
@@ -266,8 +272,8 @@ def test_auto_depends_on_the_hardware(monkeypatch):
 
 @pytest.mark.parametrize("architecture", ["bert", "albert", "modernbert", "t5"])
 @pytest.mark.parametrize("layers", [2, None])
-def test_checkpointing_changes_nothing(make_classifier, messages, architecture, layers):
-    """Recomputed layers drop the same values, so the fit is the same."""
+def test_checkpointing_does_not_change_the_fit(make_classifier, messages, architecture, layers):
+    """Recomputed layers use the same dropout masks, so a fit learns the same weights."""
     options = {
         "model_name": tiny_encoder(architecture=architecture),
         "encoder": EncoderConfig(freeze_epochs=0, unfreeze_layers=layers),
@@ -279,8 +285,8 @@ def test_checkpointing_changes_nothing(make_classifier, messages, architecture, 
         assert "forward" not in vars(layer)
 
 
-def test_an_interrupt_undoes_checkpointing(make_classifier, messages):
-    """After an interruption, the layers of a shared encoder are restored."""
+def test_interrupt_undoes_checkpointing(make_classifier, messages):
+    """If training is interrupted, the layers of the shared encoder are restored."""
 
     class CtrlC(Callback):
         def on_batch_end(self, net, **kwargs):
@@ -294,8 +300,8 @@ def test_an_interrupt_undoes_checkpointing(make_classifier, messages):
         assert "forward" not in vars(layer)
 
 
-def test_checkpointing_stores_less(make_classifier, messages):
-    """A step stores only the input of each layer for its gradient."""
+def test_checkpointing_reduces_stored_bytes(make_classifier, messages):
+    """Checkpointing more than halves the bytes that a training step stores for its gradient."""
 
     class Held(Callback):
         def on_batch_begin(self, net, training=False, **kwargs):
@@ -313,6 +319,7 @@ def test_checkpointing_stores_less(make_classifier, messages):
                 self.hooks_.__exit__(None, None, None)
 
     def held(**options):
+        """Return the number of bytes that the last training step stored for its gradient."""
         classifier = make_classifier(
             encoder=EncoderConfig(freeze_epochs=0, unfreeze_layers=None),
             callbacks=[("held", Held())],
@@ -323,8 +330,11 @@ def test_checkpointing_stores_less(make_classifier, messages):
     assert held(gradient_checkpointing=True) < held() / 2
 
 
-def test_copies_of_a_checkpointed_module_are_whole(make_classifier, messages):
-    """A callback can copy the module during training, for example to average weights."""
+def test_copies_of_a_module_are_not_checkpointed(make_classifier, messages):
+    """A copy of the module that a callback makes during training has unchanged layers.
+
+    A callback may copy the module, for example to average weights.
+    """
     copies = []
 
     class Copies(Callback):
@@ -336,20 +346,20 @@ def test_copies_of_a_checkpointed_module_are_whole(make_classifier, messages):
     assert not any("forward" in vars(part) for each in copies for part in each.modules())
 
 
-def test_checkpointing_where_layers_are_not_found(make_classifier, messages, monkeypatch):
-    """The error names the option to change."""
+def test_checkpointing_of_unknown_layers_raises(make_classifier, messages, monkeypatch):
+    """If the layers of the encoder are not found, the error names the parameter to change."""
 
-    def nowhere(encoder):
+    def not_found(encoder):
         raise ValueError("The layers were not found.")
 
-    monkeypatch.setattr("rapidfit_sk._model.module.layer_stack", nowhere)
+    monkeypatch.setattr("rapidfit_sk._model.module.layer_stack", not_found)
     encoder = EncoderConfig(freeze_epochs=0, unfreeze_layers=None)
     with pytest.raises(ValueError, match="Set training.gradient_checkpointing to False"):
         make_classifier(encoder=encoder, gradient_checkpointing=True).fit(messages)
 
 
-def test_compiled_predictions_are_the_same(make_classifier, messages, monkeypatch):
-    """`compile` passes the whole encoder to torch.compile, but not for training and copies."""
+def test_compilation_does_not_change_predictions(make_classifier, messages, monkeypatch):
+    """Compilation does not change predictions, and each fitted model compiles only once."""
     compiled = []
 
     def compile(encoder, **options):

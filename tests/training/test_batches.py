@@ -1,4 +1,4 @@
-"""Batches contain distinct texts, their rows, and little padding."""
+"""Batches contain distinct texts with their rows and little padding."""
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from rapidfit_sk._training.batches import (
 
 
 def tokens_of(lengths, padding=99):
+    """Return the token ids 0, 1, 2, ... divided into texts of the given lengths."""
     starts = np.concatenate([[0], np.cumsum(lengths)])
     firsts = np.arange(len(starts))
     return TokenIds(np.arange(starts[-1], dtype=np.int32), starts, firsts, padding)
@@ -34,19 +35,20 @@ def rows():
 
 
 def batch_of(rows, numbers):
+    """Return a batch of padded tokens of the rows with these numbers."""
     return rows.batch(np.asarray(numbers), PaddedTokens(rows.tokens))
 
 
 def test_texts_of_a_batch_are_distinct(rows):
-    """Two rows of a text refer to the same line of the batch."""
+    """Two rows of the same text refer to the same position in the batch."""
     batch = batch_of(rows, [0, 2])
     assert batch.inputs["input_ids"].tolist() == [[0, 1]]
     assert [at.tolist() for at in batch.inputs["rows"]] == [[0], [0]]
     assert [labels.tolist() for labels in batch.targets["labels"]] == [[5], [7]]
 
 
-def test_padding_goes_to_the_longest_of_the_batch(rows):
-    """Texts are padded to the longest text of their own batch and masked."""
+def test_texts_are_padded_to_the_longest_of_the_batch(rows):
+    """Texts are padded to the longest text of their batch, and the padding is masked."""
     batch = batch_of(rows, [3, 0])
     assert batch.inputs["input_ids"].tolist() == [[0, 1, 99], [6, 7, 8]]
     assert batch.inputs["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
@@ -54,29 +56,29 @@ def test_padding_goes_to_the_longest_of_the_batch(rows):
 
 
 def test_unknown_labels_have_no_weight(rows):
-    """A row with an unknown label has no weight in the loss, but counts in scores."""
+    """A row with an unknown label adds no weight to the batch, but it counts as a row."""
     batch = batch_of(rows, np.arange(4))
     assert [weights.tolist() for weights in batch.targets["weights"]] == [[1, 1], [1, 1]]
     assert batch.weight == 3
     assert batch.n_rows == 4
 
 
-def test_list_of_batches(rows):
-    """A step of several row arrays is a list of batches, for gradient accumulation."""
+def test_accumulated_step_is_a_list_of_batches(rows):
+    """A step of several row arrays gives a list of batches, for gradient accumulation."""
     steps = [[np.array([0]), np.array([1])]]
     ((first, second),) = Batches(rows, lambda: PaddedTokens(rows.tokens), steps)
     assert first.inputs["input_ids"].tolist() == [[0, 1]]
     assert second.inputs["input_ids"].tolist() == [[2, 3, 4, 5]]
 
 
-def test_task_without_rows(rows):
-    """A task without rows in a batch has an empty entry."""
+def test_task_without_rows_has_no_positions(rows):
+    """A task without rows in a batch has an empty list of positions."""
     batch = batch_of(rows, [1])
     assert [len(at) for at in batch.inputs["rows"]] == [1, 0]
 
 
 def test_passes_cover_all_rows_with_little_padding():
-    """Each row is in one batch, with the rows of its text and texts of similar length."""
+    """Each row is in one batch with all rows of its text, and padding adds less than 10 %."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(3, 60, 1000)
     rows = TextRows(tokens_of(lengths), rng.permutation(np.repeat(np.arange(1000), 2)), None, 1)
@@ -89,14 +91,14 @@ def test_passes_cover_all_rows_with_little_padding():
     assert sum(padded) < 1.1 * lengths.sum()
 
 
-def test_a_text_longer_than_a_pass_has_its_own():
-    """A text with more tokens than the limit of a batch has its own batch."""
+def test_very_long_text_gets_its_own_batch():
+    """A text with more tokens than the limit of a batch gets its own batch."""
     rows = TextRows(tokens_of([5, TOKENS_PER_PASS + 1]), np.arange(2), None, 1)
     assert [batch.tolist() for batch in PaddedTokens(rows.tokens).passes(rows)] == [[1], [0]]
 
 
 def test_states_match_their_tokens(rows):
-    """Each token of a batch has its hidden state, and padding is masked."""
+    """A batch contains the hidden state of each of its tokens, and padding is masked."""
     states = torch.arange(9.0).unsqueeze(1) * torch.tensor([1.0, -1.0])  # (n_tokens, width)
     batch = rows.batch(np.array([0, 1]), HiddenStates(rows.tokens, states))
     kept = batch.inputs["states"][batch.inputs["attention_mask"].bool()]
@@ -105,7 +107,7 @@ def test_states_match_their_tokens(rows):
 
 
 def test_embeddings_need_no_tokens(rows):
-    """With known embeddings, a batch contains them instead of tokens, once per text."""
+    """If the embeddings are known, a batch contains one per text and no tokens."""
     batch = rows.batch(np.array([3, 0, 2]), Embeddings(torch.eye(3)))
     assert batch.inputs["embeddings"].tolist() == [[1, 0, 0], [0, 0, 1]]
     assert set(batch.inputs) == {"embeddings", "rows"}

@@ -1,4 +1,4 @@
-"""The embedding cache: each text is encoded once for folds, candidates and processes."""
+"""With the embedding cache, folds, candidates and processes encode each text only once."""
 
 import contextlib
 import os
@@ -49,7 +49,7 @@ SCORINGS = {
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
 @pytest.mark.parametrize("scoring", SCORINGS.values(), ids=SCORINGS)
 def test_a_search_encodes_each_text_once(make_frozen, messages, encoded, scoring):
-    """Four candidates, three shuffled folds and the refit need one pass over the texts."""
+    """A search with four candidates, three shuffled folds and a refit encodes each text once."""
     folds = TaskStratifiedKFold(3, shuffle=True, random_state=0)
     search = GridSearchCV(make_frozen(), GRID, cv=folds, scoring=scoring).fit(messages)
     assert sum(encoded) == messages["text"].nunique()
@@ -58,7 +58,7 @@ def test_a_search_encodes_each_text_once(make_frozen, messages, encoded, scoring
 
 @contextlib.contextmanager
 def logging_passes():
-    """Write the number of texts of each pass to a file, in any process."""
+    """Log the process and the number of texts of each encoder pass to a file."""
     from transformers import BertModel
 
     forward = BertModel.forward
@@ -75,8 +75,8 @@ def logging_passes():
         BertModel.forward = forward
 
 
-class Logging(MultiheadClassifier):
-    """Classifier that logs the passes of fits and scores."""
+class LoggingClassifier(MultiheadClassifier):
+    """Classifier that logs the encoder passes of `fit` and `score`."""
 
     def fit(self, X, y=None):
         with logging_passes():
@@ -88,10 +88,10 @@ class Logging(MultiheadClassifier):
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_processes_share_the_work(make_frozen, messages, tmp_path, monkeypatch):
+def test_processes_share_the_cache(make_frozen, messages, tmp_path, monkeypatch):
     """With n_jobs=2, no process encodes a text that another process has encoded."""
     log = tmp_path / "log"
-    classifier = Logging(**make_frozen().get_params(deep=False))
+    classifier = LoggingClassifier(**make_frozen().get_params(deep=False))
     monkeypatch.setenv("RAPIDFIT_TEST_LOG", str(log))
     search = GridSearchCV(
         classifier,
@@ -101,13 +101,14 @@ def test_processes_share_the_work(make_frozen, messages, tmp_path, monkeypatch):
     ).fit(messages)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     lines = [line.split(":") for line in log.read_text().split()]
-    assert str(os.getpid()) not in {pid for pid, _ in lines}  # the refit had nothing to encode
+    # The refit runs in this process and finds all texts in the cache.
+    assert str(os.getpid()) not in {pid for pid, _ in lines}
     assert sum(int(n_texts) for _, n_texts in lines) == messages["text"].nunique()
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_memory_changes_no_prediction(make_frozen, messages, tmp_path):
-    """An empty or filled embedding cache does not change predictions."""
+def test_cache_does_not_change_predictions(make_frozen, messages, tmp_path):
+    """Predictions are the same without a cache, with an empty one and with a filled one."""
     plain = make_frozen(memory=None).fit(messages)
     filled = make_frozen().fit(messages)
     found = make_frozen(memory=joblib.Memory(tmp_path / "memory", verbose=0)).fit(messages)
@@ -118,8 +119,8 @@ def test_memory_changes_no_prediction(make_frozen, messages, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_key(make_frozen, messages, encoded):
-    """Other lengths, poolings, precisions and weights have other cache entries."""
+def test_cache_key(make_frozen, messages, encoded):
+    """Cache entries depend on `max_length`, pooling, precision and weights, not on batches."""
     n = messages["text"].nunique()
     make_frozen().fit(messages)
     for options in (
@@ -137,8 +138,8 @@ def test_key(make_frozen, messages, encoded):
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_changed_folder_is_hashed_again(make_frozen, messages, encoded):
-    """A changed folder of an encoder is hashed again."""
+def test_changed_weights_are_hashed_again(make_frozen, messages, encoded):
+    """Texts are encoded again after the weights change in the folder or in memory."""
     n = messages["text"].nunique()
     folder = tiny_encoder()
     make_frozen(model_name=folder).fit(messages)
@@ -153,15 +154,15 @@ def test_changed_folder_is_hashed_again(make_frozen, messages, encoded):
     intents = messages[messages["task"] == "intent"]
     changed.add_task(intents.assign(task="again"))
     assert encoded == []
-    # torch does not count this change of the weights.
+    # A change through `.data` does not increase the version counter of the tensor.
     changed.net_.module_.encoder.encoder.layer[0].output.dense.weight.data.mul_(0.5)
     changed.add_task(intents.assign(task="once more"))
     assert sum(encoded) == intents["text"].nunique()
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_predictions_after_changes_of_weights(make_frozen, messages):
-    """After a change of the encoder's weights, predictions do not use the cache."""
+def test_cache_is_not_used_after_weight_changes(make_frozen, messages):
+    """Predictions do not use the cache after the weights of the encoder change."""
     classifier, texts = make_frozen().fit(messages), messages["text"].head(20)
     before = classifier.predict_proba(texts, task="intent")
     classifier.add_task(messages[messages["task"] == "intent"].assign(task="again"))
@@ -171,20 +172,20 @@ def test_predictions_after_changes_of_weights(make_frozen, messages):
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_any_path(make_frozen, messages, tmp_path):
+def test_memory_accepts_path_like_objects(make_frozen, messages, tmp_path):
     """`memory` accepts any path-like object."""
 
-    class Somewhere:
+    class PathLike:
         def __fspath__(self):
             return str(tmp_path / "elsewhere")
 
-    make_frozen(memory=Somewhere()).fit(messages)
+    make_frozen(memory=PathLike()).fit(messages)
     assert len(list(Path(tmp_path / "elsewhere").rglob("keys"))) == 1
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
 def test_missing_pooler_does_not_matter(make_frozen, messages, encoded):
-    """Embeddings are found even if a checkpoint lacks the pooler, which is then random."""
+    """Embeddings are found even if the checkpoint lacks the pooler, whose weights are random."""
     folder = tiny_encoder()
     encoder = load_encoder(folder)
     states = {k: v for k, v in encoder.state_dict().items() if not k.startswith("pooler.")}
@@ -197,7 +198,7 @@ def test_missing_pooler_does_not_matter(make_frozen, messages, encoded):
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
 def test_fine_tuned_embeddings_are_not_cached(make_frozen, messages, encoded, tmp_path):
-    """Head-only epochs use the cache, and outputs of a fine-tuned encoder are not stored."""
+    """Head-only epochs use the cache, but embeddings of a fine-tuned encoder are not stored."""
     trains = EncoderConfig(freeze_epochs=1, unfreeze_layers=1)
     classifier = make_frozen(encoder=trains).fit(messages)
     (store,) = Path(tmp_path / "memory").rglob("keys")
@@ -211,8 +212,8 @@ def test_fine_tuned_embeddings_are_not_cached(make_frozen, messages, encoded, tm
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_memory_can_be_removed_after_the_fit(make_frozen, messages, tmp_path):
-    """After `memory=None` is set on a fitted classifier, predicted texts are not stored."""
+def test_memory_can_be_unset_after_the_fit(make_frozen, messages, tmp_path):
+    """If `memory=None` is set on a fitted classifier, `predict` stores no embeddings."""
     classifier = make_frozen().fit(messages)
     (keys,) = Path(tmp_path / "memory").rglob("keys")
     size = keys.stat().st_size
@@ -222,7 +223,7 @@ def test_memory_can_be_removed_after_the_fit(make_frozen, messages, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
 def test_cache_is_used_after_head_only_epochs(make_frozen, messages, encoded):
-    """Predictions use the cache if only the heads have trained."""
+    """Predictions use the cache if training ended after the head-only epochs."""
     later = EncoderConfig(freeze_epochs=1, unfreeze_layers=2)
     classifier = make_frozen(encoder=later, epochs=0).fit(messages)
     encoded.clear()
@@ -232,7 +233,7 @@ def test_cache_is_used_after_head_only_epochs(make_frozen, messages, encoded):
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
 def test_cache_is_not_used_after_training_in_a_callback(make_frozen, messages, tmp_path):
-    """Predictions do not use the cache if a callback has trained and frozen the encoder."""
+    """Predictions do not use the cache if a callback trained the encoder for an epoch."""
 
     class TrainsOnce(Callback):
         def on_epoch_begin(self, net, **kwargs):
@@ -240,17 +241,17 @@ def test_cache_is_not_used_after_training_in_a_callback(make_frozen, messages, t
 
     options = {"epochs": 3, "callbacks": [TrainsOnce()]}
     plain = make_frozen(memory=None, **options).fit(messages)
-    remembering = make_frozen(**options).fit(messages)
+    cached = make_frozen(**options).fit(messages)
     for task, p in plain.predict_proba(messages["text"].head(20)).items():
-        q = remembering.predict_proba(messages["text"].head(20))[task]
+        q = cached.predict_proba(messages["text"].head(20))[task]
         np.testing.assert_allclose(p, q, atol=1e-4)
     (keys,) = Path(tmp_path / "memory").rglob("keys")
     assert keys.stat().st_size == 16 * messages["text"].nunique()
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_clear_empties_it(make_frozen, messages, encoded, tmp_path):
-    """`joblib.Memory.clear` also removes the embeddings."""
+def test_clear_removes_embeddings(make_frozen, messages, encoded, tmp_path):
+    """`joblib.Memory.clear` removes the embeddings, so the next fit encodes all texts."""
     memory = joblib.Memory(tmp_path / "memory", verbose=0)
     classifier = make_frozen(memory=memory).fit(messages)
     memory.clear(warn=False)
@@ -261,8 +262,8 @@ def test_clear_empties_it(make_frozen, messages, encoded, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
-def test_saved_classifiers_do_not_contain_the_cache(make_frozen, messages, encoded, tmp_path):
-    """A pickle and a saved folder contain nothing of the cache."""
+def test_saved_classifiers_do_not_need_the_cache(make_frozen, messages, encoded, tmp_path):
+    """Classifiers from a pickle or a saved folder predict without a cache."""
     classifier = make_frozen(memory=joblib.Memory(tmp_path / "memory", verbose=0)).fit(messages)
     with pytest.warns(UserWarning, match="memory"):
         classifier.save(tmp_path / "saved")
@@ -280,34 +281,34 @@ def test_saved_classifiers_do_not_contain_the_cache(make_frozen, messages, encod
 
 
 def test_invalid_memory(messages):
-    """Other values than a path, a joblib.Memory or None raise an error."""
+    """A `memory` that is not a path, a joblib.Memory or None raises an error."""
     with pytest.raises(ValueError, match="'memory' parameter of MultiheadClassifier"):
         MultiheadClassifier(memory=3).fit(messages)
 
 
 class TestStore:
-    """The table of embeddings on disk."""
+    """The store of embeddings on disk."""
 
     def test_only_new_texts_are_encoded(self, tmp_path):
-        """Only new texts are encoded, and each text gets its own embedding."""
-        store, asked = EmbeddingStore(tmp_path / "s", 2), []
+        """Only texts that are not stored are encoded, and each text gets its own embedding."""
+        store, encoded_texts = EmbeddingStore(tmp_path / "s", 2), []
 
         def encode(texts):
-            asked.extend(texts)
+            encoded_texts.extend(texts)
             return np.array([[len(text), ord(text[0])] for text in texts], np.float32)
 
         assert store.embed([], encode).shape == (0, 2)
         assert store.embed(["b", "aa"], encode).tolist() == [[1, 98], [2, 97]]
         found = EmbeddingStore(tmp_path / "s", 2).embed(["aa", "ccc", "b"], encode)
         assert found.tolist() == [[2, 97], [3, 99], [1, 98]]
-        assert asked == ["b", "aa", "ccc"]
+        assert encoded_texts == ["b", "aa", "ccc"]
 
-    def test_second_process_waits(self, tmp_path):
-        """A second process waits for a text that is being encoded, so nothing is encoded twice."""
-        asked, started = [], threading.Event()
+    def test_second_store_waits(self, tmp_path):
+        """A store waits while another one encodes the same text, so no text is encoded twice."""
+        encoded_texts, started = [], threading.Event()
 
         def encode(texts):
-            asked.extend(texts)
+            encoded_texts.extend(texts)
             started.set()
             time.sleep(0.2)
             return np.array([[len(text)] for text in texts], np.float32)
@@ -321,11 +322,11 @@ class TestStore:
             second = pool.submit(embed, ["ccc", "dddd", "bb"])
             assert first.result().ravel().tolist() == [1, 2, 3]
             assert second.result().ravel().tolist() == [3, 4, 2]
-        assert asked == ["a", "bb", "ccc", "dddd"]
+        assert encoded_texts == ["a", "bb", "ccc", "dddd"]
 
     @pytest.mark.parametrize("name", ["keys", "embeddings"])
-    def test_survives_a_write_that_was_cut_off(self, tmp_path, name):
-        """Half a row, or embeddings without keys, are ignored."""
+    def test_incomplete_write_is_ignored(self, tmp_path, name):
+        """An incomplete row at the end of a file is ignored."""
         store = EmbeddingStore(tmp_path / "s", 2)
         encode = lambda texts: np.array([[len(t), 0] for t in texts], np.float32)  # noqa: E731
         store.embed(["a", "bb"], encode)
@@ -336,8 +337,8 @@ class TestStore:
 
     @pytest.mark.parametrize("name", ["keys", "embeddings"])
     @pytest.mark.parametrize("left", [0, 1, 2])
-    def test_survives_a_file_that_was_cut_short(self, tmp_path, name, left):
-        """Rows that one file lacks after a power failure or a partial copy are encoded again."""
+    def test_texts_of_truncated_files_are_encoded_again(self, tmp_path, name, left):
+        """Texts are encoded again if a power failure or a partial copy cut off one of the files."""
         folder = tmp_path / "s"
         encode = lambda texts: np.array([[len(t), 0] for t in texts], np.float32)  # noqa: E731
         for fresh in (False, True):
@@ -350,8 +351,8 @@ class TestStore:
             assert store.embed(["dddd", "a"], encode).tolist() == [[4, 0], [1, 0]]
             shutil.rmtree(folder)
 
-    def test_another_table_of_the_same_size_is_read_anew(self, tmp_path):
-        """The index is read again if the files have changed, even with the same size."""
+    def test_replaced_files_of_the_same_size_are_read_again(self, tmp_path):
+        """The keys are read again if other files replace the store, even with the same size."""
         encode = lambda texts: np.array([[len(t), 0] for t in texts], np.float32)  # noqa: E731
         store = EmbeddingStore(tmp_path / "s", 2)
         store.embed(["a", "bb"], encode)
@@ -360,19 +361,19 @@ class TestStore:
         (tmp_path / "other").rename(tmp_path / "s")
         assert store.embed(["bb", "ccc"], encode).tolist() == [[2, 0], [3, 0]]
 
-    def test_an_interrupt_loses_the_chunk_alone(self, tmp_path, monkeypatch):
-        """An interruption loses only the current chunk and releases the lock."""
+    def test_interrupt_loses_only_the_current_chunk(self, tmp_path, monkeypatch):
+        """An interrupt loses only the current chunk of texts and releases the lock."""
         monkeypatch.setattr("rapidfit_sk._training.cache.CHUNK", 2)
-        store, asked = EmbeddingStore(tmp_path / "s", 1), []
+        store, encoded_texts = EmbeddingStore(tmp_path / "s", 1), []
 
         def encode(texts):
-            if asked:
+            if encoded_texts:
                 raise KeyboardInterrupt
-            asked.extend(texts)
+            encoded_texts.extend(texts)
             return np.ones((len(texts), 1), np.float32)
 
         with pytest.raises(KeyboardInterrupt):
             store.embed(["a", "b", "c"], encode)
-        asked.clear()
+        encoded_texts.clear()
         assert store.embed(["a", "b", "c"], encode).shape == (3, 1)
-        assert asked == ["c"]
+        assert encoded_texts == ["c"]

@@ -1,4 +1,4 @@
-"""Class weights, focal factor, smoothing, task weights and missing labels in the loss."""
+"""Class weights, focal factor, label smoothing, task weights and missing labels in the loss."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def loss_of(class_weights=None, task_weights=(1.0, 1.0), **kwargs):
 
 
 def test_inverse_frequency_is_not_clipped():
-    """1000 and 50 rows have weights of 1 to 20, with a mean of 1 over rows."""
+    """Classes of 1000 and 50 rows have weights in the ratio 1 to 20, with a mean of 1 over rows."""
     labels = np.repeat([0, 1], [1000, 50])
     weights = inverse_frequency(labels, np.ones(len(labels)), 2)
     assert weights[1] / weights[0] == pytest.approx(20)
@@ -33,7 +33,7 @@ def test_inverse_frequency_is_not_clipped():
 
 
 def test_class_without_rows():
-    """A class without rows has no weight and does not change the weights of others."""
+    """A class without rows gets the weight 0 and does not change the weights of the others."""
     assert inverse_frequency(np.array([0, 2]), np.ones(2), 3).tolist() == [1, 0, 1]
 
 
@@ -45,7 +45,7 @@ def test_sum_over_tasks(logits, targets):
 
 
 def test_weighted_cross_entropy(logits, targets):
-    """Without smoothing, the sum over rows equals torch's weighted cross-entropy."""
+    """Without label smoothing, the loss equals torch's weighted cross-entropy, summed over rows."""
     weights = [[0.2, 1.0, 5.0], [1.0, 2.0, 3.0, 4.0]]
     sums = [
         F.cross_entropy(a, b, weight=torch.tensor(w), reduction="sum")
@@ -56,7 +56,7 @@ def test_weighted_cross_entropy(logits, targets):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_focal_loss_at_zero_is_cross_entropy(logits, targets, smoothing):
-    """With gamma 0, the focal loss is the weighted cross-entropy, and near 0 it is close."""
+    """The focal loss is the cross-entropy for a gamma of 0 and close to it for a tiny gamma."""
     weights = [[0.2, 1.0, 5.0], [1.0, 2.0, 3.0, 4.0]]
     options = {"class_weights": weights, "label_smoothing": smoothing}
     plain = loss_of(**options)(logits, targets)
@@ -65,8 +65,8 @@ def test_focal_loss_at_zero_is_cross_entropy(logits, targets, smoothing):
     torch.testing.assert_close(near, plain, atol=1e-4, rtol=1e-4)
 
 
-def test_focal_factor_takes_the_plain_probability(logits, targets):
-    """The factor is (1 - p)^gamma, where p is neither weighted nor smoothed."""
+def test_focal_factor_uses_the_plain_probability(logits, targets):
+    """The focal factor is (1 - p)^gamma, and class weights and smoothing do not change p."""
     weights = [[0.2, 1.0, 5.0], [1.0, 2.0, 3.0, 4.0]]
     options = {"class_weights": weights, "label_smoothing": 0.1}
     plain, focal = loss_of(**options), loss_of(focal_gamma=2.0, **options)
@@ -76,10 +76,11 @@ def test_focal_factor_takes_the_plain_probability(logits, targets):
     torch.testing.assert_close(focal.row_losses(0, logits[0], labels), expected)
 
 
-def test_smoothing_keeps_the_better_answer_of_a_large_class():
-    """With 20 rows to 1, the best prediction for a row of the large class is its class.
+def test_smoothing_does_not_favor_small_classes():
+    """The loss of a row of a large class is lowest if its class has a probability of 0.95.
 
-    With torch's combination of class weights and smoothing, its probability would be 0.49.
+    The classes have 1000 and 50 rows. With torch's combination of class weights and label
+    smoothing, the lowest loss would be at 0.49.
     """
     weights = [inverse_frequency(np.repeat([0, 1], [1000, 50]), np.ones(1050), 2)]
     loss = MultiheadLoss(weights, [1.0], label_smoothing=0.1)
@@ -91,8 +92,8 @@ def test_smoothing_keeps_the_better_answer_of_a_large_class():
 
 
 @pytest.mark.parametrize("gamma", [0.3, 0.5, 1.0, 2.0])
-def test_focal_gradient_is_finite_for_a_sure_answer(gamma):
-    """Gradients are finite for any gamma if p is exactly 1."""
+def test_focal_gradient_is_finite_at_probability_one(gamma):
+    """The gradient of the focal loss is finite if the probability of the label is exactly 1."""
     logits = torch.tensor([[60.0, 0.0]], requires_grad=True)
     loss = MultiheadLoss([[1.0, 1.0]], [1.0], label_smoothing=0.1, focal_gamma=gamma)
     loss.row_losses(0, logits, torch.tensor([0])).sum().backward()
@@ -100,7 +101,7 @@ def test_focal_gradient_is_finite_for_a_sure_answer(gamma):
 
 
 def test_row_weights(logits, targets):
-    """A row of weight 0 has no effect, and a row of weight 2 counts as two rows."""
+    """A row with weight 0 has no effect, and a row with weight 2 counts as two rows."""
     loss = loss_of([[0.2, 1.0, 5.0], [1.0] * 4], label_smoothing=0.1, focal_gamma=1.0)
 
     def subset(rows):
@@ -115,7 +116,7 @@ def test_row_weights(logits, targets):
 
 
 def test_unknown_labels_and_empty_tasks_add_nothing(logits, targets):
-    """Labels of -1 and tasks without rows leave the loss and gradients at zero."""
+    """Rows with the label code -1 and tasks without rows add neither loss nor gradient."""
     labels = {"labels": [torch.tensor([-1]), torch.tensor([], dtype=torch.int64)]}
     labels["weights"] = [torch.ones(1), torch.zeros(0)]
     loss = loss_of(focal_gamma=2.0)([logits[0][:1], logits[1][:0]], labels)

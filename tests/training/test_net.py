@@ -1,4 +1,4 @@
-"""Gradient accumulation, optimizer groups, interruption and cleanup of the training loop."""
+"""Gradient accumulation, optimizer groups, interrupts and cleanup of the training loop."""
 
 import tempfile
 
@@ -20,7 +20,7 @@ from rapidfit_sk._training.batches import PaddedTokens, TextRows
 from rapidfit_sk._training.losses import MultiheadLoss
 from rapidfit_sk.callbacks import StopTraining
 
-STILL = {
+NO_DROPOUT = {
     "head": HeadConfig(dropout=0.0),
     "encoder": EncoderConfig(freeze_epochs=1, unfreeze_layers=2),
     "learning_rate": 1e-4,
@@ -28,7 +28,7 @@ STILL = {
 
 
 @pytest.fixture(scope="module")
-def still_encoder(encoder_name):
+def encoder_without_dropout(encoder_name):
     """A tiny encoder without dropout."""
     encoder = load_encoder(encoder_name)
     encoder.config.hidden_dropout_prob = encoder.config.attention_probs_dropout_prob = 0.0
@@ -43,14 +43,20 @@ def weights_of(classifier):
 
 
 @pytest.mark.parametrize("max_grad_norm", [None, 0.1])
-def test_accumulation_equals_the_large_batch(
-    make_classifier, messages, still_encoder, max_grad_norm
+def test_accumulated_batches_equal_a_large_batch(
+    make_classifier, messages, encoder_without_dropout, max_grad_norm
 ):
-    """8 accumulated batches of 4 train as batches of 32, including the last, smaller step.
+    """Eight accumulated batches of 4 give the same weights as batches of 32.
 
-    Encoder and heads train without dropout. Clipping applies to the accumulated gradient.
+    Encoder and heads train without dropout. The last step of an epoch is smaller, and clipping
+    applies to the accumulated gradient.
     """
-    options = {"epochs": 1, "max_grad_norm": max_grad_norm, "model_name": still_encoder, **STILL}
+    options = {
+        "epochs": 1,
+        "max_grad_norm": max_grad_norm,
+        "model_name": encoder_without_dropout,
+        **NO_DROPOUT,
+    }
     large = make_classifier(batch_size=32, **options).fit(messages)
     small = make_classifier(batch_size=4, gradient_accumulation_steps=8, **options).fit(messages)
     steps = [c.net_.history[:, "train_batch_count"] for c in (large, small)]
@@ -64,7 +70,7 @@ def test_accumulation_equals_the_large_batch(
 
 
 def test_recorded_loss_is_the_mean_over_rows(make_classifier, messages):
-    """Without smoothing and class weights, the validation loss is the log loss."""
+    """Without label smoothing and class weights, `valid_loss` is the mean log loss of the rows."""
     classifier = make_classifier(
         loss=LossConfig(use_class_weights=False, label_smoothing=0.0),
         eval=EvalConfig(calibrate=False),
@@ -80,7 +86,10 @@ def test_recorded_loss_is_the_mean_over_rows(make_classifier, messages):
 
 
 def test_optimizer_groups(fitted):
-    """Encoder and heads have separate rates; biases and norms have no weight decay."""
+    """Encoder and heads have separate learning rates.
+
+    Biases, queries and the parameters of layer norms have no weight decay.
+    """
     net = fitted.net_
     names = {id(p): name for name, p in net.module_.named_parameters()}
     groups = net.optimizer_.param_groups
@@ -94,7 +103,7 @@ def test_optimizer_groups(fitted):
 
 
 def head_gradients(encoder_name, rows):
-    """Return the gradient of each head after one batch of (text, task) rows, without dropout."""
+    """Return the gradients of each head for one batch of (text, task) rows, without dropout."""
     head = HeadConfig(hidden_layers=1, dropout=0.0, normalize=False)._layout()
     with UseGenerator(torch.Generator().manual_seed(0)):
         module = build_module(model_name=encoder_name, n_classes=[2, 2], head=head, pooling="mean")
@@ -110,19 +119,19 @@ def head_gradients(encoder_name, rows):
     return [[p.grad for p in head.parameters()] for head in module.heads]
 
 
-def test_a_row_without_a_label_sends_no_gradient(encoder_name):
+def test_head_gradient_depends_only_on_its_task(encoder_name):
     """The gradient of a head depends only on the rows of its task in the batch."""
     alone = head_gradients(encoder_name, [("why", 0)])
     assert all(grad is None for grad in alone[1])
     beside = head_gradients(encoder_name, [("why", 0), ("it broke again", 1)])
     for one, two in zip(alone[0], beside[0], strict=True):
         assert one.abs().sum() > 0
-        torch.testing.assert_close(two, one / 2)  # share of the rows of the task
+        torch.testing.assert_close(two, one / 2)  # the loss is the mean of both rows
     assert all(grad.abs().sum() > 0 for grad in beside[1])
 
 
-def test_interrupt_is_not_a_finished_fit(make_classifier, messages):
-    """Ctrl-C in training raises KeyboardInterrupt, and the classifier stays unfitted."""
+def test_interrupted_fit_stays_unfitted(make_classifier, messages):
+    """Ctrl-C during training raises KeyboardInterrupt, and the classifier stays unfitted."""
 
     class CtrlC(Callback):
         def on_batch_end(self, net, **kwargs):
@@ -134,16 +143,16 @@ def test_interrupt_is_not_a_finished_fit(make_classifier, messages):
     assert not hasattr(classifier, "net_")
 
 
-def test_skorch_early_stopping_works_beside(make_classifier, messages):
-    """skorch's own early stopping ends the training as in skorch."""
+def test_skorch_early_stopping_ends_the_training(make_classifier, messages):
+    """skorch's own early stopping can end the training, and the classifier is then fitted."""
     stop = SkorchEarlyStopping(monitor="valid_loss", patience=1, threshold=1e9)
     classifier = make_classifier(callbacks=[stop], epochs=5).fit(messages)
     assert len(classifier.net_.history) < 6
     assert classifier.predict(["hi"], task="intent").shape == (1,)
 
 
-def test_every_callback_sees_the_last_epoch(make_classifier, messages):
-    """If a callback stops the training, later callbacks still get on_epoch_end."""
+def test_all_callbacks_run_at_the_end_of_the_last_epoch(make_classifier, messages):
+    """If a callback stops the training, on_epoch_end of the later callbacks still runs."""
 
     class Stop(Callback):
         def on_epoch_end(self, net, **kwargs):
@@ -158,8 +167,8 @@ def test_every_callback_sees_the_last_epoch(make_classifier, messages):
     assert dict(classifier.net_.callbacks_)["count"].n_ == 1
 
 
-def test_stop_has_its_place(make_classifier, messages):
-    """StopTraining outside of on_epoch_end raises an error that names the callback."""
+def test_stop_training_in_other_hooks_raises(make_classifier, messages):
+    """StopTraining outside of on_epoch_end causes an error that names the callback."""
 
     class Stop(Callback):
         def on_batch_end(self, net, **kwargs):
@@ -170,8 +179,8 @@ def test_stop_has_its_place(make_classifier, messages):
         classifier.fit(messages)
 
 
-def test_training_leaves_nothing_behind(fitted):
-    """After training, gradients, moments and the run are removed, and the mode is eval."""
+def test_training_cleans_up_the_net(fitted):
+    """After training, the net has no gradients, optimizer state or run, and is in eval mode."""
     net = fitted.net_
     assert all(p.grad is None for p in net.module_.parameters())
     assert not net.optimizer_.state
@@ -179,8 +188,8 @@ def test_training_leaves_nothing_behind(fitted):
     assert not any(part.training for part in net.module_.modules())
 
 
-def test_mode_is_set_once_an_epoch(make_classifier, messages, monkeypatch):
-    """The training mode of all modules is set once per epoch, not per batch."""
+def test_training_mode_is_set_once_per_epoch(make_classifier, messages, monkeypatch):
+    """The training mode of the modules is set once per epoch, not once per batch."""
     from rapidfit_sk._training.net import MultiheadNet
 
     calls = []
@@ -194,8 +203,8 @@ def test_mode_is_set_once_an_epoch(make_classifier, messages, monkeypatch):
     assert len(calls) < 6
 
 
-def test_divergence_is_an_error(make_classifier, messages):
-    """A loss that is not finite raises an error with advice, and the classifier is not fitted."""
+def test_divergence_raises(make_classifier, messages):
+    """If the loss is not finite, an error gives advice and the classifier stays unfitted."""
     classifier = make_classifier(learning_rate=1e30, max_grad_norm=None)
     with pytest.raises(FloatingPointError, match="train_loss is nan in epoch 1. Lower"):
         classifier.fit(messages)
@@ -203,12 +212,12 @@ def test_divergence_is_an_error(make_classifier, messages):
 
 
 def test_net_can_be_cloned(fitted):
-    """A trained net has the same parameters as a new one."""
+    """A trained net can be cloned, and the clone has the parameters of the net."""
     assert clone(fitted.net_).get_params().keys() >= {"lr", "head_lr", "seeds", "accumulate"}
 
 
-def test_an_interrupted_training_leaves_no_run(make_classifier, messages):
-    """The run is removed, however the training ends."""
+def test_interrupt_removes_the_run(make_classifier, messages):
+    """After an interrupt, the net has no run, and its training iterator raises an error."""
     nets = []
 
     class Interrupts(Callback):

@@ -1,4 +1,4 @@
-"""Heads that start from a logistic regression."""
+"""Output layers start from probes, which are logistic regressions on embeddings."""
 
 import numpy as np
 import pytest
@@ -12,19 +12,20 @@ from rapidfit_sk._training.probes import fit_probe
 
 @pytest.fixture
 def features():
-    """Rows of three classes around three directions, with noise."""
+    """Noisy features of three classes, each around its own direction, and their labels."""
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 40)
     return (np.eye(3, 8)[labels] + rng.normal(scale=0.3, size=(120, 8))).astype(np.float32), labels
 
 
 def predicted(features, layer):
+    """Return the classes that a linear layer predicts."""
     weight, bias = layer
     return (features @ weight.T + bias).argmax(axis=1)
 
 
-def test_a_probe_is_a_logistic_regression(features):
-    """A probe predicts the probabilities of scikit-learn's model, for three and two classes."""
+def test_probe_is_a_logistic_regression(features):
+    """A probe predicts the classes that LogisticRegression predicts, for three and two classes."""
     x, labels = features
     x = x / np.linalg.norm(x, axis=1).mean()
     for some in (labels >= 0, labels < 2):
@@ -33,16 +34,16 @@ def test_a_probe_is_a_logistic_regression(features):
         assert (predicted(x[some], layer) == expected).mean() > 0.98
 
 
-def test_the_size_of_features_does_not_matter(features):
-    """Features that are a hundred times larger give the same probe."""
+def test_scale_of_features_does_not_matter(features):
+    """The probe of features that are a hundred times larger computes the same logits."""
     x, labels = features
     small = fit_probe(x, labels, np.ones(120), n_classes=3)
     large = fit_probe(100 * x, labels, np.ones(120), n_classes=3)
     np.testing.assert_allclose(x @ small[0].T, 100 * x @ large[0].T, atol=0.02)
 
 
-def test_weights_and_missing_classes(features):
-    """A class with little weight is rarely predicted, and a class without rows never is."""
+def test_small_weights_and_missing_classes(features):
+    """A class with small weights is rarely predicted, and a class without rows never is."""
     x, labels = features
     light = np.where(labels == 1, 1e-3, 1.0)
     assert (predicted(x, fit_probe(x, labels, light, n_classes=3)) == 1).mean() < 0.1
@@ -52,20 +53,21 @@ def test_weights_and_missing_classes(features):
 
 
 class Start(Callback):
-    """Callback that records the output layers at the first batch."""
+    """Callback that records the weights of the output layers before the first training batch."""
 
     def on_batch_begin(self, net, training=False, **kwargs):
         if training and not hasattr(self, "weights_"):
             self.weights_ = [head[-1].weight.detach().clone() for head in net.module_.heads]
 
 
-def started(classifier):
+def initial_weights(classifier):
+    """Return the weights of the output layers before the first training batch."""
     return dict(classifier.net_.callbacks_)["Start"].weights_
 
 
 @pytest.mark.parametrize("hidden_layers", [0, 1])
-def test_heads_start_from_what_they_read(make_classifier, messages, hidden_layers):
-    """The accuracy before the first step is the probe's, with and without hidden layers."""
+def test_heads_start_from_the_probe(make_classifier, messages, hidden_layers):
+    """Before any training, heads that start from a probe score higher than random heads."""
     scores = {}
     for init in ("probe", "random"):
         classifier = make_classifier(
@@ -78,8 +80,8 @@ def test_heads_start_from_what_they_read(make_classifier, messages, hidden_layer
     assert scores["probe"] > scores["random"] + 0.15
 
 
-def test_a_start_without_frozen_epochs(make_classifier, messages):
-    """Without head-only epochs, heads start from a probe on the frozen encoder as well."""
+def test_probe_without_head_only_epochs(make_classifier, messages):
+    """Heads start from the same probe with and without head-only epochs."""
     options = {"test_size": 0, "val_size": 0, "loss": LossConfig(use_class_weights=False)}
     first, second = (
         make_classifier(
@@ -89,28 +91,28 @@ def test_a_start_without_frozen_epochs(make_classifier, messages):
         ).fit(messages)
         for n in (0, 1)
     )
-    for one, other in zip(started(first), started(second), strict=True):
+    for one, other in zip(initial_weights(first), initial_weights(second), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 
-def test_trained_heads_do_not_start_again(make_classifier, messages):
-    """A warm start keeps existing heads, and only a new task gets a probe."""
+def test_warm_start_keeps_trained_heads(make_classifier, messages):
+    """A warm start keeps the trained heads, and only the head of a new task gets a probe."""
     classifier = make_classifier(warm_start=True, val_size=0, test_size=0, callbacks=[Start()])
     old = messages[messages["task"] != "emotion"]
     before = [head[-1].weight.clone() for head in classifier.fit(old).net_.module_.heads]
-    after = started(classifier.fit(messages))
+    after = initial_weights(classifier.fit(messages))
     assert torch.equal(before[0], after[0])
     assert torch.equal(before[1], after[1])
     fresh = make_classifier(head=HeadConfig(init="random"), callbacks=[Start()]).fit(messages)
-    assert after[2].norm() != pytest.approx(started(fresh)[2].norm().item(), rel=0.05)
+    assert after[2].norm() != pytest.approx(initial_weights(fresh)[2].norm().item(), rel=0.05)
 
 
-def test_a_task_of_one_class_trains(make_classifier, messages):
-    """If all rows have one class, the head keeps its random weights."""
+def test_task_with_rows_of_one_class_has_no_probe(make_classifier, messages):
+    """If all rows of a task have the same class, its head starts from random weights."""
     rows = messages[(messages["task"] == "sentiment") & (messages["label"] == "negative")]
     labels = {"sentiment": ["negative", "positive", "neutral"]}
     first, second = (
-        started(
+        initial_weights(
             make_classifier(
                 task_labels=labels, head=HeadConfig(init=init), callbacks=[Start()]
             ).partial_fit(rows)
