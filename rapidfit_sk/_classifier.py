@@ -111,7 +111,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     memory : str, path-like, joblib.Memory or None, default=None
         The location of the embedding cache. It keeps embeddings of the pretrained encoder for
         other folds, candidates of a search and later fits. With None, each fit computes its own.
-        Until the encoder is fine-tuned, prediction also adds the embeddings of its texts.
+        While the encoder has its pretrained weights, `predict` adds new texts to the cache, too.
     cache_memory, cache_disk : int or float, default=0.25
         Maximum size of the activation cache in memory and, if it does not fit there, in a
         temporary file. An int is a number of bytes, and a float is a share of the free space. If

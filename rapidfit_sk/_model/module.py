@@ -40,7 +40,7 @@ class MultiheadModule(nn.Module):
         refuses task names such as `type`, `keys` and `v1.2`.
     pooling : {"attention", "mean", "cls", "max"}
         Computation of a text embedding from token embeddings. With "attention", each head has its
-        own text embedding, which depends on its query.
+        own text embedding, which depends on its query: a vector that the head learns.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
         Precision of the matrix products in the encoder. Weights, pooling and heads are always
         float32.
@@ -119,7 +119,7 @@ class MultiheadModule(nn.Module):
         states: torch.Tensor | None = None,
         eager: bool = False,
     ) -> torch.Tensor:
-        """Encode a batch and pool it as a head without a learned query does.
+        """Encode a batch and pool the tokens of each text, without the query of a head.
 
         Parameters
         ----------

@@ -271,7 +271,9 @@ def _read_strings(X, columns) -> NDArray[np.object_]:
     if isinstance(X, str):
         raise TypeError(f"X is one string, {_short(X)}. Pass a list of texts: [{_short(X)}].")
     if isinstance(X, Mapping):
-        raise TypeError("X is a dict of tasks. Pass a list of texts, or call predict without 'task'.")
+        raise TypeError(
+            "X is a dict of tasks. Pass a list of texts, or call predict without 'task'."
+        )
     if isinstance(X, pd.DataFrame):
         texts = column_values(X.iloc[:, 0]) if X.shape[1] == 1 else _column(X, columns.text)
     else:

@@ -247,7 +247,7 @@ class MultiheadNet(NeuralNet):
                 }
 
     def get_params(self, deep=True, **kwargs):
-        """Return the parameters except `train_split`: `partial_fit` takes the validation rows."""
+        """Return the parameters without `train_split`, which is not used."""
         params = super().get_params(deep, **kwargs)
         params.pop("train_split", None)
         return params
@@ -437,10 +437,10 @@ class MultiheadNet(NeuralNet):
     def train_step(self, batch: list[Batch], **fit_params: Any) -> dict[str, Any]:
         """Take one optimizer step over a list of batches.
 
-        The loss of each batch is a sum over its rows. It is divided by the number of rows in the
-        whole list times the mean weight of all training rows. The gradients therefore add up to
-        the gradient of one large batch, and a step whose rows have small weights updates the
-        module less than other steps.
+        The loss of each batch is a sum over its rows, divided by the number of rows in the whole
+        list. So the gradients add up to the gradient of one large batch. The loss is also divided
+        by the mean weight of all training rows, not of the rows in this step. So a step with rows
+        of small weight changes the module less than other steps.
         """
         self.optimizer_.zero_grad(set_to_none=True)
         total = self._run.mean_weight * sum(part.n_rows for part in batch)

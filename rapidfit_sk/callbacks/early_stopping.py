@@ -24,9 +24,9 @@ class EarlyStopping(Callback):
         The first epoch that counts toward `patience`. The best weights may come from an earlier
         epoch.
     one_se_rule : bool, default=True
-        Whether to prefer a later epoch to the best one before it if its score is lower by at most
-        the standard error of the best score [1]_. The later epoch has trained longer, at a lower
-        learning rate, and the validation rows are too few to distinguish the two scores. The loss
+        Whether an epoch replaces the best earlier epoch if the score of the new epoch is lower by
+        at most the standard error of the best score [1]_. The new epoch has trained longer, at a
+        lower learning rate, and the validation rows are too few to distinguish the two scores. The loss
         has no standard error, so the epoch with the lowest loss is always best.
 
     Attributes
@@ -43,7 +43,8 @@ class EarlyStopping(Callback):
     Notes
     -----
     Only trainable weights are saved. The weights of a layer are first saved before its first
-    step. If a layer is unfrozen after the best epoch, these are also its weights in that epoch.
+    step. A layer that is unfrozen after the best epoch did not change until then, so the saved
+    weights are also its weights in the best epoch.
 
     References
     ----------

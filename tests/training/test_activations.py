@@ -173,7 +173,7 @@ def test_allocation_prefers_memory_to_disk(tmp_path, monkeypatch):
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="os.posix_fallocate is not available")
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no os.posix_fallocate")
 def test_disk_space_is_reserved(monkeypatch):
     """A full disk is detected on allocation, before values are written to the file."""
 
