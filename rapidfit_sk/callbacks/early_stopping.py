@@ -26,8 +26,8 @@ class EarlyStopping(Callback):
     one_se_rule : bool, default=True
         Whether an epoch replaces the best earlier epoch if the score of the new epoch is lower by
         at most the standard error of the best score [1]_. The new epoch has trained longer, at a
-        lower learning rate, and the validation rows are too few to distinguish the two scores. The loss
-        has no standard error, so the epoch with the lowest loss is always best.
+        lower learning rate, and the validation rows are too few to distinguish the two scores. The
+        loss has no standard error, so the epoch with the lowest loss is always best.
 
     Attributes
     ----------
