@@ -81,6 +81,10 @@ class FitTasks(Callback):
         """
         self._model = model
 
+    def on_train_begin(self, net, **kwargs):
+        """Start without an epoch."""
+        self.epoch_: Any = None
+
     def on_epoch_begin(self, net, **kwargs):
         """Begin the task of an epoch."""
         self.epoch_ = self.context_.subcontext(task_name="epoch")
@@ -88,6 +92,8 @@ class FitTasks(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         """End the task of an epoch, and stop training if a callback requests it."""
+        if self.epoch_ is None:  # the epoch began before this process did
+            self.on_epoch_begin(net)
         if self.epoch_.call_on_fit_task_end(estimator=self.estimator, **self._state()):
             raise StopTraining
 
@@ -96,14 +102,18 @@ class FitTasks(Callback):
         net.remove_callback(self)
         self._model = None
 
+    def __getstate__(self):
+        """Return no state, so checkpoints do not contain any of this callback."""
+        return {}
+
     def __reduce__(self):
         """Pickle as a callback that does nothing, because a net may be pickled during the fit."""
         return Callback, ()
 
-    def end_fit(self):
-        """End the task of the fit."""
+    def end_fit(self, attributes: dict[str, Any]):
+        """End the task of the fit, before the estimator gets these fitted attributes."""
         self.context_.call_on_fit_task_end(
-            estimator=self.estimator, **self.data, reconstruction_attributes={}
+            estimator=self.estimator, **self.data, reconstruction_attributes=lambda: attributes
         )
 
     def _state(self):

@@ -5,23 +5,25 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection
 from os import PathLike
-from typing import Any, ClassVar, Literal, Self, overload
+from typing import Any, ClassVar, Literal, Self
 
 import joblib
 import numpy as np
-import pandas as pd
 import torch
-from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import Bunch
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
+from ._atomic import all_or_nothing, fitted_attributes, replace_fitted
 from ._bridge import fit_tasks
+from ._checkpointing import open_checkpoints
 from ._compat import CallbackSupportMixin, with_callbacks
-from ._fitted import FittedModel, Probabilities, ProbabilitiesByTask
+from ._coverage import warn_of_coverage
+from ._fitted import FittedModel
 from ._fitting import (
     Hardware,
     Recipe,
+    check_device,
     copied_callbacks,
     find_device,
     fit_calibrated,
@@ -31,26 +33,16 @@ from ._fitting import (
     with_parameters,
 )
 from ._held_out import hold_out_rows, indices_of
-from ._model import TextTokenizer, private_seeds
-from ._persistence import FITTED, library_versions, load_classifier, save_classifier
-from ._rows import (
-    Columns,
-    Reader,
-    Split,
-    Texts,
-    common_dtype,
-    encode_tasks,
-    features_read,
-    is_long,
-    read_texts,
-    read_unlabeled,
-    score_table,
-    warn_of_contradictions,
-)
-from ._training import Callbacks, MultiheadNet
+from ._model import private_seeds
+from ._persistence import library_versions, load_classifier, save_classifier
+from ._prediction import PredictionMixin
+from ._rows import Split, features_read, score_table, warn_of_contradictions
+from ._training import Callbacks
 from ._typing import ArrayOrFrame, MemoryLike, RowsLike
 from ._validation import (
+    LARGEST_INT,
     Constraint,
+    InvalidParameterError,
     array_like,
     boolean,
     check_parameters,
@@ -59,16 +51,17 @@ from ._validation import (
     mapping_to,
     none,
     one_of,
+    path,
     real,
+    short,
     suggests_names,
     text,
 )
-from ._views import TaskClassifier
 from ._visual_block import visual_block
 from .config import FullConfig, MultiheadConfig, ParameterGroup
 
 
-class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
+class MultiheadClassifier(CallbackSupportMixin, PredictionMixin, ParameterGroup):
     """Multi-task text classifier with a shared pretrained encoder and one head per task.
 
     Parameters
@@ -97,7 +90,10 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     random_state : int, RandomState instance or None, default=None
         Controls the initial weights of heads, dropout, batch order, task sampling and splits.
         The global generators of Python, numpy and torch are neither used nor changed. On a CPU,
-        two fits with the same int give the same predictions to the bit.
+        two fits with the same int give the same predictions to the bit if they use the same
+        library versions, the same number of threads (``torch.get_num_threads()``) and the same
+        kind of CPU. With another number of threads or on another CPU, sums are rounded in another
+        order, so predictions differ slightly.
     device : str or torch.device, default="auto"
         The device to compute on. "auto" is "cuda" if torch finds a GPU, and "cpu" otherwise.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
@@ -117,6 +113,17 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         temporary file. An int is a number of bytes, and a float is a share of the free space. If
         the cache fits in neither, frozen layers run again in each epoch. Fits in several
         processes may each use this much.
+    checkpoint_dir : str, path-like or None, default=None
+        A folder for checkpoints of :meth:`fit`, one folder for each fit that runs at the same time.
+        If a fit was killed, the same call continues from the last checkpoint and gives the same
+        model to the bit. Data or parameters that differ from the checkpoint are an error. With
+        None, there are no checkpoints.
+    checkpoint_steps : int or None, default=None
+        Number of optimizer steps between checkpoints within an epoch. With None, there is one
+        checkpoint at the end of each epoch. A checkpoint contains all weights.
+    keep_checkpoints : bool, default=False
+        Whether to keep the checkpoint of a finished fit. The same call of :meth:`fit` then returns
+        its model without training.
     verbose : int or bool, default=0
         If 1 or more, :meth:`fit` shows a progress bar and then the scores on the test rows.
 
@@ -143,6 +150,10 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
     test_scores_ : dict of {str: dict}
         ``accuracy``, ``f1`` (macro-averaged) and ``n_rows`` on the test rows of each task that
         has test rows.
+    truncated_fraction_, unknown_fraction_ : dict of {str: float}
+        For each task, the share of its training texts that are longer than ``training.max_length``
+        and not read to the end, and the share of its tokens that the tokenizer does not know. A
+        share above 0.05 leads to a warning.
     n_features_in_, feature_names_in_ : int and ndarray of str
         Number and names of the columns of X that are used as features, in their order: the text
         column and the task column. They exist if X is a frame, the names only if all are strings.
@@ -198,9 +209,12 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         "device": text() | instance_of(torch.device),
         "precision": one_of("float32", "bfloat16", "auto"),
         "compile": boolean(),
-        "memory": text() | instance_of(PathLike, joblib.Memory) | none,
+        "memory": path() | instance_of(joblib.Memory) | none,
         "cache_memory": integer(0) | real(0, 1),
         "cache_disk": integer(0) | real(0, 1),
+        "checkpoint_dir": path() | none,
+        "checkpoint_steps": integer(1, LARGEST_INT) | none,
+        "keep_checkpoints": boolean(),
         "verbose": integer(0) | boolean(),
     }
     _groups: ClassVar[dict[str, type[ParameterGroup]]] = {"config": MultiheadConfig}
@@ -223,6 +237,9 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         memory: MemoryLike | None = None,
         cache_memory: float = 0.25,
         cache_disk: float = 0.25,
+        checkpoint_dir: str | PathLike[str] | None = None,
+        checkpoint_steps: int | None = None,
+        keep_checkpoints: bool = False,
         verbose: int = 0,
     ):
         self.config = config
@@ -239,11 +256,15 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         self.memory = memory
         self.cache_memory = cache_memory
         self.cache_disk = cache_disk
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_steps = checkpoint_steps
+        self.keep_checkpoints = keep_checkpoints
         self.verbose = verbose
 
     # ----------------------------------------------------------------------------------------
     # Training
 
+    @all_or_nothing
     @with_callbacks
     def fit(
         self,
@@ -256,6 +277,10 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         sample_weight_val: ArrayLike | None = None,
     ) -> Self:
         """Train on rows of (text, task, label).
+
+        If this raises any exception, also KeyboardInterrupt, the classifier keeps the state that it
+        had before. The same holds for :meth:`partial_fit` and :meth:`add_task`. Calls of these
+        methods on the same classifier in several threads run one after the other.
 
         Parameters
         ----------
@@ -272,11 +297,13 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             Frames can come from pandas, polars or any other library that narwhals supports.
         y : array-like, DataFrame or None, default=None
             The labels, aligned with X by position; a label column in X is then ignored. Labels
-            can be strings, ints, bools or floats. Predictions have the same type.
+            of a task are strings, ints of at most 64 bits, bools or floats of at most 64 bits, of
+            Python or of numpy. Predictions have the same type. Any other type is an error.
         sample_weight : array-like of shape (n_rows,) or None, default=None
             The weight of each row of X, in the loss and in scores. In a dict of tasks, weights
             continue from one task to the next. A row of weight 2 counts as two rows. A row of
-            weight 0 is left out, but its label is still learned as a class.
+            weight 0 is left out, but its label is still learned as a class. Other weights must be
+            in the range [1e-9, 1e9].
         X_val : DataFrame, dict, array-like of str or None, default=None
             Validation data in any of the same forms. It replaces the validation rows that would
             be held out from X, see `val_size`.
@@ -294,14 +321,23 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         ------
         ValueError, TypeError
             If the data or a parameter is invalid. The message names the parameter, or the task,
-            the column and the row.
+            the column and the row. Also if the checkpoint in `checkpoint_dir` belongs to a fit
+            with other data or parameters.
         OSError
-            If the encoder is not found.
+            If the encoder is not found, or a checkpoint cannot be written.
+        FloatingPointError
+            If a loss or a weight becomes NaN or infinite. The message names the epoch, the batch
+            and the learning rate.
+        RuntimeError
+            If torch's default dtype is not float32.
 
         Warns
         -----
         UserWarning
-            If rows contradict each other, or if a task is too small to hold rows out.
+            If rows contradict each other, if labels of a task differ only in case, white space or
+            Unicode normalization, if a frame of labels has empty cells, if a task is too small to
+            hold rows out, or if the encoder does not read more than a twentieth of the texts or
+            tokens of a task.
         """
         config = self._checked_config()
         start = self.model_ if self.warm_start and self.__sklearn_is_fitted__() else None
@@ -310,20 +346,23 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         warn_of_contradictions(table, rows)
         validation = self._reader.validation_rows(X_val, y_val, sample_weight_val, rows.classes)
 
-        split_seed, *seeds = private_seeds(self.random_state, 4)
-        parts = hold_out_rows(
-            config, rows, split_seed, validation=validation, warm_start=start is not None
-        )
-
+        seeds = private_seeds(self.random_state, 4)
         n_epochs = config.encoder.freeze_epochs + config.training.epochs
         tasks = fit_tasks(self, n_epochs, table, self._columns)
-        recipe = self._recipe(config, seeds, fit_tasks=tasks)
-        model = fit_calibrated(functools.partial(fit_model, start=start), recipe, parts)
-        scores = model.score(parts.test)
-
-        self._store_fit(model, scores, X, table, parts.split)
-        if tasks is not None:
-            tasks.end_fit()
+        with open_checkpoints(self, config, rows, validation, start) as checkpoints:
+            split_seed, *seeds = seeds if checkpoints is None else checkpoints.start(seeds)
+            parts = hold_out_rows(
+                config, rows, split_seed, validation=validation, warm_start=start is not None
+            )
+            recipe = self._recipe(config, seeds, fit_tasks=tasks, checkpoints=checkpoints)
+            model = fit_calibrated(functools.partial(fit_model, start=start), recipe, parts)
+            warn_of_coverage(model.coverage or {}, table.task_names, model.tokenizer.max_length)
+            fitted = self._fitted_by(model, model.score(parts.test), X, table, parts.split)
+            if tasks is not None:
+                tasks.end_fit(fitted)
+            replace_fitted(self, fitted)
+            if checkpoints is not None and not self.keep_checkpoints:
+                checkpoints.remove()
         return self
 
     def train(self, data: RowsLike) -> Self:
@@ -343,6 +382,7 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         """
         return self.fit(data)
 
+    @all_or_nothing
     def partial_fit(
         self, X: RowsLike, y: ArrayOrFrame | None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
@@ -389,9 +429,11 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         seeds = private_seeds(self.random_state, 3 * (n_before + 1))[-3:]
         model = fit_model(self._recipe(config, seeds), rows, start=start)
         none = np.empty(0, dtype=int)
-        self._store_fit(model, {}, X, table, Split(np.arange(len(rows)), none, none))
+        split = Split(np.arange(len(rows)), none, none)
+        replace_fitted(self, self._fitted_by(model, {}, X, table, split))
         return self
 
+    @all_or_nothing
     def add_task(
         self,
         X: RowsLike,
@@ -440,7 +482,8 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         ``encoder.unfreeze_layers=0``.
         """
         check_is_fitted(self)
-        before = self.model_
+        state = fitted_attributes(self)
+        before = state["model_"]
         config = with_parameters(
             self._checked_config(), encoder__unfreeze_layers=0, loss__task_weights=None
         )
@@ -450,21 +493,30 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         parts = hold_out_rows(config, rows, split_seed)
         recipe = self._recipe(config, seeds, device=before.net.device)
         head = fit_calibrated(functools.partial(fit_head, before), recipe, parts)
-        scores = self.test_scores_ | head.score(parts.test)
-        kept = {name: vars(self)[name] for name in vars(self).keys() & FITTED - {"saved_with_"}}
-        new = {"model_": before.with_task(head), "test_scores_": scores}
-        self._replace_fitted(**kept | new)
-        self._show_scores()
+        warn_of_coverage(head.coverage or {}, head.tasks, head.tokenizer.max_length)
+        scores = state["test_scores_"] | head.score(parts.test)
+        state |= {"model_": before.with_task(head), "test_scores_": scores}
+        state.pop("saved_with_", None)
+        self._show(scores)
+        replace_fitted(self, state)
         return self
 
     def _checked_config(self) -> FullConfig:
         """Check all parameters and return a full copy of the configuration."""
         check_parameters(self, self._constraints)
+        columns = {self.text_column, self.task_column, self.label_column}
+        if len(columns) < 3:
+            raise InvalidParameterError(
+                "The 'text_column', 'task_column' and 'label_column' parameters of "
+                "MultiheadClassifier must be three different names. Got "
+                f"{short(self.text_column)}, {short(self.task_column)} and "
+                f"{short(self.label_column)} instead."
+            )
         copied_callbacks(self.callbacks)
-        find_device(self.device)
+        check_device(self.device)
         return (self.config or MultiheadConfig())._filled()
 
-    def _recipe(self, config: FullConfig, seeds, *, fit_tasks=None, device=None) -> Recipe:
+    def _recipe(self, config: FullConfig, seeds, *, device=None, **options: Any) -> Recipe:
         """Return the settings of a training."""
         hardware = Hardware(
             device or find_device(self.device),
@@ -478,195 +530,27 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
             tuple(seeds),
             hardware,
             callbacks=self.callbacks,
-            fit_tasks=fit_tasks,
             memory=self.memory,
             verbose=int(self.verbose),
+            **options,
         )
 
-    def _store_fit(self, model: FittedModel, scores, X, table, split):
-        """Store a fitted model and the attributes that describe its rows."""
-        self._replace_fitted(
-            model_=model,
-            test_scores_=scores,
+    def _fitted_by(self, model: FittedModel, scores, X, table, split) -> dict[str, Any]:
+        """Return the fitted attributes after a fit, and show its scores."""
+        self._show(scores)
+        return {
+            "model_": model,
+            "test_scores_": scores,
             **indices_of(split, table),
             **features_read(X, self._columns),
-        )
-        self._show_scores()
+        }
+
+    def _show(self, scores):
+        if self.verbose:
+            tqdm.write(score_table(scores))
 
     def _replace_fitted(self, **attributes):
-        """Replace all fitted attributes by these, in one assignment.
-
-        An interruption leaves either the old state or the new one, never parts of both.
-        """
-        others = {name: value for name, value in vars(self).items() if name not in FITTED}
-        self.__dict__ = others | attributes
-
-    def _show_scores(self):
-        if self.verbose:
-            tqdm.write(score_table(self.test_scores_))
-
-    # ----------------------------------------------------------------------------------------
-    # Fitted attributes
-
-    @property
-    def net_(self) -> MultiheadNet:
-        """The trained skorch net."""
-        return self._fitted("net_").net
-
-    @property
-    def tokenizer_(self) -> TextTokenizer:
-        """The tokenizer of the encoder, with the settings for long texts."""
-        return self._fitted("tokenizer_").tokenizer
-
-    @property
-    def classes_(self) -> dict[str, np.ndarray]:
-        """The sorted classes of each task."""
-        return self._fitted("classes_").classes
-
-    @property
-    def tasks_(self) -> list[str]:
-        """The tasks in order of first appearance."""
-        return self._fitted("tasks_").tasks
-
-    @property
-    def temperatures_(self) -> dict[str, float]:
-        """The temperature that divides the logits of each task."""
-        return self._fitted("temperatures_").temperatures
-
-    @property
-    def named_estimators_(self) -> Bunch:
-        """The views of all tasks, by name."""
-        views = Bunch()
-        # Do not pass the views as keywords, because a task may be called `self`.
-        tasks = self._fitted("named_estimators_").tasks
-        views.update({task: TaskClassifier(self, task) for task in tasks})
-        return views
-
-    def _fitted(self, name: str) -> FittedModel:
-        """Return the fitted model, or raise AttributeError for attribute `name` before `fit`."""
-        if not self.__sklearn_is_fitted__():
-            kind = type(self).__name__
-            raise AttributeError(f"{kind!r} object has no attribute {name!r} before fit.")
-        return self.model_
-
-    def _snapshot(self) -> FittedModel:
-        """Return a snapshot, because another thread may call `fit` or `add_task` meanwhile."""
-        check_is_fitted(self)
-        return self.model_ if self.memory is not None else self.model_.without_memory()
-
-    # ----------------------------------------------------------------------------------------
-    # Prediction
-
-    def predict(self, X: ArrayOrFrame, task: str | None = None) -> np.ndarray:
-        """Predict labels.
-
-        Parameters
-        ----------
-        X : DataFrame or array-like of str
-            A frame with a text and a task column, or texts in any form that :meth:`fit` takes.
-            A label column is never needed.
-        task : str or None, default=None
-            The task to predict. None means the task of each row if X has a task column, and all
-            tasks otherwise.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_rows,) or (n_texts, n_tasks)
-            One label per row of a frame with a task column, or per text if there is one task.
-            Otherwise, one column per task in the order of `tasks_`. Labels have the same type as
-            in :meth:`fit`. If this type differs between tasks, the array has dtype object.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            Before :meth:`fit`.
-        ValueError
-            If a task was not in the training data.
-        """
-        model = self._snapshot()
-        if task is None and is_long(X, self._columns):
-            return model.labels(*self._rows_to_predict(model, X, None))
-        requested = model.task_codes(task)
-        columns = list(model.labels_by_task(read_texts(X, self._columns), requested).values())
-        if len(columns) == 1:
-            return columns[0]
-        result = np.empty((len(columns[0]), len(columns)), common_dtype(columns))
-        for i, labels in enumerate(columns):
-            result[:, i] = labels
-        return result
-
-    def predict_all(self, X: ArrayOrFrame) -> pd.DataFrame:
-        """Predict the label of each text for every task.
-
-        Parameters
-        ----------
-        X : array-like of str, shape (n_texts,), or DataFrame
-            Texts, or a frame with a text column.
-
-        Returns
-        -------
-        labels : DataFrame of shape (n_texts, n_tasks)
-            One column per task, with the type of its labels. The index is the index of X, if X
-            has one.
-        """
-        index = X.index if isinstance(X, pd.DataFrame | pd.Series) else None
-        model = self._snapshot()
-        texts, requested = read_texts(X, self._columns), model.task_codes(None)
-        return pd.DataFrame(model.labels_by_task(texts, requested), index=index)
-
-    @overload
-    def predict_proba(self, X: ArrayOrFrame, task: str) -> NDArray[np.float64]: ...
-
-    @overload
-    def predict_proba(self, X: ArrayOrFrame, task: None = None) -> Probabilities: ...
-
-    def predict_proba(self, X: ArrayOrFrame, task: str | None = None) -> Probabilities:
-        """Predict the probability of each class.
-
-        Parameters
-        ----------
-        X : DataFrame or array-like of str
-            As in :meth:`predict`.
-        task : str or None, default=None
-            As in :meth:`predict`.
-
-        Returns
-        -------
-        probabilities : ndarray or dict of {str: ndarray}
-            For one task, an array of shape (n_rows, n_classes) with columns in the order of
-            ``classes_[task]`` and rows that sum to 1. For several tasks, a dict that maps
-            each task to such an array, with the rows of this task in their order.
-        """
-        model = self._snapshot()
-        texts, tasks = self._rows_to_predict(model, X, task)
-        every = model.probabilities(texts, tasks)
-        requested = dict.fromkeys(tasks) if len(tasks) else model.task_codes(task)
-        result = ProbabilitiesByTask({model.tasks[code]: every[code] for code in sorted(requested)})
-        return next(iter(result.values())) if len(result) == 1 else result
-
-    def score(
-        self, X: RowsLike, y: ArrayOrFrame | None = None, sample_weight: ArrayLike | None = None
-    ) -> float:
-        """Return the accuracy, averaged over tasks.
-
-        Parameters
-        ----------
-        X : DataFrame, dict, or array-like of str
-            Labeled rows in any form that :meth:`fit` takes.
-        y : array-like, DataFrame or None, default=None
-            The labels, if X does not contain them.
-        sample_weight : array-like of shape (n_rows,) or None, default=None
-            The weight of each row of X within its task.
-
-        Returns
-        -------
-        score : float
-            The mean accuracy. All tasks have the same weight, whatever the number of their rows.
-            A row whose label was not in the training data counts as wrong.
-        """
-        model = self._snapshot()
-        scores = model.score(self._reader.known_rows(X, y, sample_weight, model.classes))
-        return float(np.mean([score["accuracy"] for score in scores.values()]))
+        replace_fitted(self, attributes)
 
     # ----------------------------------------------------------------------------------------
     # Interface of scikit-learn
@@ -686,22 +570,6 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         """Show the groups of the configuration and, once fitted, the tasks and their classes."""
         config = self.config if isinstance(self.config, MultiheadConfig) else MultiheadConfig()
         return visual_block(config, self.classes_ if self.__sklearn_is_fitted__() else None)
-
-    # ----------------------------------------------------------------------------------------
-    # Views
-
-    def __getitem__(self, task: str) -> TaskClassifier:
-        """Return the view of one task."""
-        self._snapshot().check_task(task)
-        return TaskClassifier(self, task)
-
-    def __contains__(self, task: object) -> bool:
-        """Check whether the classifier has a task."""
-        return task in self._snapshot().tasks
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Check whether the classifier is fitted."""
-        return hasattr(self, "model_")
 
     # ----------------------------------------------------------------------------------------
     # Persistence
@@ -773,27 +641,11 @@ class MultiheadClassifier(CallbackSupportMixin, ParameterGroup):
         """
         return load_classifier(cls, folder)
 
+    def __setstate__(self, state):
+        """Set the state; parameters that are newer than the pickle get their defaults."""
+        super().__setstate__(type(self)().get_params(deep=False) | state)
+
     def __getstate__(self):
         """Return the state, with the library versions if the classifier is fitted."""
         state = super().__getstate__()
         return state | {"saved_with_": library_versions()} if "model_" in state else state
-
-    # ----------------------------------------------------------------------------------------
-    # Input
-
-    @property
-    def _columns(self) -> Columns:
-        return Columns(self.text_column, self.task_column, self.label_column)
-
-    @property
-    def _reader(self) -> Reader:
-        return Reader(self._columns, self.task_labels)
-
-    def _rows_to_predict(self, model: FittedModel, X, task) -> tuple[Texts, NDArray[np.int64]]:
-        """Return the text and the task code of each requested prediction."""
-        if task is None and is_long(X, self._columns):
-            table = read_unlabeled(X, self._columns)
-            return table.texts, encode_tasks(table, model.tasks)
-        codes = model.task_codes(task)
-        texts = read_texts(X, self._columns)
-        return texts.repeat(len(codes)), np.tile(codes, len(texts))

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ._coverage import Coverage
+from ._forks import computes
 from ._model import TextTokenizer, TokensOnDemand
 from ._rows import CodedRows, Texts, common_dtype, fit_temperatures, probabilities, scores_per_task
 from ._training import EmbeddingCache, Embeddings, MultiheadNet, PaddedTokens, TextRows
-from ._validation import unknown_task
+from ._validation import short, unknown_task
 
 # An array for one task, or a dict of arrays for several tasks.
 Probabilities: TypeAlias = NDArray[np.float64] | dict[str, NDArray[np.float64]]
@@ -41,6 +43,8 @@ class FittedModel:
         The sorted classes of each task. The order of the keys is the order of the tasks.
     temperatures : dict of {str: float}
         The temperature that divides the logits of each task.
+    coverage : dict of {str: Coverage} or None, default=None
+        How much of the training texts of each task the encoder reads; None if it is not known.
     memory : EmbeddingCache or None, default=None
         The embedding cache of the encoder. It is not pickled, because its folder may not exist on
         another machine.
@@ -50,6 +54,7 @@ class FittedModel:
     tokenizer: TextTokenizer
     classes: dict[str, np.ndarray]
     temperatures: dict[str, float]
+    coverage: dict[str, Coverage] | None = None
     memory: EmbeddingCache | None = field(default=None, repr=False)
 
     @property
@@ -60,6 +65,7 @@ class FittedModel:
     # ----------------------------------------------------------------------------------------
     # Prediction
 
+    @computes
     def codes(self, texts: Texts, tasks: NDArray[np.int64]) -> NDArray[np.int64]:
         """Predict the label code of each row.
 
@@ -117,10 +123,11 @@ class FittedModel:
     def check_task(self, task: object):
         """Raise TypeError or ValueError if `task` is not the name of a task of this model."""
         if not isinstance(task, str):
-            raise TypeError(f"The name of a task must be a string, got {task!r}.")
+            raise TypeError(f"The name of a task must be a string, got {short(task)}.")
         if task not in self.classes:
             raise ValueError(unknown_task(task, self.tasks))
 
+    @computes
     def logits(self, texts: Texts, tasks: NDArray[np.int64]) -> list[NDArray[np.float32]]:
         """Compute the logits of each row.
 
@@ -189,9 +196,10 @@ class FittedModel:
         return replace(
             self,
             net=net,
-            memory=None if self.memory is None else self.memory.filled_by(encode),
+            memory=None if self.memory is None else self.memory.moved_to(net.module_, encode),
             classes=self.classes | other.classes,
             temperatures=self.temperatures | other.temperatures,
+            coverage=(self.coverage or {}) | (other.coverage or {}),
         )
 
     def fit_temperatures(self, rows: CodedRows) -> FittedModel:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +16,7 @@ from sklearn.base import clone
 from skorch.callbacks import (
     BatchScoring,
     Callback,
+    Checkpoint,
     EpochScoring,
     GradientNormClipping,
     LRScheduler,
@@ -23,13 +26,22 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ._bridge import FitTasks
+from ._coverage import coverage_of
 from ._fitted import FittedModel
+from ._forks import computes
 from ._held_out import Parts
-from ._model import TextTokenizer, build_heads, load_tokenizer, longest_input
+from ._model import TextTokenizer, build_heads, load_tokenizer, longest_input, twin_of
 from ._rows import CodedRows, encode_labels, hold_out
-from ._training import Callbacks, MultiheadNet, TextRows, inverse_frequency, open_cache
+from ._training import (
+    Callbacks,
+    Checkpoints,
+    MultiheadNet,
+    TextRows,
+    inverse_frequency,
+    open_cache,
+)
 from ._typing import MemoryLike
-from ._validation import IN_FOLDS, InvalidParameterError, suggestion
+from ._validation import IN_FOLDS, InvalidParameterError, listed, short, suggestion
 from .callbacks import (
     EarlyStopping,
     EncoderFreezing,
@@ -91,6 +103,8 @@ class Recipe:
         Reports the fit and its epochs to scikit-learn's callbacks.
     memory : str, path-like, joblib.Memory or None, default=None
         The location of the embedding cache.
+    checkpoints : Checkpoints or None, default=None
+        Stores the state of the trainings.
     verbose : int, default=0
         If 1 or more, progress is shown.
     """
@@ -101,6 +115,7 @@ class Recipe:
     callbacks: Callbacks | None = None
     fit_tasks: FitTasks | None = None
     memory: MemoryLike | None = None
+    checkpoints: Checkpoints | None = None
     verbose: int = 0
 
     def silent(self) -> Recipe:
@@ -131,10 +146,35 @@ def for_one_epoch(config: FullConfig, n_epochs_before: int) -> FullConfig:
     )
 
 
+@contextlib.contextmanager
+def own_modes() -> Iterator[None]:
+    """Context in which torch has its default modes in this thread, whatever the user has set.
+
+    Raises
+    ------
+    RuntimeError
+        If the default dtype of torch is not float32. It belongs to the whole process, so it cannot
+        be set for one thread.
+    """
+    if torch.get_default_dtype() != torch.float32:
+        raise RuntimeError(
+            f"torch's default dtype is {torch.get_default_dtype()}, but a classifier is trained in "
+            "float32. Call torch.set_default_dtype(torch.float32) before."
+        )
+    with contextlib.ExitStack() as modes:
+        modes.enter_context(torch.inference_mode(False))
+        modes.enter_context(torch.enable_grad())
+        for device in ("cpu", "cuda"):
+            modes.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
 # --------------------------------------------------------------------------------------------
 # Trainings
 
 
+@computes
+@own_modes()
 def fit_model(
     recipe: Recipe,
     rows: CodedRows,
@@ -182,6 +222,8 @@ def fit_model(
     return model
 
 
+@computes
+@own_modes()
 def fit_head(
     model: FittedModel, recipe: Recipe, rows: CodedRows, validation: CodedRows | None = None
 ) -> FittedModel:
@@ -197,12 +239,26 @@ def fit_head(
     Returns
     -------
     model : FittedModel
-        A model with the new task only, which shares the encoder. Pass it to
-        :meth:`FittedModel.with_task`.
+        A model with the new task only. Pass it to :meth:`FittedModel.with_task`.
+
+    Raises
+    ------
+    ValueError
+        If a callback changed the encoder, which the new head then does not fit.
     """
-    net = _new_net(recipe, rows, validation, None, **_heads_on(model.net)).initialize()
+    encoder = model.net.module_.encoder
+    # A callback may write to the weights; without callbacks, nothing does.
+    encoder = copy.deepcopy(encoder) if recipe.callbacks else twin_of(encoder)
+    heads = _heads_on(model.net, encoder)
+    net = _new_net(recipe, rows, validation, None, **heads).initialize()
     head = FittedModel(net, model.tokenizer, rows.classes, dict.fromkeys(rows.classes, 1.0))
-    return _train_net(head, recipe, rows, validation, None)
+    head = _train_net(head, recipe, rows, validation, None)
+    if recipe.callbacks and not _same_weights(encoder, model.net.module_.encoder):
+        raise ValueError(
+            "A callback changed the encoder, but add_task trains the new head only. Remove the "
+            "callback from 'callbacks', or use partial_fit, which may train the encoder."
+        )
+    return head
 
 
 def fit_calibrated(
@@ -230,7 +286,12 @@ def fit_calibrated(
         The model. If a callback stopped its training early, the temperatures of the calibration
         fit are not used.
     """
-    temperatures = _temperatures_of_calibration_fit(fit, recipe, parts)
+    checkpoints = recipe.checkpoints
+    temperatures = None if checkpoints is None else checkpoints.temperatures
+    if temperatures is None:
+        temperatures = _temperatures_of_calibration_fit(fit, recipe, parts)
+        if checkpoints is not None:
+            checkpoints.finish_calibration(temperatures)
     model = fit(recipe, parts.train, parts.validation)
     completed = len(model.net.history) == model.net.max_epochs
     return model.with_temperatures(temperatures) if completed else model
@@ -243,7 +304,7 @@ def _temperatures_of_calibration_fit(
     if not parts.needs_calibration_fit:
         return {}
     rng = np.random.default_rng(recipe.seeds[2])
-    held_out = hold_out(rows.texts.codes, rows.tasks, rows.labels, CALIBRATION_SIZE, rng)
+    held_out = hold_out(rows.texts.groups, rows.tasks, rows.labels, CALIBRATION_SIZE, rng)
     if not held_out.any():
         return {}
     if recipe.verbose:
@@ -270,11 +331,23 @@ def _train_net(
     encode = functools.partial(net.embed_texts, tokenizer)
     memory = open_cache(recipe.memory, net.module_, tokenizer, encode)
     held_out = None if validation is None else TextRows.of(validation, tokenizer)
-    net.partial_fit(TextRows.of(rows, tokenizer), validation=held_out, memory=memory)
+    training = TextRows.of(rows, tokenizer)
+    earlier = {} if start is None else start.coverage or {}
+    coverage = earlier | coverage_of(rows, training.tokens)
+    net.partial_fit(
+        training,
+        validation=held_out,
+        memory=memory,
+        checkpoints=recipe.checkpoints,
+    )
     temperatures = _temperatures_of_earlier_fit(start, recipe, rows) | _temperatures_of(net, rows)
     # The cache has embeddings of the encoder before training. Drop it if they are no longer valid.
     is_known = memory is not None and not memory.is_stale()
-    return replace(model.with_temperatures(temperatures), memory=memory if is_known else None)
+    return replace(
+        model.with_temperatures(temperatures),
+        coverage=coverage,
+        memory=memory if is_known else None,
+    )
 
 
 def _temperatures_of_earlier_fit(
@@ -308,10 +381,27 @@ def find_device(device: str | torch.device) -> str:
     try:
         return str(torch.device(device))
     except RuntimeError as error:
-        raise InvalidParameterError(
-            "The 'device' parameter of MultiheadClassifier must be 'auto' or a valid torch "
-            f"device. Got {device!r} instead."
-        ) from error
+        raise _bad_device(device, error) from error
+
+
+def check_device(device: str | torch.device):
+    """Raise InvalidParameterError unless this machine can train on a device."""
+    name = find_device(device)
+    if name.startswith("meta"):
+        raise _bad_device(device, "it stores no values")
+    try:
+        torch.empty(0, device=name)
+    # torch raises AssertionError if it was built without CUDA.
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise _bad_device(device, error) from error
+
+
+def _bad_device(device, reason) -> InvalidParameterError:
+    first, *_ = str(reason).splitlines() or [type(reason).__name__]
+    return InvalidParameterError(
+        "The 'device' parameter of MultiheadClassifier must be 'auto' or a torch device of this "
+        f"machine. Got {short(str(device))} instead: {first.rstrip('.')}."
+    )
 
 
 def _new_net(
@@ -363,12 +453,17 @@ def _module_parameters(config: FullConfig, hardware: Hardware) -> dict[str, Any]
     }
 
 
-def _heads_on(net: MultiheadNet) -> dict[str, Any]:
-    """Return the module parameters of a net that trains new heads on the encoder of `net`."""
+def _same_weights(encoder: torch.nn.Module, other: torch.nn.Module) -> bool:
+    pairs = zip(encoder.parameters(), other.parameters(), strict=True)
+    return all(torch.equal(one, another) for one, another in pairs)
+
+
+def _heads_on(net: MultiheadNet, encoder: PreTrainedModel) -> dict[str, Any]:
+    """Return the parameters of a module with new heads, like those of `net`, on an encoder."""
     own = net.get_params_for("module")
     return {
         "module": build_heads,
-        "module__encoder": net.module_.encoder,
+        "module__encoder": encoder,
         "module__pooling": own["pooling"],
         "module__head": own["head"],
         "module__precision": net.module_.precision,
@@ -436,10 +531,17 @@ def copied_callbacks(callbacks: Callbacks | None) -> Callbacks:
     copies = []
     for given in callbacks or []:
         callback = given[1] if isinstance(given, tuple) and len(given) == 2 else given
-        if not isinstance(callback, Callback):
+        named = callback is given or isinstance(given[0], str)
+        if not isinstance(callback, Callback) or not named:
             raise InvalidParameterError(
                 "The 'callbacks' parameter of MultiheadClassifier must be a list of skorch "
-                f"callbacks or (name, callback) pairs. Got {given!r} in the list instead."
+                f"callbacks or (name, callback) pairs. Got {short(given)} in the list instead."
+            )
+        if isinstance(callback, Checkpoint) and callback.load_best:
+            raise InvalidParameterError(
+                "The 'callbacks' parameter of MultiheadClassifier must not contain a Checkpoint "
+                "with load_best=True. With validation rows (training.val_size or X_val), a fit "
+                "keeps the weights of its best epoch without it."
             )
         for kind, reason in _REFUSED.items():
             if isinstance(callback, kind):
@@ -520,8 +622,8 @@ def _check_task_weights(task_weights: dict[str, float] | None, tasks: list[str])
     """Raise ValueError for a weight of a task that is not in the data."""
     for task in task_weights or {}:
         if task not in tasks:
-            known = ", ".join(repr(name) for name in tasks)
             raise ValueError(
-                f"The 'task_weights' parameter of LossConfig names {task!r}, which is not a task "
-                f"of the data.{suggestion(task, tasks)} The tasks are: {known}. {IN_FOLDS}"
+                f"The 'task_weights' parameter of LossConfig names {short(task)}, which is not a "
+                f"task of the data.{suggestion(task, tasks)} The tasks are: {listed(tasks)}. "
+                f"{IN_FOLDS}"
             )

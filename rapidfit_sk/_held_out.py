@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._rows import CodedRows, LabeledTable, Split, split_rows, tasks_without
-from ._validation import warn_user
+from ._rows import CodedRows, LabeledTable, Split, Texts, split_rows, tasks_without
+from ._validation import listed, short, warn_user
 from .config import FullConfig
 
 # With fewer rows than this, no validation rows are held out by default.
@@ -74,7 +74,7 @@ def hold_out_rows(
     """
     val_size = _validation_size(config, len(rows)) if validation is None else 0
     split = split_rows(
-        rows.texts.codes,
+        rows.texts.groups,
         rows.tasks,
         rows.labels,
         test_size=config.training.test_size,
@@ -159,22 +159,27 @@ def _notes_on_small_tasks(
         without = np.intersect1d(without, rows.tasks)
         small.update(without.tolist())
         if len(without):
-            names = ", ".join(repr(list(rows.classes)[code]) for code in without)
+            names = listed(list(rows.classes)[code] for code in without)
             notes.append(f"Too few rows for {part}_size={size}: no rows of {names} are held out.")
     return notes, small
 
 
 def _notes_on_shared_texts(rows: CodedRows, validation: CodedRows):
-    shared = set(rows.texts.distinct) & set(validation.texts.distinct)
-    if not shared:
+    # Groups treat texts that differ only in Unicode normalization as the same text.
+    both = Texts.of([*validation.texts.distinct, *rows.texts.distinct]).groups
+    n_given = len(validation.texts.distinct)
+    shared = np.isin(both[:n_given], both[n_given:])
+    if not shared.any():
         return []
-    return [f"{len(shared)} validation texts also occur in X, so validation scores are optimistic."]
+    return [
+        f"{shared.sum()} validation texts also occur in X, so validation scores are optimistic."
+    ]
 
 
 def _notes_on_single_rows(rows: CodedRows, small):
     """Return a sentence about classes with a single row, except in the tasks `small`."""
     names = [
-        f"{classes[label]!r} of {task!r}"
+        f"{short(classes[label])} of {short(task)}"
         for code, (task, classes) in enumerate(rows.classes.items())
         if code not in small
         for label in np.flatnonzero(np.bincount(rows.labels[rows.tasks == code]) == 1)

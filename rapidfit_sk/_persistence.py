@@ -3,43 +3,70 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import errno
+import functools
 import json
 import os
 import shutil
 import sys
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import joblib
 import numpy as np
+import psutil
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from skorch.history import History
 
+from ._coverage import Coverage
 from ._fitted import FittedModel
 from ._fitting import find_device
-from ._model import TextTokenizer, module_to_parts, tokenizer_from_files, tokenizer_to_files
+from ._folders import (
+    aligned_bytes,
+    is_aligned,
+    read_checksums,
+    read_file,
+    read_folder,
+    read_tensor_file,
+    replace_folder,
+    verify,
+    write_checksums,
+)
+from ._model import TextTokenizer, longest_input, module_to_parts, tokenizer_from_files
+from ._rows import Texts
+from ._schema import (
+    FORMAT,
+    FORMAT_VERSION,
+    INDICES,
+    Layout,
+    check_description,
+    check_finite,
+    check_format,
+    classes_from_plain,
+    read_header,
+)
 from ._training import MultiheadNet
-from ._validation import warn_user
+from ._validation import check_argument, check_parameters, path, warn_user
 from .config import MultiheadConfig, ParameterGroup
 
-FORMAT = "rapidfit_sk classifier"
-FORMAT_VERSION = 1
-WEIGHTS, DESCRIPTION, CHECKSUMS, TOKENIZER = (
-    "model.safetensors",
-    "classifier.json",
-    "checksums.json",
-    "tokenizer",
-)
+WEIGHTS, DESCRIPTION, TOKENIZER = "model.safetensors", "classifier.json", "tokenizer"
 _FEATURES = {"feature_names_in_", "n_features_in_"}
-_INDICES = ("train_indices_", "val_indices_", "test_indices_")
-# Attributes that fitting and loading set.
-FITTED = {"model_", "test_scores_", "saved_with_", *_INDICES, *_FEATURES}
+_MAX_DESCRIPTION, _MAX_TOKENIZER, _MAX_TOKENIZER_FILES = 2**30, 2**28, 100
+_MAX_REASON = 500  # transformers lists all of its architectures in one sentence
+
+# Errors of the operating system that the contents of a folder cause.
+_OF_CONTENTS = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.ENAMETOOLONG,
+}
 
 # The type of a MultiheadClassifier, which cannot be imported here: its module imports this one.
 _Classifier = TypeVar("_Classifier", bound=ParameterGroup)
@@ -53,40 +80,41 @@ def library_versions() -> dict[str, str]:
 
 
 # --------------------------------------------------------------------------------------------
-# Conversion to and from plain data
+# Saving
 
 
 def save_classifier(classifier: Any, folder: str | os.PathLike[str]):
     """Save a fitted classifier to a folder; see :meth:`MultiheadClassifier.save`."""
-    model = classifier.model_
-    parts = module_to_parts(model.net.module_)
-    description = _describe(classifier, model) | {"encoder": parts["encoder"]}
-    files = tokenizer_to_files(model.tokenizer.tokenizer)
+    check_argument("folder", folder, path())
+    classifier = _snapshot(classifier)
+    parts = module_to_parts(classifier.model_.net.module_)
+    description = _describe(classifier) | {"encoder": parts["encoder"]}
+    content = json.dumps(description, indent=1, default=_plain)
+    # Parameters that load would refuse are refused before anything is written.
+    _with_parameters(type(classifier), json.loads(content)["parameters"])
+    files = classifier.model_.tokenizer.files()
 
     def write(into: Path):
+        (into / DESCRIPTION).write_text(content)
         save_file(parts["weights"], into / WEIGHTS)
-        (into / DESCRIPTION).write_text(json.dumps(description, indent=1, default=_plain))
+        shutil.copymode(into / DESCRIPTION, into / WEIGHTS)  # safetensors writes mode 0600
         (into / TOKENIZER).mkdir()
-        for name, content in files.items():
-            (into / TOKENIZER / name).write_bytes(content)
-        (into / CHECKSUMS).write_text(json.dumps(_checksums(into), indent=1))
+        for name, data in files.items():
+            (into / TOKENIZER / name).write_bytes(data)
+        write_checksums(into)
 
-    _replace_folder(Path(folder), write)
-
-
-def load_classifier(kind: type[_Classifier], folder: str | os.PathLike[str]) -> _Classifier:
-    """Load a classifier of class `kind` from a folder; see :meth:`MultiheadClassifier.load`."""
-    path = _folder_to_read(Path(folder).resolve())
-    with _one_error(path):
-        description = json.loads((path / DESCRIPTION).read_text())
-        _check_format(description)
-        _check_files(path)
-        files = {file.name: file.read_bytes() for file in (path / TOKENIZER).iterdir()}
-        parts = {"encoder": description["encoder"], "weights": load_file(path / WEIGHTS)}
-        return _restore(kind, description, parts, files)
+    replace_folder(Path(folder), write)
 
 
-def _describe(classifier, model: FittedModel) -> dict[str, Any]:
+def _snapshot(classifier):
+    """Return a copy with the attributes of one moment, because another thread may fit meanwhile."""
+    copy = object.__new__(type(classifier))
+    copy.__dict__ = dict(vars(classifier))
+    return copy
+
+
+def _describe(classifier) -> dict[str, Any]:
+    model = classifier.model_
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -100,46 +128,11 @@ def _describe(classifier, model: FittedModel) -> dict[str, Any]:
         "max_length": model.tokenizer.max_length,
         "long_text": model.tokenizer.long_text,
         "test_scores": classifier.test_scores_,
+        "coverage": {task: vars(each) for task, each in (model.coverage or {}).items()},
         "history": list(model.net.history),
-        "indices": {name: getattr(classifier, name).tolist() for name in _INDICES},
+        "indices": {name: getattr(classifier, name).tolist() for name in INDICES},
         "features": {name: vars(classifier)[name] for name in _FEATURES & vars(classifier).keys()},
     }
-
-
-def _restore(
-    kind: type[_Classifier],
-    description: dict[str, Any],
-    parts: dict[str, Any],
-    files: dict[str, bytes],
-) -> _Classifier:
-    parameters = dict(description["parameters"])
-    if parameters["config"] is not None:
-        parameters["config"] = MultiheadConfig.from_dict(parameters["config"])
-    classifier = kind(**parameters)
-    classes = {task["name"]: _labels_from_plain(task) for task in description["tasks"]}
-    if [len(each) for each in classes.values()] != description["module"]["n_classes"]:
-        raise ValueError("its tasks and classes do not match its heads")
-    net = MultiheadNet.rebuilt(
-        parts,
-        History(description["history"]),
-        **{f"module__{key}": value for key, value in description["module"].items()},
-        device=find_device(classifier.device),
-    )
-    tokenizer = TextTokenizer(
-        tokenizer_from_files(files), int(description["max_length"]), description["long_text"]
-    )
-    temperatures = {task["name"]: float(task["temperature"]) for task in description["tasks"]}
-    features = description["features"]
-    if "feature_names_in_" in features:
-        features["feature_names_in_"] = np.array(features["feature_names_in_"], dtype=object)
-    classifier._replace_fitted(
-        model_=FittedModel(net, tokenizer, classes, temperatures),
-        test_scores_=description["test_scores"],
-        saved_with_=description["versions"],
-        **{name: np.array(description["indices"][name], dtype=int) for name in _INDICES},
-        **{name: features[name] for name in _FEATURES & set(features)},
-    )
-    return classifier
 
 
 def _parameters(classifier) -> dict[str, Any]:
@@ -168,10 +161,6 @@ def _labels_to_plain(classes) -> dict[str, Any]:
     return {"dtype": classes.dtype.str, "classes": classes.tolist()}
 
 
-def _labels_from_plain(task) -> np.ndarray:
-    return np.array(task["classes"], dtype=np.dtype(task["dtype"]))
-
-
 def _plain(value):
     """Convert a value that JSON does not support to one that it supports."""
     if isinstance(value, np.generic):
@@ -184,36 +173,143 @@ def _plain(value):
 
 
 # --------------------------------------------------------------------------------------------
-# Folders
+# Loading
 
 
-def _checksums(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of the weights, the description and each tokenizer file."""
-    paths = [folder / WEIGHTS, folder / DESCRIPTION, *(folder / TOKENIZER).iterdir()]
-    return {path.relative_to(folder).as_posix(): _sha256(path) for path in sorted(paths)}
+def load_classifier(kind: type[_Classifier], folder: str | os.PathLike[str]) -> _Classifier:
+    """Load a classifier of class `kind` from a folder; see :meth:`MultiheadClassifier.load`."""
+    check_argument("folder", folder, path())
+    return read_folder(Path(folder), functools.partial(_load, kind))
 
 
-def _sha256(path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _load(kind: type[_Classifier], folder: Path) -> _Classifier:
+    """Load a classifier from a folder. Nothing is built until all files have been checked."""
+    with _one_error(folder):
+        content = read_file(folder / DESCRIPTION, _MAX_DESCRIPTION)
+        description = json.loads(content)
+        check_format(description)
+        checksums = read_checksums(folder)
+        verify(checksums, DESCRIPTION, content)
+        files = _read_tokenizer(folder, checksums)
+        tensors, data = _read_weights(folder, checksums)
+        check_description(description, tensors)
+        weights = {name: _array(layout, data) for name, layout in tensors.items()}
+        check_finite(weights)
+        parts = {"encoder": description["encoder"], "weights": weights}
+        return _restore(kind, description, parts, files)
 
 
-def _check_files(folder):
-    expected = json.loads((folder / CHECKSUMS).read_text())
-    found = _checksums(folder)
-    for name in sorted({*expected, *found}):
-        if expected.get(name) != found.get(name):
-            raise ValueError(f"{name} does not match {CHECKSUMS}")
+def _read_tokenizer(folder: Path, checksums: dict[str, str]) -> dict[str, bytes]:
+    """Return the files of the tokenizer by name."""
+    names = sorted(path.name for path in (folder / TOKENIZER).iterdir())
+    found = {DESCRIPTION, WEIGHTS, *(f"{TOKENIZER}/{name}" for name in names)}
+    for name in sorted(found ^ checksums.keys()):
+        raise ValueError(f"{name} does not match the names in checksums.json")
+    if len(names) > _MAX_TOKENIZER_FILES:
+        raise ValueError(f"its tokenizer has {len(names)} files")
+    files, left = {}, _MAX_TOKENIZER
+    for name in names:
+        files[name] = read_file(folder / TOKENIZER / name, left)
+        verify(checksums, f"{TOKENIZER}/{name}", files[name])
+        left -= len(files[name])
+    return files
 
 
-def _check_format(description):
-    if description["format"] != FORMAT:
-        raise ValueError(f"its format is {description['format']!r}, not {FORMAT!r}")
-    if description["format_version"] > FORMAT_VERSION:
+def _read_weights(folder, checksums) -> tuple[dict[str, Layout], np.ndarray]:
+    start, data = read_tensor_file(folder / WEIGHTS, psutil.virtual_memory().total)
+    verify(checksums, WEIGHTS, start, data)
+    return read_header(start, len(data)), data
+
+
+def _array(layout: Layout, data: np.ndarray) -> np.ndarray:
+    """Return a tensor as a view of the data, or as a copy if the view is not aligned."""
+    part = data[layout.start : layout.stop]
+    if not is_aligned(part):
+        copy = aligned_bytes(len(part))
+        copy[:] = part
+        part = copy
+    return part.view(layout.dtype).reshape(layout.shape)
+
+
+def _restore(
+    kind: type[_Classifier],
+    description: dict[str, Any],
+    parts: dict[str, Any],
+    files: dict[str, bytes],
+) -> _Classifier:
+    classifier = _with_parameters(kind, description["parameters"])
+    model = _model(description, parts, files, find_device(classifier.device))
+    _check_fits(model)
+    _check_predicts(model)
+    features = description["features"]
+    if "feature_names_in_" in features:
+        features["feature_names_in_"] = np.array(features["feature_names_in_"], dtype=object)
+    classifier._replace_fitted(
+        model_=model,
+        test_scores_=description["test_scores"],
+        saved_with_=description["versions"],
+        **{name: np.array(description["indices"][name], dtype=int) for name in INDICES},
+        **features,
+    )
+    return classifier
+
+
+def _with_parameters(kind: type[_Classifier], parameters: dict[str, Any]) -> _Classifier:
+    """Return a classifier with plain parameters, which are checked."""
+    parameters = dict(parameters)
+    if parameters.get("config") is not None:
+        parameters["config"] = MultiheadConfig.from_dict(parameters["config"])
+        parameters["config"]._filled()
+    classifier = kind(**parameters)
+    check_parameters(classifier, classifier._constraints)
+    return classifier
+
+
+def _model(description, parts, files, device) -> FittedModel:
+    """Return the fitted model that a checked description and weights describe."""
+    classes = {task["name"]: classes_from_plain(task) for task in description["tasks"]}
+    temperatures = {task["name"]: float(task["temperature"]) for task in description["tasks"]}
+    tokenizer = TextTokenizer(
+        tokenizer_from_files(files), description["max_length"], description["long_text"]
+    )
+    net = MultiheadNet.rebuilt(
+        parts,
+        History(description["history"]),
+        **{f"module__{key}": value for key, value in description["module"].items()},
+        device=device,
+    )
+    coverage = {task: Coverage(**each) for task, each in description.get("coverage", {}).items()}
+    return FittedModel(net, tokenizer, classes, temperatures, coverage)
+
+
+def _check_fits(model: FittedModel):
+    """Raise ValueError if the tokenizer has longer texts or more tokens than the encoder reads."""
+    encoder, tokenizer = model.net.module_.encoder, model.tokenizer.tokenizer
+    longest = longest_input(encoder, tokenizer)
+    if model.tokenizer.max_length > longest:
         raise ValueError(
-            f"its format version is {description['format_version']}, but this version of "
-            f"rapidfit_sk supports at most {FORMAT_VERSION}; upgrade rapidfit_sk"
+            f"its 'max_length' is {model.tokenizer.max_length}, but its encoder and tokenizer "
+            f"read at most {longest} tokens"
         )
+    n_rows = getattr(encoder.config, "vocab_size", None)
+    largest = max(tokenizer.get_vocab().values(), default=0)
+    if n_rows is not None and largest >= n_rows:
+        raise ValueError(f"its tokenizer has token {largest}, but its encoder has only {n_rows}")
+
+
+def _check_predicts(model: FittedModel):
+    """Raise ValueError if the probabilities of one text are not finite.
+
+    Some values in the configuration of an encoder have an effect only when it runs.
+    """
+    module, n_tasks = model.net.module_, len(model.tasks)
+    compiles, module.compiles = module.compiles, False  # compilation would take minutes
+    try:
+        p = model.probabilities(Texts.of(["a"] * n_tasks), np.arange(n_tasks))
+    finally:
+        module.compiles = compiles
+    if not all(np.isfinite(each).all() for each in p):
+        raise ValueError("its probabilities are not finite")
 
 
 @contextlib.contextmanager
@@ -221,88 +317,23 @@ def _one_error(folder: Path) -> Iterator[None]:
     """Convert any error about the contents of a folder to a ValueError with one clear message."""
     try:
         yield
-    except (PermissionError, torch.OutOfMemoryError):
-        raise  # the contents of the folder are not the cause
-    except (
-        ArithmeticError,
-        AttributeError,
-        ImportError,
-        LookupError,
-        OSError,
-        RuntimeError,
-        SafetensorError,
-        TypeError,
-        ValueError,
-    ) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    except Exception as error:
+        if not _is_of_contents(error, folder):
+            raise
+        reason = str(error).strip().splitlines()
         raise ValueError(
             f"The folder {str(folder)!r} does not contain a valid classifier written by "
             "MultiheadClassifier.save: "
-            f"{reason.splitlines()[0] if reason else type(error).__name__}. "
+            f"{reason[0][:_MAX_REASON] if reason else type(error).__name__}. "
             "Nothing was loaded. Save the classifier again, or pass another folder."
         ) from error
 
 
-def _backup_of(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.before-save")
-
-
-def _folder_to_read(folder: Path) -> Path:
-    """Return the folder, or its backup if a save was interrupted between its two renames."""
-    if folder.exists():
-        return folder
-    if _backup_of(folder).exists():
-        return _backup_of(folder)
-    raise FileNotFoundError(
-        f"There is no folder {str(folder)!r}. Pass a folder that MultiheadClassifier.save wrote."
-    )
-
-
-def _replace_folder(folder: Path, write: Callable[[Path], None]):
-    """Write a new folder next to `folder`, and replace `folder` by it once it is complete."""
-    folder = folder.resolve()
-    backup = _backup_of(folder)
-    if backup.exists() and not folder.exists():
-        backup.rename(folder)
-    _check_may_replace(folder)
-    new = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    try:
-        new.mkdir(parents=True)
-        write(new)
-        if folder.exists():
-            shutil.copymode(folder, new)  # keep restrictive permissions
-        shutil.rmtree(backup, ignore_errors=True)
-        if folder.exists():
-            folder.rename(backup)
-        new.rename(folder)
-    finally:
-        if backup.exists() and not folder.exists():
-            backup.rename(folder)
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(backup, ignore_errors=True)
-
-
-def _check_may_replace(folder: Path):
-    """Raise ValueError unless there is no such folder, or it is empty or an earlier save."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise ValueError(f"{str(folder)!r} is a file. Pass a folder to save to.")
-    if folder == Path.cwd() or folder.is_mount():
-        raise ValueError(
-            f"The folder {str(folder)!r} is the working directory or a mount point, which cannot "
-            "be replaced as a whole. Pass a folder inside it."
-        )
-    strangers = sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
-    )
-    if strangers and (folder / CHECKSUMS).is_file():
-        with contextlib.suppress(ValueError, OSError):
-            ours = {*json.loads((folder / CHECKSUMS).read_text()), CHECKSUMS}
-            strangers = [name for name in strangers if name not in ours]
-    if strangers:
-        raise ValueError(
-            f"The folder {str(folder)!r} contains files that MultiheadClassifier.save did not "
-            f"write ({', '.join(map(repr, strangers[:3]))}). Saving would replace the whole "
-            "folder. Pass another folder, or empty this one."
-        )
+def _is_of_contents(error: Exception, folder: Path) -> bool:
+    """Return whether the contents of a folder, not the state of the machine, caused an error."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return False
+    if not isinstance(error, OSError) or error.errno is None:
+        return True
+    is_inside = error.filename is not None and str(error.filename).startswith(str(folder))
+    return is_inside and error.errno in _OF_CONTENTS

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from numbers import Integral, Real
+from os import PathLike, fspath
 from types import FrameType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -36,9 +36,17 @@ class Constraint:
         return Constraint(phrase, lambda value: self.accepts(value) or other.accepts(value))
 
 
-def _is_number(value, kind) -> bool:
-    # A bool is an int in Python, but `epochs=True` is certainly a mistake.
-    return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+# Upper limit of ints that have no smaller one. Products of two such ints fit in 64 bits.
+LARGEST_INT = 2**31 - 1
+
+_INTS = (int, np.integer)
+_NUMBERS = (int, float, np.integer, np.floating)
+
+
+def _is_number(value, kinds) -> bool:
+    # A bool is an int in Python, but `epochs=True` is certainly a mistake. numpy's timedelta64 is a
+    # subclass of its ints.
+    return isinstance(value, kinds) and not isinstance(value, bool | np.bool_ | np.timedelta64)
 
 
 def integer(at_least: int, at_most: int | None = None) -> Constraint:
@@ -46,7 +54,7 @@ def integer(at_least: int, at_most: int | None = None) -> Constraint:
     high = "inf)" if at_most is None else f"{at_most}]"
 
     def accepts(value):
-        if not _is_number(value, Integral):
+        if not _is_number(value, _INTS):
             return False
         return value >= at_least and (at_most is None or value <= at_most)
 
@@ -59,7 +67,7 @@ def real(low: float, high: float = float("inf"), closed: str = "both") -> Constr
     right = closed in ("right", "both") and high != float("inf")
 
     def accepts(value):
-        if not _is_number(value, Real):
+        if not _is_number(value, _NUMBERS) or not _fits_float(value):
             return False
         above = value >= low if left else value > low
         return above and (value <= high if right else value < high)
@@ -69,14 +77,32 @@ def real(low: float, high: float = float("inf"), closed: str = "both") -> Constr
     return Constraint(f"a float in the range {span}", accepts)
 
 
+def _fits_float(value) -> bool:
+    """Check whether a number is in the range of a float, which very large ints are not."""
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
+
+
 def boolean() -> Constraint:
     """Allow True and False, as Python or numpy bools."""
     return Constraint("a bool", lambda value: isinstance(value, bool | np.bool_))
 
 
 def text() -> Constraint:
-    """Allow a non-empty string."""
-    return Constraint("a non-empty str", lambda value: isinstance(value, str) and value != "")
+    """Allow a non-empty string of valid Unicode without NUL characters."""
+    return Constraint("a non-empty str", is_name)
+
+
+def path() -> Constraint:
+    """Allow a non-empty string, or a path-like object that stands for one."""
+
+    def accepts(value):
+        return is_name(fspath(value)) if isinstance(value, PathLike) else is_name(value)
+
+    return Constraint("a non-empty str or an instance of PathLike", accepts)
 
 
 def one_of(*options: str) -> Constraint:
@@ -138,32 +164,103 @@ def check_parameters(owner, constraints: dict[str, Constraint]) -> None:
         if not constraint.accepts(value):
             raise InvalidParameterError(
                 f"The {name!r} parameter of {type(owner).__name__} must be "
-                f"{constraint.phrase}. Got {value!r} instead."
+                f"{constraint.phrase}. Got {short(value)} instead."
             )
+
+
+def check_argument(name: str, value: Any, constraint: Constraint) -> None:
+    """Check an argument of a method against a constraint.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the value is invalid. The message has the wording of :func:`check_parameters`.
+    """
+    if not constraint.accepts(value):
+        raise InvalidParameterError(
+            f"The {name!r} parameter must be {constraint.phrase}. Got {short(value)} instead."
+        )
 
 
 def warn_user(message: str) -> None:
     """Issue a UserWarning that points to the line in the user's code."""
     frame: FrameType | None = sys._getframe(1)
     level = 2
-    # The decorator of scikit-learn's callbacks may be between this package and the user's code.
-    inside = (f"{__package__}.", "sklearn.callback.")
+    # Decorators of other libraries may be between this package and the user's code.
+    inside = (f"{__package__}.", "sklearn.callback.", "contextlib")
     while frame is not None and frame.f_globals.get("__name__", "").startswith(inside):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, UserWarning, stacklevel=level)
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def is_name(value: Any) -> bool:
+    """Check whether a value is a non-empty string of valid Unicode without NUL characters.
+
+    numpy and C libraries drop NUL characters at the end of a string, so names with one could clash.
+    """
+    return isinstance(value, str) and value != "" and "\0" not in value and is_unicode(value)
+
+
+def is_unicode(string: str) -> bool:
+    """Check whether a string is valid Unicode, without half of a surrogate pair."""
+    if string.isascii():
+        return True
+    try:
+        string.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# Maximum number of characters of a value, and of values in a list, in a message.
+_MAX_CHARACTERS, _MAX_LISTED = 60, 10
+
+
+def short(value: Any) -> str:
+    """Return a value as text on one line for a message, cut to 60 characters.
+
+    It never fails: the repr of a value may raise an error, for example for an int with more than
+    4,300 digits.
+    """
+    if isinstance(value, str):
+        # A slice avoids the repr of a text with millions of characters.
+        value = str.__str__(value)[: _MAX_CHARACTERS + 1]
+    if _is_number(value, np.number) or isinstance(value, np.bool_):
+        value = value.item()  # 3 instead of np.int64(3)
+    try:
+        shown = " ".join(line.strip() for line in repr(value).splitlines())
+    except Exception:
+        shown = f"<an object of type {type(value).__name__} without a repr>"
+        if isinstance(value, int):
+            shown = f"<an int of {value.bit_length()} bits>"
+    return shown if len(shown) <= _MAX_CHARACTERS else f"{shown[: _MAX_CHARACTERS - 3]}..."
+
+
+def listed(values: Iterable[Any]) -> str:
+    """Return values for a message, separated by commas: the first ten and the number of others."""
+    values = list(values)
+    more = len(values) - _MAX_LISTED
+    names = ", ".join(short(value) for value in values[:_MAX_LISTED])
+    return f"{names} and {more} more" if more > 0 else names
+
+
+def suggestion(name: Any, known: Iterable[Any]) -> str:
     """Return " Did you mean 'x'?" if a known name is similar, or an empty string otherwise."""
-    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
+    # The time of the comparison grows with the square of the length.
+    options = [option for option in known if isinstance(option, str) and len(option) <= 100]
+    if not isinstance(name, str) or len(name) > 100:
+        return ""
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def unknown_task(task, known: Iterable[str]) -> str:
+def unknown_task(task: Any, known: Iterable[str]) -> str:
     """Return the message for a task that was not seen in fit."""
     known = list(known)
-    names = ", ".join(repr(name) for name in known)
-    return f"Task {task!r} was not seen in fit.{suggestion(task, known)} The tasks are: {names}."
+    return (
+        f"Task {short(task)} was not seen in fit.{suggestion(task, known)} "
+        f"The tasks are: {listed(known)}."
+    )
 
 
 def check_names(owner: str, given: Iterable[str], known: Iterable[str], error=ValueError) -> None:
@@ -172,7 +269,7 @@ def check_names(owner: str, given: Iterable[str], known: Iterable[str], error=Va
     for name in given:
         if name not in known:
             raise error(
-                f"{owner} has no parameter {name!r}.{suggestion(name, known)} "
+                f"{owner} has no parameter {short(name)}.{suggestion(name, known)} "
                 f"Its parameters are: {', '.join(known)}."
             )
 

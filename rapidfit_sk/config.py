@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from os import PathLike, fspath
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -10,7 +11,9 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 from sklearn.base import BaseEstimator
 
 from ._validation import (
+    LARGEST_INT,
     Constraint,
+    InvalidParameterError,
     boolean,
     check_names,
     check_parameters,
@@ -19,10 +22,11 @@ from ._validation import (
     mapping_to,
     none,
     one_of,
+    path,
     real,
+    short,
     suggestion,
     suggests_names,
-    text,
 )
 
 __all__ = [
@@ -34,6 +38,9 @@ __all__ = [
     "TrainingConfig",
 ]
 
+
+# Maximum number of texts that small data is repeated to in an epoch. Their row numbers take 0.8 GB.
+_LARGEST_EPOCH = 10**8
 
 _DEFAULT_ENCODER = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
 
@@ -87,15 +94,39 @@ class ParameterGroup(BaseEstimator):
         Raises
         ------
         ValueError
-            If a name is unknown. The message suggests the closest one.
+            If a name is unknown. The message suggests the closest one, and nothing is set.
         """
+        self._check_keys(params)
         own = self.get_params(deep=False)
-        check_names(type(self).__name__, (key.partition("__")[0] for key in params), own)
         for name, group in self._groups.items():
-            is_nested = any(key.startswith(f"{name}__") for key in params)
-            if is_nested and params.get(name, own[name]) is None:
+            if not any(key.startswith(f"{name}__") for key in params):
+                continue
+            value = params.get(name, own[name])
+            if value is None:
                 params[name] = group()
+            elif not isinstance(value, group):
+                raise InvalidParameterError(
+                    f"The parameters of {name!r} cannot be set, because {name!r} is not an "
+                    f"instance of {group.__name__}. Got {short(value)} instead."
+                )
         return super().set_params(**params)
+
+    @classmethod
+    def _check_keys(cls, keys):
+        """Check the names of parameters, including those of nested groups."""
+        parts = [key.partition("__") for key in keys]
+        check_names(cls.__name__, (name for name, _, _ in parts), cls._get_param_names())
+        inner: dict[str, list[str]] = {}
+        for name, is_nested, key in parts:
+            if is_nested and name not in cls._groups:
+                raise ValueError(
+                    f"{cls.__name__} has no parameter {short(f'{name}__{key}')}, because {name!r} "
+                    f"is not a group of parameters. Set {name!r} itself."
+                )
+            if is_nested:
+                inner.setdefault(name, []).append(key)
+        for name, nested in inner.items():
+            cls._groups[name]._check_keys(nested)
 
     def _filled(self):
         """Check the parameters and return a copy in which no group is None."""
@@ -177,16 +208,16 @@ class TrainingConfig(ParameterGroup):
     """
 
     _constraints: ClassVar[dict[str, Constraint]] = {
-        "model_name": text() | instance_of(PathLike),
-        "max_length": integer(2),
+        "model_name": path(),
+        "max_length": integer(2, LARGEST_INT),
         "long_text": one_of("truncate", "head_tail", "windows"),
-        "batch_size": integer(1),
-        "epochs": integer(0),
-        "min_steps_per_epoch": integer(1),
+        "batch_size": integer(1, LARGEST_INT),
+        "epochs": integer(0, LARGEST_INT),
+        "min_steps_per_epoch": integer(1, LARGEST_INT),
         "learning_rate": real(0, closed="neither"),
         "weight_decay": real(0),
         "warmup_ratio": real(0, 1, closed="left"),
-        "gradient_accumulation_steps": integer(1),
+        "gradient_accumulation_steps": integer(1, LARGEST_INT),
         "gradient_checkpointing": boolean(),
         "max_grad_norm": real(0, closed="neither") | none,
         "test_size": real(0, 1, closed="left"),
@@ -227,6 +258,20 @@ class TrainingConfig(ParameterGroup):
         self.test_size = test_size
         self.val_size = val_size
 
+    def _filled(self):
+        """Check the parameters, also together, and return a copy."""
+        filled = super()._filled()
+        sizes = self.min_steps_per_epoch - 1, self.batch_size, self.gradient_accumulation_steps
+        n_texts = math.prod(map(int, sizes))
+        if n_texts > _LARGEST_EPOCH:
+            raise InvalidParameterError(
+                f"An epoch would have more than {n_texts} texts, because it has at least "
+                "'min_steps_per_epoch' steps of 'batch_size' times 'gradient_accumulation_steps' "
+                f"texts. Reduce one of these parameters of TrainingConfig. The product can be at "
+                f"most {_LARGEST_EPOCH}."
+            )
+        return filled
+
 
 class HeadConfig(ParameterGroup):
     """Architecture and initialization of the heads.
@@ -234,9 +279,9 @@ class HeadConfig(ParameterGroup):
     Parameters
     ----------
     hidden_layers : int, default=0
-        Number of hidden layers before the output layer. With 0, the head is linear.
+        Number of hidden layers before the output layer, up to 100. With 0, the head is linear.
     hidden_multiplier : float, default=1.0
-        Width of a hidden layer as a multiple of the width of the embedding.
+        Width of a hidden layer as a multiple of the width of the embedding, in (0, 100].
     activation : {"gelu", "relu", "silu", "tanh"}, default="gelu"
         Activation function after each hidden layer.
     dropout : float, default=0.2
@@ -266,8 +311,8 @@ class HeadConfig(ParameterGroup):
     """
 
     _constraints: ClassVar[dict[str, Constraint]] = {
-        "hidden_layers": integer(0),
-        "hidden_multiplier": real(0, closed="neither"),
+        "hidden_layers": integer(0, 100),
+        "hidden_multiplier": real(0, 100, closed="right"),
         "activation": one_of("gelu", "relu", "silu", "tanh"),
         "dropout": real(0, 1, closed="left"),
         "normalize": boolean(),
@@ -332,8 +377,8 @@ class EncoderConfig(ParameterGroup):
     """
 
     _constraints: ClassVar[dict[str, Constraint]] = {
-        "freeze_epochs": integer(0),
-        "unfreeze_layers": integer(0) | none,
+        "freeze_epochs": integer(0, LARGEST_INT),
+        "unfreeze_layers": integer(0, LARGEST_INT) | none,
         "lr_multiplier": real(0, 1, closed="right"),
     }
 
@@ -452,7 +497,7 @@ class EvalConfig(ParameterGroup):
 
     _constraints: ClassVar[dict[str, Constraint]] = {
         "metric": one_of("accuracy", "f1", "loss"),
-        "patience": integer(1) | none,
+        "patience": integer(1, LARGEST_INT) | none,
         "min_delta": real(0),
         "one_se_rule": boolean(),
         "calibrate": boolean(),
@@ -587,7 +632,7 @@ class MultiheadConfig(ParameterGroup):
         """
         _check_mapping("from_dict", values)
         groups = {}
-        for key, value in copy.deepcopy(values).items():
+        for key, value in values.items():
             _check_key(cls, key)
             groups[key] = _group_from(cls._groups[key], value) if key in cls._groups else value
         return cls(**groups)
@@ -644,17 +689,24 @@ class MultiheadConfig(ParameterGroup):
         values : dict
             Nested dicts from which :meth:`from_dict` builds an equal configuration.
 
+        Raises
+        ------
+        ValueError
+            If a group is neither None nor an instance of its class.
+
         Examples
         --------
         >>> from rapidfit_sk import MultiheadConfig
         >>> MultiheadConfig().to_dict()["head"]["dropout"]
         0.2
         """
+        check_parameters(self, {name: self._constraints[name] for name in self._groups})
         values = self.get_params(deep=False)
         for name, group in self._groups.items():
-            values[name] = (values[name] or group()).get_params(deep=False)
-        values["training"]["model_name"] = fspath(values["training"]["model_name"])
-        return copy.deepcopy(values)
+            values[name] = _copied((values[name] or group()).get_params(deep=False))
+        if isinstance(values["training"]["model_name"], PathLike):
+            values["training"]["model_name"] = fspath(values["training"]["model_name"])
+        return values
 
 
 class FullConfig(Protocol):
@@ -671,7 +723,7 @@ class FullConfig(Protocol):
 
 def _check_mapping(name, values):
     if not isinstance(values, Mapping):
-        raise TypeError(f"{name} takes a dict, got {values!r} ({type(values).__name__}).")
+        raise TypeError(f"{name} takes a dict, got {short(values)} ({type(values).__name__}).")
 
 
 def _check_key(config, key):
@@ -682,13 +734,22 @@ def _check_key(config, key):
     homes = [name for name, group in config._groups.items() if key in group().get_params()]
     hint = f" It is a parameter of the {homes[0]!r} group." if homes else suggestion(key, known)
     raise ValueError(
-        f"{config.__name__} has no parameter {key!r}.{hint} Its parameters are: {', '.join(known)}."
+        f"{config.__name__} has no parameter {short(key)}.{hint} Its parameters are: "
+        f"{', '.join(known)}."
     )
 
 
 def _group_from(group, values):
     if values is None or isinstance(values, group):
-        return values
+        return copy.copy(values)
     _check_mapping(group.__name__, values)
     check_names(group.__name__, values, group().get_params())
-    return group(**values)
+    return group(**_copied(values))
+
+
+def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy the parameters of a group, so changes to a dict among them do not affect the original.
+
+    A deep copy would fail for values that cannot be copied, before they are checked.
+    """
+    return {key: dict(value) if type(value) is dict else value for key, value in values.items()}

@@ -6,13 +6,13 @@ import copy
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.frozen import FrozenEstimator
-from sklearn.metrics import get_scorer
+from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
@@ -24,13 +24,29 @@ from ._rows import (
     Columns,
     Texts,
     assign_folds,
-    column_values,
+    exact_array,
     is_long,
+    parameter_labels,
+    plain_label,
     read_labeled,
     read_texts,
 )
 from ._typing import ArrayOrFrame, RowsLike
-from ._validation import IN_FOLDS, integer, unknown_task, warn_user
+from ._validation import (
+    IN_FOLDS,
+    Constraint,
+    boolean,
+    check_parameters,
+    instance_of,
+    integer,
+    is_name,
+    none,
+    short,
+    suggestion,
+    text,
+    unknown_task,
+    warn_user,
+)
 from ._views import TaskClassifier
 
 __all__ = ["TaskStratifiedKFold", "multitask_scoring", "task_scorer"]
@@ -59,7 +75,7 @@ class TaskStratifiedKFold(BaseCrossValidator):
     Raises
     ------
     ValueError
-        If `n_splits` is not an int of 2 or more, or a `random_state` is given without `shuffle`.
+        If a parameter is invalid, or a `random_state` is given without `shuffle`.
 
     See Also
     --------
@@ -84,6 +100,15 @@ class TaskStratifiedKFold(BaseCrossValidator):
     {'sentiment': 100, 'intent': 100, 'emotion': 72}
     """
 
+    _constraints: ClassVar[dict[str, Constraint]] = {
+        "n_splits": Constraint("an int of 2 or more", integer(2).accepts),
+        "shuffle": boolean(),
+        "random_state": integer(0, 2**32 - 1) | instance_of(np.random.RandomState) | none,
+        "text_column": text(),
+        "task_column": text(),
+        "label_column": text(),
+    }
+
     def __init__(
         self,
         n_splits: int = 5,
@@ -94,23 +119,24 @@ class TaskStratifiedKFold(BaseCrossValidator):
         task_column: str = "task",
         label_column: str = "label",
     ):
-        # A splitter has no fit, so it checks its parameters here, as scikit-learn's splitters do.
-        if not integer(2).accepts(n_splits):
-            raise ValueError(
-                "The 'n_splits' parameter of TaskStratifiedKFold must be an int of 2 or more. Got "
-                f"{n_splits!r} instead."
-            )
-        if not shuffle and random_state is not None:
-            raise ValueError(
-                "Setting 'random_state' has no effect, because 'shuffle' is False. Set "
-                "shuffle=True, or leave random_state=None."
-            )
         self.n_splits = n_splits
         self.shuffle = shuffle
         self.random_state = random_state
         self.text_column = text_column
         self.task_column = task_column
         self.label_column = label_column
+        # A splitter has no fit, so it checks its parameters here, as scikit-learn's splitters do.
+        check_parameters(self, self._constraints)
+        if not shuffle and random_state is not None:
+            raise ValueError(
+                "Setting 'random_state' has no effect, because 'shuffle' is False. Set "
+                "shuffle=True, or leave random_state=None."
+            )
+        if len({text_column, task_column, label_column}) < 3:
+            raise ValueError(
+                "The 'text_column', 'task_column' and 'label_column' parameters must be different, "
+                f"got {short(text_column)}, {short(task_column)} and {short(label_column)}."
+            )
 
     def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
         """Return the number of folds.
@@ -127,14 +153,42 @@ class TaskStratifiedKFold(BaseCrossValidator):
         """
         return self.n_splits
 
-    def _iter_test_indices(self, X=None, y=None, groups=None) -> Iterator[NDArray[np.int64]]:
+    def split(
+        self, X: RowsLike, y: ArrayOrFrame | None = None, groups: object = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield the training rows and the test rows of each fold.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of str
+            Rows in any form that ``MultiheadClassifier.fit`` takes, except the dict.
+        y : array-like, DataFrame or None, default=None
+            The labels, if X does not contain them.
+        groups : object, default=None
+            Ignored, with a warning.
+
+        Yields
+        ------
+        train, test : ndarray of int
+            Positions in X of the training rows and the test rows.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the data is invalid, or if a task has fewer texts than there are folds.
+        """
+        # The method of the base class checks X and y first, with messages of scikit-learn.
+        for is_test in self._iter_test_masks(X, y, groups):
+            yield np.flatnonzero(~is_test), np.flatnonzero(is_test)
+
+    def _iter_test_masks(self, X=None, y=None, groups=None) -> Iterator[NDArray[np.bool_]]:
         if groups is not None:
             warn_user("TaskStratifiedKFold ignores 'groups', because it groups rows by text.")
         texts, (rows, strata) = self._read(X, y)
         rng = check_random_state(self.random_state) if self.shuffle else None
         folds = assign_folds(rows, strata, self.n_splits, rng)[texts]
         for fold in range(self.n_splits):
-            yield np.flatnonzero(folds == fold)
+            yield folds == fold
 
     def _read(self, X, y) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
         """Return the text of each row of X, and the texts and strata to distribute over folds."""
@@ -145,7 +199,7 @@ class TaskStratifiedKFold(BaseCrossValidator):
             )
         columns = Columns(self.text_column, self.task_column, self.label_column)
         table = read_labeled(X, y, columns)
-        codes = (table.texts if is_long(X, columns) else read_texts(X, columns)).codes
+        codes = (table.texts if is_long(X, columns) else read_texts(X, columns)).groups
         texts = codes[table.positions]
         names = list(zip(table.tasks, table.labels, strict=True))
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
@@ -168,17 +222,18 @@ class TaskStratifiedKFold(BaseCrossValidator):
         for task, numbers in of_task.items():
             if len(numbers) < self.n_splits:
                 raise ValueError(
-                    f"Task {task!r} has {len(numbers)} texts, too few for {self.n_splits} folds. "
-                    "Reduce 'n_splits', or drop the task."
+                    f"Task {short(task)} has {len(numbers)} texts, too few for "
+                    f"{short(self.n_splits)} folds. Reduce 'n_splits', or drop the task."
                 )
         small = [name for name, size in sizes.items() if size < self.n_splits]
         if small:
             (task, label), more = small[0], len(small) - 1
             warn_user(
-                f"Class {label!r} of task {task!r} has {sizes[small[0]]} texts, fewer than the "
-                f"{self.n_splits} folds{f' (one of {more + 1} such classes)' if more else ''}. "
-                "Some folds have no row of it. To keep a column for it in all folds, set the "
-                "'task_labels' parameter of MultiheadClassifier."
+                f"Class {short(label)} of task {short(task)} has {sizes[small[0]]} texts, fewer "
+                f"than the {self.n_splits} folds"
+                f"{f' (one of {more + 1} such classes)' if more else ''}. Some folds have no row "
+                "of it. To keep a column for it in all folds, set the 'task_labels' parameter of "
+                "MultiheadClassifier."
             )
 
 
@@ -216,8 +271,9 @@ def task_scorer(
 
     Raises
     ------
-    ValueError
-        If `metric` is neither the name of a scorer nor a scorer.
+    ValueError, TypeError
+        If `task` is not a non-empty string, `metric` is neither the name of a scorer nor a scorer,
+        or `labels` contains something that cannot be a label.
 
     See Also
     --------
@@ -235,13 +291,33 @@ def task_scorer(
     >>> task_scorer("sentiment", "neg_log_loss")
     TaskScorer(metric='neg_log_loss', task='sentiment')
     """
-    if metric is None or getattr(metric, "__module__", "").startswith("sklearn.metrics._c"):
-        raise ValueError(
-            f"The 'metric' parameter must be the name of a scorer, or a scorer. Got {metric!r} "
-            "instead. Use sklearn.metrics.make_scorer to convert a function to a scorer."
-        )
-    get_scorer(metric)
+    if not is_name(task):
+        raise TypeError(f"The 'task' parameter must be a non-empty string. Got {short(task)}.")
+    _check_metric(metric)
+    if labels is not None:
+        parameter_labels(labels, "The 'labels' parameter")
     return TaskScorer(task, metric, labels=labels)
+
+
+def _check_metric(metric):
+    """Raise ValueError unless `metric` is the name of a scorer, or a scorer."""
+    if isinstance(metric, str):
+        if metric not in get_scorer_names():
+            raise ValueError(
+                "The 'metric' parameter must be the name of a scorer, or a scorer, but "
+                f"{short(metric)} is not a valid scoring name."
+                f"{suggestion(metric, get_scorer_names())} sklearn.metrics.get_scorer_names "
+                "returns all names."
+            )
+        return
+    module = getattr(metric, "__module__", None)
+    is_function = isinstance(module, str) and module.startswith("sklearn.metrics._c")
+    if not callable(metric) or is_function or isinstance(metric, type):
+        raise ValueError(
+            f"The 'metric' parameter must be the name of a scorer, or a scorer. Got "
+            f"{short(metric)} instead. Use sklearn.metrics.make_scorer to convert a function to a "
+            "scorer."
+        )
 
 
 def multitask_scoring(
@@ -271,9 +347,9 @@ def multitask_scoring(
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If a metric is neither the name of a scorer nor a scorer, `average` is not one of the
-        above, `tasks` is empty, or two keys are the same.
+        above, `tasks` or `metrics` is empty or not a list of strings, or two keys are the same.
 
     Notes
     -----
@@ -287,27 +363,43 @@ def multitask_scoring(
     ['sentiment_accuracy', 'intent_accuracy', 'mean_accuracy',
      'sentiment_f1_macro', 'intent_f1_macro', 'mean_f1_macro']
     """
-    tasks = [tasks] if isinstance(tasks, str) else list(tasks)
-    if not tasks:
-        raise ValueError("The 'tasks' parameter is empty. Pass the tasks to score.")
-    metrics = [metrics] if isinstance(metrics, str) else metrics
-    if average not in ("macro", "weighted"):
+    tasks = _names(tasks, "tasks")
+    metric_of = metrics if isinstance(metrics, Mapping) else None
+    if not isinstance(average, str) or average not in ("macro", "weighted"):
         raise ValueError(
-            f"The 'average' parameter must be 'macro' or 'weighted'. Got {average!r} instead."
+            f"The 'average' parameter must be 'macro' or 'weighted'. Got {short(average)} instead."
         )
     scoring = MultitaskScoring()
-    for name in metrics:
-        metric = metrics[name] if isinstance(metrics, Mapping) else name
+    for name in _names(metrics, "metrics"):
+        metric = name if metric_of is None else metric_of[name]
         scorers = [task_scorer(task, metric) for task in tasks]
         keys = [f"{task}_{name}" for task in tasks] + [f"mean_{name}"]
         for key, scorer in zip(keys, [*scorers, MeanScorer(scorers, average)], strict=True):
             if key in scoring:
                 raise ValueError(
-                    f"Two scores would have the key {key!r}. The keys TASK_METRIC and mean_METRIC "
-                    "must be unique. Pass each task and each metric only once."
+                    f"Two scores would have the key {short(key)}. The keys TASK_METRIC and "
+                    "mean_METRIC must be unique. Pass each task and each metric only once."
                 )
             scoring[key] = scorer
     return scoring
+
+
+def _names(given: Any, parameter: str) -> list[str]:
+    """Return names as a list, or raise an error if there are none or one is not a string."""
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, Iterable) or isinstance(names, bytes):
+        raise TypeError(
+            f"The {parameter!r} parameter must be a list of strings. Got {short(given)} instead."
+        )
+    names = list(names)
+    for name in names:
+        if not is_name(name):
+            raise TypeError(
+                f"The {parameter!r} parameter must contain non-empty strings. Got {short(name)}."
+            )
+    if not names:
+        raise ValueError(f"The {parameter!r} parameter is empty. Pass the {parameter} to score.")
+    return names
 
 
 class _Scorer(BaseEstimator):
@@ -325,6 +417,12 @@ class _Scorer(BaseEstimator):
 
     def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
         """Set whether a search passes `sample_weight` to the scorer: a bool, None or an alias."""
+        is_alias = isinstance(sample_weight, str) and sample_weight.isidentifier()
+        if not (sample_weight is None or is_alias or boolean().accepts(sample_weight)):
+            raise ValueError(
+                "The 'sample_weight' parameter of set_score_request must be True, False, None or "
+                f"another name for the weights. Got {short(sample_weight)} instead."
+            )
         # scikit-learn generates this method only for classes with a method called score.
         request = MetadataRequest(owner=type(self).__name__)
         request.score.add_request(param="sample_weight", alias=sample_weight)
@@ -457,25 +555,38 @@ class _TaskPredictions:
 
     def with_labels(self, labels: Collection[Any] | None) -> _TaskPredictions:
         """Return a copy with a column of zeros for each label that is not a fitted class."""
-        known, plain = self.classes.tolist(), self.labels.tolist()
-        given = [] if labels is None else column_values(labels).tolist()
-        try:
-            every = sorted({*known, *plain, *given})
-        except TypeError as error:
-            raise TypeError(
-                f"Task {self.view.task!r} has labels of several types: {known[0]!r} in fit, "
-                f"{(given or plain)[0]!r} in the rows or the 'labels' parameter of the scorer. "
-                "Pass labels of the same type as in fit."
-            ) from error
+        known, plain = self.classes.tolist(), [plain_label(label) for label in self.labels]
+        given = parameter_labels(() if labels is None else labels, "The 'labels' parameter")
+        every = self._every_label([plain_label(label) for label in given])
         probabilities = np.zeros((len(plain), len(every)))
         probabilities[:, [every.index(label) for label in known]] = self.probabilities
+        positions = {label: position for position, label in enumerate(every)}
         # Strings have dtype object, as in `classes_`; numbers and bools have a numpy dtype.
-        dtype = object if isinstance(every[0], str) else None
-        classes, own = np.array(every, dtype=dtype), np.array(plain, dtype=dtype)
-        if classes.dtype.kind == "f" and (classes % 1).any():
-            # scikit-learn treats fractions as a regression target, so use class codes instead.
-            classes, own = np.arange(len(every)), np.searchsorted(classes, own)
-        return replace(self, labels=own, classes=classes, probabilities=probabilities)
+        classes = exact_array(every, every)
+        codes = np.array([positions[label] for label in plain], dtype=int)
+        if classes is None or any(map(_is_odd, every)):
+            classes = np.arange(len(every))
+        return replace(self, labels=classes[codes], classes=classes, probabilities=probabilities)
+
+    def _every_label(self, given: list[Any]) -> list[Any]:
+        """Return all labels of the fit, the rows and the scorer, sorted."""
+        known, plain = self.classes.tolist(), [plain_label(label) for label in self.labels]
+        try:
+            return sorted({*known, *plain, *given})
+        except TypeError as error:
+            raise TypeError(
+                f"Task {short(self.view.task)} has labels of several types: {short(known[0])} in "
+                f"fit, {short((given or plain)[0])} in the rows or the 'labels' parameter of the "
+                "scorer. Pass labels of the same type as in fit."
+            ) from error
+
+
+def _is_odd(label) -> bool:
+    """Check whether a label needs a code, because scikit-learn would change its meaning.
+
+    scikit-learn treats fractions as a regression target, and drops NUL characters at the end.
+    """
+    return label.endswith("\0") if isinstance(label, str) else not float(label).is_integer()
 
 
 def _predictions_of(task: str, predictions: dict[str, _TaskPredictions | str]) -> _TaskPredictions:
@@ -520,7 +631,7 @@ def _predict_tasks(
         if task not in known:
             predictions[task] = f"{unknown_task(task, known)} {IN_FOLDS}"
         elif not rows.any():
-            predictions[task] = f"There are no rows of task {task!r} to score. {IN_FOLDS}"
+            predictions[task] = f"There are no rows of task {short(task)} to score. {IN_FOLDS}"
         else:
             predictions[task] = _TaskPredictions(
                 classifier[task],
@@ -535,6 +646,11 @@ def _predict_tasks(
 
 def _find_classifier(estimator, X) -> tuple[MultiheadClassifier, Any]:
     """Return the classifier inside an estimator, and X after the transformers before it."""
+    if not hasattr(estimator, "fit"):
+        raise TypeError(
+            f"This scorer takes a fitted MultiheadClassifier, got {short(estimator)} "
+            f"({type(estimator).__name__})."
+        )
     check_is_fitted(estimator)
     if isinstance(estimator, MultiheadClassifier):
         return estimator, X

@@ -129,6 +129,7 @@ def scores_by_place(hidden, long_text):
     return right.groupby(test["place"]).mean()
 
 
+@pytest.mark.filterwarnings("ignore:Texts are cut")
 def test_long_texts(hidden):
     """Compared with truncate, head_tail improves on endings, and windows on middles and overall."""
     truncated, ends, windows = (

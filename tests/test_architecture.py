@@ -14,14 +14,19 @@ PACKAGE = Path(rapidfit_sk.__file__).parent
 
 # The layers of CONTRIBUTING.md from bottom to top. A file imports only from layers below its own.
 LAYERS = [
-    {"_compat", "_typing", "_validation"},
+    {"_atomic", "_compat", "_forks", "_typing", "_validation"},
     {"config", "datasets", "_rows"},
     {"_model"},
     {"_training", "testing"},
     {"callbacks", "_bridge"},
-    {"_fitted", "_held_out"},
+    {"_coverage", "_held_out"},
+    {"_fitted"},
+    {"_checkpointing"},
     {"_fitting"},
+    {"_folders", "_schema"},
     {"_persistence", "_show_versions", "_views", "_visual_block"},
+    {"_stream"},
+    {"_prediction"},
     {"_classifier"},
     {"model_selection"},
     {"__init__"},

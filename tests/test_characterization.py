@@ -6,6 +6,7 @@ and give the reason in the commit message.
 """
 
 import contextlib
+import hashlib
 import json
 import platform
 import tempfile
@@ -35,10 +36,38 @@ from rapidfit_sk.testing import tiny_encoder
 
 RECORD = Path(__file__).parent / "data" / "characterization.json"
 
+
+@contextlib.contextmanager
+def one_thread():
+    """Compute in one thread, because two threads add numbers in another order."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def rounding_of_this_processor():
+    """Hash results of typical computations, because libraries choose kernels by processor."""
+    rng = np.random.default_rng(0)
+    digest = hashlib.sha256()
+    with one_thread():
+        for n, k, m in [(3, 32, 32), (40, 32, 64), (200, 64, 32), (16, 32, 5), (500, 384, 77)]:
+            a, b = (rng.normal(size=shape).astype(np.float32) for shape in ((n, k), (k, m)))
+            product = torch.from_numpy(a) @ torch.from_numpy(b)
+            normed = torch.nn.functional.layer_norm(torch.nn.functional.gelu(product), (m,))
+            for result in (product, normed.softmax(-1), normed.log_softmax(-1).exp().sum()):
+                digest.update(result.numpy().tobytes())
+            digest.update((a.astype(float) @ b.astype(float)).tobytes())
+    return digest.hexdigest()[:16]
+
+
 # The bits of results depend on these. If one differs, results are compared up to a tolerance.
 PLACE = {
     "machine": platform.machine(),
     "capability": torch.backends.cpu.get_cpu_capability(),
+    "rounding": rounding_of_this_processor(),
     **{name: version(name) for name in ("numpy", "scikit-learn", "scipy", "torch", "transformers")},
 }
 
@@ -227,17 +256,6 @@ CLOSE = {search_by_scores_with_memory}
 
 # --------------------------------------------------------------------------------------------
 # Recorded results
-
-
-@contextlib.contextmanager
-def one_thread():
-    """Compute in one thread, because two threads add numbers in another order."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 def describe(fit, encoder, folder):

@@ -51,6 +51,7 @@ def test_forms_train_alike(make_classifier, messages):
         pd.testing.assert_frame_equal(classifier.predict_all(TEXTS), first)
 
 
+@pytest.mark.filterwarnings("ignore:y has missing labels")
 def test_dict_and_wide_labels_train_alike(make_classifier, messages, wide):
     """A dict of tasks and wide labels give the same model as a long frame in the same order."""
     by_task = messages.sort_values("task", key=lambda t: t.map(TASKS.index), kind="stable")
@@ -129,6 +130,7 @@ def test_single_task_predicts_plain_arrays(make_classifier, messages):
     )
 
 
+@pytest.mark.filterwarnings("ignore:y has missing labels")
 def test_texts_with_missing_labels_are_split_once(make_classifier, wide):
     """A text that lacks the label of one task is still in exactly one part of the split."""
     wide = wide.head(60).copy()

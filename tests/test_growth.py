@@ -270,7 +270,8 @@ def test_add_task_to_a_shallow_copy(make_classifier, sentiment, intent):
     before = classifier.predict_proba(TEXTS)
     other = copy.copy(classifier).add_task(intent)
     assert other.tasks_ == ["sentiment", "intent"]
-    assert other.net_.module_.encoder is classifier.net_.module_.encoder
+    shared = [each.net_.module_.encoder.parameters() for each in (other, classifier)]
+    assert all(one.data_ptr() == another.data_ptr() for one, another in zip(*shared, strict=True))
     assert np.array_equal(classifier.predict_proba(TEXTS), before)
 
 
@@ -296,7 +297,7 @@ def test_prediction_uses_a_snapshot(make_classifier, sentiment, intent, monkeypa
         classifier.add_task(intent)
         return read_texts(*args)
 
-    monkeypatch.setattr("rapidfit_sk._classifier.read_texts", meanwhile)
+    monkeypatch.setattr("rapidfit_sk._prediction.read_texts", meanwhile)
     assert np.array_equal(getattr(classifier, method)(TEXTS), expected)
     assert classifier.tasks_ == ["sentiment", "intent"]
 

@@ -253,6 +253,7 @@ def test_all_parameters_are_listed():
     assert set(CHANGES) == leaves - {"training__gradient_checkpointing"}
 
 
+@pytest.mark.filterwarnings("ignore:Texts are cut")
 @pytest.mark.parametrize("name", CHANGES)
 def test_each_parameter_changes_an_outcome(uneven, encoder_name, base_outcome, name):
     """With the same data and seed, another value of the parameter gives another result."""
@@ -262,6 +263,7 @@ def test_each_parameter_changes_an_outcome(uneven, encoder_name, base_outcome, n
     assert not same(before, after)
 
 
+@pytest.mark.filterwarnings("ignore:Texts are cut")
 def test_parameters_have_their_documented_effects(uneven, encoder_name):
     """Patience, head sizes, max_length and the split sizes have their documented effects."""
 

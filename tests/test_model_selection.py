@@ -448,6 +448,7 @@ def test_pooled_metrics(make_classifier, messages):
         np.asarray(classifier.fit(messages).predict_proba(X))
 
 
+@pytest.mark.filterwarnings("ignore:y has missing labels")
 def test_integer_cv_of_wide_labels_with_gaps(make_classifier, wide):
     """An integer cv accepts wide labels with gaps, which stratified folds cannot split."""
     classifier = make_classifier(test_size=0, epochs=0)
@@ -455,6 +456,7 @@ def test_integer_cv_of_wide_labels_with_gaps(make_classifier, wide):
         warnings.simplefilter("error")
         # scikit-learn 1.6 passes an option to scipy that a newer scipy deprecates.
         warnings.filterwarnings("ignore", "scipy.optimize: The `disp`", DeprecationWarning)
+        warnings.filterwarnings("ignore", "y has missing labels")
         scores = cross_val_score(classifier, wide["text"], wide.drop(columns="text"), cv=2)
     assert np.isfinite(scores).all()
     with pytest.raises((TypeError, ValueError)):

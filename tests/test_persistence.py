@@ -24,6 +24,7 @@ from rapidfit_sk import (
     MultiheadConfig,
     TrainingConfig,
 )
+from rapidfit_sk import _folders as folders
 from rapidfit_sk import _persistence as persistence
 from rapidfit_sk.callbacks import TaskSampling
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
@@ -103,7 +104,7 @@ def test_sentencepiece_tokenizer_is_restored(make_classifier, messages, cached_e
 def real_encoder(messages):
     """A classifier with an encoder of realistic size."""
     training = TrainingConfig(
-        model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=1, max_length=16
+        model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=1, max_length=64
     )
     config = MultiheadConfig(training=training, encoder=EncoderConfig(freeze_epochs=0))
     return MultiheadClassifier(config, random_state=0).fit(messages.head(100))
@@ -225,7 +226,7 @@ LABELS = {
     "floats": [0.1, 2.5],
     "single floats": list(np.array([0.1, 2.5], dtype=np.float32)),
     "bools": [False, True],
-    "odd strings": ["", "\N{SNOWMAN} \ud800 \x00"],
+    "odd strings": ["", "\N{SNOWMAN} \x00"],
 }
 
 
@@ -293,7 +294,7 @@ def test_interrupted_save_keeps_the_old_folder(folder, fitted, monkeypatch, step
 
 def test_save_killed_between_its_renames(folder, fitted):
     """If a save is killed between its two renames, the old save loads and can be replaced."""
-    folder.rename(persistence._backup_of(folder))
+    folder.rename(folders._backup_of(folder))
     assert_same_predictions(fitted, MultiheadClassifier.load(folder))
     fitted.save(folder)
     assert list(folder.parent.iterdir()) == [folder]
@@ -323,8 +324,7 @@ def change(**values):
             if value is None:
                 del description[key]
         path.write_text(json.dumps(description))
-        checksums = persistence._checksums(path.parent)
-        (path.parent / "checksums.json").write_text(json.dumps(checksums))
+        folders.write_checksums(path.parent)
 
     return apply
 
@@ -352,13 +352,13 @@ OTHER_HEADS = {
         ("classifier.json", change(format_version=99), "upgrade rapidfit_sk"),
         ("classifier.json", change(tasks=None), "'tasks' is missing"),
         ("classifier.json", change(tasks=[]), "do not match its heads"),
-        ("classifier.json", change(max_length="long"), "invalid literal"),
+        ("classifier.json", change(max_length="long"), "'max_length' must be an int"),
         ("classifier.json", change(parameters={"config": None, "epochs": 1}), "no parameter"),
         ("classifier.json", change(module={"n_classes": [2]}), "."),
         (
             "classifier.json",
             change(module=OTHER_HEADS),
-            "size mismatch|Error.s. in loading",
+            "weights .heads.* (are missing|have no place)",
         ),
         ("classifier.json", change(encoder={"model_type": "no-such-model"}), "."),
         ("classifier.json", change(encoder=[]), "."),

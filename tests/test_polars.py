@@ -45,6 +45,7 @@ def test_long_frames(make_classifier, messages, frame):
     assert 0 <= classifier["intent"].score(intent, intent["label"].to_numpy()) <= 1
 
 
+@pytest.mark.filterwarnings("ignore:y has missing labels")
 def test_wide_labels_keep_their_types(make_classifier, messages, frame):
     """Ints in a column with gaps stay ints, although pandas would convert them to floats."""
     codes = {"negative": 0, "neutral": 1, "positive": 2}

@@ -62,6 +62,7 @@ GRIDS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:y has missing labels")
 @pytest.mark.parametrize("form", ["long", "X and y", "wide"])
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_grid_search(base, forms, grid, form):
@@ -75,6 +76,7 @@ def test_grid_search(base, forms, grid, form):
     assert base.config.head is None
 
 
+@pytest.mark.filterwarnings("ignore:y has missing labels")
 @pytest.mark.parametrize(
     ("form", "resource"),
     [
@@ -147,6 +149,7 @@ def test_candidates_get_different_scores(base, messages):
     assert np.ptp(search.cv_results_["mean_test_score"]) > 0
 
 
+@pytest.mark.filterwarnings("ignore:Texts are cut")
 def test_clone_and_set_params_after_fit(base, messages):
     """A clone is unfitted and equal, and set_params changes no prediction until the next fit."""
     fitted = base.fit(messages)

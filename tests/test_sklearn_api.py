@@ -197,6 +197,7 @@ def test_tags(fitted):
     assert get_tags(fitted["intent"]).input_tags.string
 
 
+@pytest.mark.filterwarnings("ignore:y has missing labels")
 def test_why_not_tagged_a_classifier(make_classifier, messages):
     """An integer cv works on wide labels with gaps, and would fail with the tag of a classifier."""
 

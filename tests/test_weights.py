@@ -115,6 +115,7 @@ def test_only_the_ratio_of_weights_matters(make_classifier, messages):
         np.testing.assert_allclose(first[task], second[task], rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:y has missing labels")
 def test_weights_of_each_form(make_classifier, messages):
     """Weights belong to the rows of X in each input form: long frame, wide labels and dict."""
     wide = messages.pivot_table(index="text", columns="task", values="label", aggfunc="first")

@@ -9,7 +9,6 @@ from .encoders import (
     longest_input,
     take_fingerprint,
     tokenizer_from_files,
-    tokenizer_to_files,
     weights_digest,
 )
 from .module import (
@@ -21,6 +20,7 @@ from .module import (
     module_from_parts,
     module_to_parts,
     states_entering,
+    twin_of,
     uses_bfloat16,
 )
 from .randomness import UseGenerator, private_seeds
@@ -47,7 +47,7 @@ __all__ = [
     "states_entering",
     "take_fingerprint",
     "tokenizer_from_files",
-    "tokenizer_to_files",
+    "twin_of",
     "uses_bfloat16",
     "weights_digest",
 ]

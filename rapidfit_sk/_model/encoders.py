@@ -18,15 +18,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from huggingface_hub import HfApi
+from tokenizers import AddedToken, Tokenizer
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 from transformers.utils import logging as transformers_logging
 
+from .._forks import held_at_fork
+from .._validation import check_argument, path
 from .randomness import ZeroInit
 
 __all__ = ["find_encoder"]
@@ -56,7 +60,7 @@ _PACKAGES = {
     )
 }
 
-_LOADING = threading.RLock()
+_LOADING = held_at_fork(threading.RLock())
 
 # Path, size, time and inode of each file in a folder.
 Fingerprint: TypeAlias = tuple[tuple[str, int, int, int], ...]
@@ -92,6 +96,10 @@ def find_encoder(model_name: str) -> str:
 
     Raises
     ------
+    ValueError
+        If the name is empty or cannot be a path.
+    TypeError
+        If the name is not a string.
     OSError
         If an installed package contains the encoder, but its files are not the published files.
 
@@ -103,6 +111,7 @@ def find_encoder(model_name: str) -> str:
     >>> find_encoder(folder) == folder
     True
     """
+    check_argument("model_name", model_name, path())
     if Path(model_name).is_dir():
         return str(model_name)
     package = _PACKAGES.get(model_name)
@@ -127,11 +136,14 @@ def load_encoder(model_name: str) -> PreTrainedModel:
     ------
     OSError
         If no place has it. The message lists the places and the ways to get the encoder.
+    ValueError
+        If weights of the encoder are nan or infinite.
     """
     folder = Path(find_encoder(model_name))
     fingerprint = _fingerprint_of(folder) if folder.is_dir() else None
     model, report = _load(AutoModel, model_name, output_loading_info=True)
     encoder = _encoder_half(model)
+    _check_finite(encoder, model_name)
     # Weights missing from the checkpoint are initialized at random, so they differ between loads.
     if fingerprint is not None and not any(map(_is_used, report["missing_keys"])):
         _FINGERPRINTS[encoder] = fingerprint
@@ -144,6 +156,17 @@ def _encoder_half(model) -> PreTrainedModel:
     encoder = model.get_encoder() if hasattr(model, "decoder") else model
     # transformers 5 keeps the precision of the file; transformers 4 does not.
     return encoder.float()
+
+
+def _check_finite(encoder, model_name):
+    """Raise ValueError for the first weights of an encoder that are nan or infinite."""
+    for name, tensor in encoder.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(
+                f"The encoder {model_name!r} has weights that are nan or infinite, the first ones "
+                f"in {name!r}. Its file may be damaged. Get the encoder again, or pass another "
+                "'model_name'."
+            )
 
 
 def take_fingerprint(encoder: torch.nn.Module) -> Fingerprint | None:
@@ -205,16 +228,25 @@ def empty_encoder(description: dict[str, Any]) -> PreTrainedModel:
         return _encoder_half(AutoModel.from_config(config, trust_remote_code=False))
 
 
-# Encoders are float32, whatever the precision of the file. The other entries name code or weights
-# that transformers would download. They are also removed on loading, because a file may have been
-# changed.
+# Encoders are float32, whatever the precision of the file. Some of the other entries name code or
+# weights that transformers would download, and some control the output of a forward pass or the
+# head of another task. They are also removed on loading, because a file may have been changed.
 _NOT_ARCHITECTURE = {
     "attn_implementation",
     "auto_map",
+    "chunk_size_feed_forward",
     "dtype",
     "experts_implementation",
+    "id2label",
+    "label2id",
+    "num_labels",
+    "output_attentions",
+    "output_hidden_states",
+    "problem_type",
     "quantization_config",
+    "return_dict",
     "torch_dtype",
+    "torchscript",
     "use_pretrained_backbone",
     "use_timm_backbone",
 }
@@ -243,7 +275,104 @@ def tokenizer_to_files(tokenizer: PreTrainedTokenizerBase) -> dict[str, bytes]:
 
 
 def tokenizer_from_files(files: dict[str, bytes]) -> PreTrainedTokenizerBase:
-    """Load a tokenizer from the output of :func:`tokenizer_to_files`."""
+    """Load a tokenizer from the output of :func:`tokenizer_to_files`.
+
+    A tokenizer with a file ``tokenizer.json`` is built in memory. Only others need a temporary
+    folder.
+
+    Raises
+    ------
+    ValueError
+        If the files are not valid.
+    """
+    if "tokenizer.json" not in files:
+        return _tokenizer_from_folder(files)
+    content = files["tokenizer.json"]
+    options = _tokenizer_options(files)
+    try:
+        tokenizer = Tokenizer.from_str(content.decode())
+        options |= _pre_tokenizer_options(tokenizer)
+        with loading():
+            return PreTrainedTokenizerFast(tokenizer_object=_Uncopied(tokenizer), **options)
+    except BaseException as error:
+        # tokenizers raises plain Exception for invalid files, and a BaseException if it panics.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"tokenizer.json is not valid: {error}") from error
+
+
+_SIDES = ("left", "right")
+_TOKENIZER_OPTIONS = {
+    "clean_up_tokenization_spaces": lambda value: isinstance(value, bool),
+    "model_input_names": lambda value: isinstance(value, list) and value[:1] == ["input_ids"],
+    "model_max_length": lambda value: type(value) in (int, float) and value >= 1,
+    "padding_side": lambda value: value in _SIDES,
+    "split_special_tokens": lambda value: isinstance(value, bool),
+    "truncation_side": lambda value: value in _SIDES,
+}
+_SPECIAL_TOKENS = [f"{n}_token" for n in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]
+
+
+def _tokenizer_options(files) -> dict[str, Any]:
+    """Return the options of a tokenizer that are not in its ``tokenizer.json``."""
+    config = _json_object(files, "tokenizer_config.json")
+    tokens = _json_object(files, "special_tokens_map.json")
+    options = {name: config[name] for name in _TOKENIZER_OPTIONS if config.get(name) is not None}
+    for name, value in options.items():
+        if not _TOKENIZER_OPTIONS[name](value):
+            raise ValueError(f"tokenizer_config.json has an invalid {name!r}: {value!r:.100}")
+    for name in _SPECIAL_TOKENS:
+        token = config.get(name, tokens.get(name))
+        if token is not None:
+            options[name] = _special_token(name, token)
+    return options
+
+
+def _pre_tokenizer_options(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return the options of a pre-tokenizer, which transformers 4 would change otherwise."""
+    if tokenizer.pre_tokenizer is None:
+        return {}
+    state = json.loads(tokenizer.pre_tokenizer.__getstate__())
+    return {key: state[key] for key in ("add_prefix_space",) if key in state}
+
+
+class _Uncopied:
+    """A tokenizer that transformers does not copy, because a copy is written and read as JSON."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self.tokenizer = tokenizer
+
+    def __deepcopy__(self, memo):
+        """Return the tokenizer itself."""
+        return self.tokenizer
+
+
+def _json_object(files, name) -> dict[str, Any]:
+    value = json.loads(files.get(name, b"{}"))
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} does not contain an object")
+    return value
+
+
+def _special_token(name, value) -> str | AddedToken:
+    """Return a special token from its entry in a file: a string or a dict."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict) or not isinstance(value.get("content"), str):
+        raise ValueError(f"tokenizer_config.json has an invalid {name!r}: {value!r:.100}")
+    flags = {key: value[key] for key in _TOKEN_FLAGS if isinstance(value.get(key), bool)}
+    return AddedToken(value["content"], special=True, **flags)
+
+
+_TOKEN_FLAGS = ("lstrip", "normalized", "rstrip", "single_word")
+
+
+def _tokenizer_from_folder(files) -> PreTrainedTokenizerBase:
+    """Load a tokenizer from files in a temporary folder."""
+    config = _json_object(files, "tokenizer_config.json")
+    # Names of code, and of files elsewhere.
+    kept = {k: v for k, v in config.items() if k != "auto_map" and not k.endswith("_file")}
+    files = files | {"tokenizer_config.json": json.dumps(kept).encode()}
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             Path(folder, name).write_bytes(content)
@@ -257,6 +386,7 @@ def _load(auto_class, model_name, **options):
         try:
             return auto_class.from_pretrained(location, local_files_only=True, **options)
         except (ImportError, OSError, ValueError) as error:
+            _refuse_custom_code(model_name, error)
             if location != model_name or Path(model_name).is_dir():
                 raise OSError(
                     f"The folder {location!r} has no encoder that can be loaded: {error}"
@@ -268,7 +398,22 @@ def _load(auto_class, model_name, **options):
             return auto_class.from_pretrained(model_name, **options)
         # The exceptions of the hub client depend on its version and on its HTTP library.
         except Exception as error:
+            _refuse_custom_code(model_name, error)
             raise OSError(_not_found(model_name, in_cache, error)) from error
+
+
+def _refuse_custom_code(model_name, error):
+    """Raise OSError if an encoder could not be loaded because it needs code of its own.
+
+    transformers then advises an option that this package does not have.
+    """
+    if "trust_remote_code" in str(error):
+        raise OSError(
+            f"The encoder {model_name!r} needs Python code that is stored with it (an 'auto_map' "
+            "in its files). Such code is not supported and was not run. Set 'model_name' to an "
+            "encoder of an architecture that transformers contains, such as BERT, RoBERTa, "
+            "DeBERTa or ModernBERT."
+        ) from error
 
 
 def _not_found(model_name, in_cache, on_hub):
@@ -412,10 +557,10 @@ def _with_part(module, path, part):
 
 def _stack_path(encoder):
     n_layers = encoder.config.num_hidden_layers
-    for path in _STACKS:
-        stack = _follow(encoder, path)
+    for stack_path in _STACKS:
+        stack = _follow(encoder, stack_path)
         if isinstance(stack, torch.nn.ModuleList) and len(stack) == n_layers:
-            return path
+            return stack_path
     return None
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from .._forks import computes
 from .encoders import (
     describe_encoder,
     empty_encoder,
@@ -52,6 +53,8 @@ class MultiheadModule(nn.Module):
     n_frozen : int or None
         Number of frozen layers at the bottom of the encoder. It is None if the whole encoder is
         frozen, and 0 if all layers train, with or without the embeddings.
+    trainable_layers : int or None
+        The argument of the last call of :meth:`train_encoder_layers`.
     unfreeze_log : list of int
         The value of `n_frozen` after each call of :meth:`train_encoder_layers` that left a part of
         the encoder trainable.
@@ -231,6 +234,7 @@ class MultiheadModule(nn.Module):
             If only a part should train and the layers of the encoder are not found.
         """
         self.n_frozen = self.n_frozen_with(n_layers)
+        self.trainable_layers = n_layers
         if n_layers is None:
             self._trainable = [self.encoder]
         else:
@@ -255,6 +259,17 @@ class MultiheadModule(nn.Module):
         for part in self.encoder.modules():
             part.training = mode and id(part) in live
         return self
+
+
+def twin_of(encoder: PreTrainedModel) -> PreTrainedModel:
+    """Return an encoder that shares the memory of all weights with another one, and nothing else.
+
+    Hooks, modes and `requires_grad` of the twin do not affect the original, which may predict in
+    another thread.
+    """
+    parameters = list(encoder.parameters())
+    twins = {id(p): nn.Parameter(p.data, requires_grad=False) for p in parameters}
+    return copy.deepcopy(encoder, memo=twins)
 
 
 def _logits(head, read, at) -> torch.Tensor:
@@ -540,10 +555,14 @@ def module_to_parts(module: MultiheadModule) -> dict[str, Any]:
     """
     first = _first_names(module)
     state = module.state_dict()
-    weights = {name: state[name].cpu().numpy() for name in first if first[name] == name}
+    # Not all strides can be saved.
+    weights = {
+        name: state[name].cpu().contiguous().numpy() for name in first if first[name] == name
+    }
     return {"encoder": describe_encoder(module.encoder), "weights": weights}
 
 
+@computes
 def module_from_parts(
     parts: dict[str, Any],
     *,
@@ -572,21 +591,54 @@ def module_from_parts(
 
     Raises
     ------
-    RuntimeError
-        If names or shapes of the weights do not match the architecture.
+    ValueError
+        If names, shapes or kinds of the weights do not match the architecture. Nothing is allocated
+        in this case, unless torch cannot build the architecture without memory.
     """
-    encoder = empty_encoder(parts["encoder"])
-    with loading(), ZeroInit():
-        heads = [build_head(encoder.config.hidden_size, n, pooling, **head) for n in n_classes]
-    module = MultiheadModule(encoder, heads, pooling, precision, compile)
+
+    def build():
+        encoder = empty_encoder(parts["encoder"])
+        with loading(), ZeroInit():
+            heads = [build_head(encoder.config.hidden_size, n, pooling, **head) for n in n_classes]
+        return MultiheadModule(encoder, heads, pooling, precision, compile)
+
+    _check_weights(_outline(build), parts["weights"])
+    module = build()
+    _check_weights(module, parts["weights"])
     first = _first_names(module)
     tensors = {name: _as_tensor(array) for name, array in parts["weights"].items()}
-    module.load_state_dict({n: tensors[f] for n, f in first.items() if f in tensors}, assign=True)
+    module.load_state_dict({n: tensors[f] for n, f in first.items()}, assign=True)
     for name, other in first.items():
         if name != other:  # restore sharing, which the assignment has removed
             owner, _, leaf = name.rpartition(".")
             setattr(module.get_submodule(owner), leaf, module.get_parameter(other))
     return module.eval()
+
+
+def _outline(build: Callable[[], MultiheadModule]) -> MultiheadModule | None:
+    """Return a module without memory for its weights, or None if that is not possible."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except (NotImplementedError, RuntimeError):
+        return None
+
+
+def _check_weights(module: MultiheadModule | None, weights: dict[str, np.ndarray]):
+    """Raise ValueError if names, shapes or kinds of weights differ from those of a module."""
+    if module is None:
+        return
+    state, first = module.state_dict(), _first_names(module)
+    names = {name for name, other in first.items() if name == other}
+    for name in sorted(names ^ weights.keys()):
+        problem = "are missing" if name in names else "have no place in the architecture"
+        raise ValueError(f"the weights {name!r} {problem}")
+    for name in sorted(names):
+        expected, found = tuple(state[name].shape), weights[name].shape
+        if expected != found:
+            raise ValueError(f"the weights {name!r} have shape {found}, expected {expected}")
+        if state[name].is_floating_point() != (weights[name].dtype.kind == "f"):
+            raise ValueError(f"the weights {name!r} have dtype {weights[name].dtype}")
 
 
 def _first_names(module) -> dict[str, str]:

@@ -74,24 +74,53 @@ class UseGenerator(TorchFunctionMode):
     def _wants_generator(self, func, args, kwargs):
         if getattr(func, "__name__", "") not in _TAKE_GENERATOR or kwargs.get("generator"):
             return False
-        on_tensor = args and isinstance(args[0], torch.Tensor)
-        device = args[0].device if on_tensor else torch.device(kwargs.get("device") or "cpu")
+        tensor = _first_tensor(args, kwargs)
+        device = torch.device(kwargs.get("device") or "cpu") if tensor is None else tensor.device
         return device.type == self.generator.device.type
 
 
-class ZeroInit(TorchFunctionMode):
+class ZeroInit(UseGenerator):
     """Context in which tensors are filled with zeros instead of random numbers.
 
     It is for modules whose weights are loaded afterwards, because drawing millions of numbers only
     to replace them would take most of the loading time. Zeros are safe:
-    `torch.nn.init.trunc_normal_` draws until all numbers are in range.
+    `torch.nn.init.trunc_normal_` draws until all numbers are in range. Functions that return new
+    random tensors use a private generator.
     """
+
+    def __init__(self):
+        super().__init__(torch.Generator())
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Call `func`, or fill its tensor with zeros if `func` fills it with random numbers."""
-        if args and getattr(func, "__name__", "") in _FILL_AT_RANDOM:
-            return args[0].zero_()
-        return func(*args, **(kwargs or {}))
+        tensor = _first_tensor(args, kwargs or {})
+        if tensor is not None and getattr(func, "__name__", "") in _FILL_AT_RANDOM:
+            with torch.no_grad():
+                return tensor.zero_()
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def _first_tensor(args, kwargs) -> torch.Tensor | None:
+    """Return the tensor of a call; functions of `torch.nn.init` pass it as a keyword."""
+    given = args[0] if args else kwargs.get("tensor", kwargs.get("input"))
+    return given if isinstance(given, torch.Tensor) else None
+
+
+def rand_like(generator, input, **kwargs):
+    """Draw as `torch.rand_like` does, with a generator, which it does not take."""
+    return torch.rand(input.shape, generator=generator, **_like(input, kwargs))
+
+
+def randn_like(generator, input, **kwargs):
+    """Draw as `torch.randn_like` does, with a generator, which it does not take."""
+    return torch.randn(input.shape, generator=generator, **_like(input, kwargs))
+
+
+def _like(tensor, kwargs) -> dict[str, Any]:
+    """Return the options of a new tensor that has the type and the device of another one."""
+    given = {key: value for key, value in kwargs.items() if value is not None}
+    given.pop("memory_format", None)
+    return {"dtype": tensor.dtype, "device": tensor.device} | given
 
 
 def dropout(generator, input, p=0.5, training=True, inplace=False):
@@ -161,18 +190,42 @@ def attention(
 _REPLACED: dict[Callable[..., Any], Callable[..., torch.Tensor]] = {
     F.dropout: dropout,
     F.scaled_dot_product_attention: attention,
+    torch.rand_like: rand_like,
+    torch.randn_like: randn_like,
 }
 
-_FILL_AT_RANDOM = {"normal_", "uniform_"}
+# Functions that fill a tensor with random numbers: methods of a tensor, and initializers.
+_FILL_AT_RANDOM = {
+    "bernoulli_",
+    "cauchy_",
+    "exponential_",
+    "geometric_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "log_normal_",
+    "normal_",
+    "orthogonal_",
+    "random_",
+    "trunc_normal_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+}
 
 # Functions are compared by name, because transformers replaces those in torch.nn.init.
 _TAKE_GENERATOR = {
     "bernoulli",
     "bernoulli_",
+    "cauchy_",
+    "exponential_",
+    "geometric_",
+    "kaiming_normal_",
     "kaiming_uniform_",
+    "log_normal_",
     "multinomial",
     "normal",
     "normal_",
+    "poisson",
     "rand",
     "randint",
     "randn",

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from .._forks import held_at_fork
 from .encoders import tokenizer_from_files, tokenizer_to_files
+
+# Bounds for texts that are cut anyway: characters per token that are read at first, and at most.
+# The second bound is for texts with few tokens, such as long runs of white space.
+CHARS_PER_TOKEN, MOST_CHARS_PER_TOKEN = 32, 1024
+
+# Number of characters that are tokenized at once. It limits the memory, and the time for which
+# other threads wait for the lock.
+CHARS_PER_CALL = 200_000
 
 
 @dataclass(frozen=True)
@@ -30,12 +38,21 @@ class TokenIds:
         text is read in windows.
     padding : int
         The id that pads shorter windows of a batch.
+    is_cut : ndarray of bool, shape (n_texts,)
+        Whether a text is longer than what the encoder reads of it.
+    n_unknown : ndarray of int64, shape (n_texts,)
+        Number of tokens of each text that stand for characters outside of the vocabulary.
+    n_ordinary : ndarray of int64, shape (n_texts,)
+        Number of tokens of each text, without special tokens.
     """
 
     ids: NDArray[np.int32]
     starts: NDArray[np.int64]
     firsts: NDArray[np.int64]
     padding: int
+    is_cut: NDArray[np.bool_]
+    n_unknown: NDArray[np.int64]
+    n_ordinary: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.firsts) - 1
@@ -46,12 +63,15 @@ class TokenIds:
         return np.diff(self.starts[self.firsts])
 
 
-# A fast tokenizer stores its truncation length as state, and threads may share a tokenizer.
-_TOKENIZING = threading.Lock()
+# A fast tokenizer stores its truncation length as state, and threads may share a tokenizer. A
+# process is forked between two calls, because the locks inside a tokenizer are copied as they are.
+_TOKENIZING = held_at_fork(threading.Lock())
 
 
 class TextTokenizer:
     """A tokenizer with a maximum length and a rule for longer texts.
+
+    Special tokens that occur in a text are read as ordinary text.
 
     Parameters
     ----------
@@ -69,6 +89,9 @@ class TextTokenizer:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.long_text = long_text
+        self._n_special = _n_special(tokenizer)
+        self._special_tokens = _special_tokens(tokenizer)
+        self._unknown_id = _unknown_id(tokenizer)
 
     def __getstate__(self):
         """Return the tokenizer as its files, which do not depend on the version of its class."""
@@ -86,22 +109,25 @@ class TextTokenizer:
 
     def __setstate__(self, state):
         """Load the tokenizer from its files."""
-        self.tokenizer = tokenizer_from_files(state["files"])
-        self.max_length = state["max_length"]
-        self.long_text = state["long_text"]
+        tokenizer = tokenizer_from_files(state["files"])
+        self.__init__(tokenizer, state["max_length"], state["long_text"])  # type: ignore[misc]
 
     def __call__(self, texts: Sequence[str]) -> TokenIds:
-        """Tokenize a list of texts in one call of the tokenizer."""
-        cuts = self.long_text == "truncate"
-        with _TOKENIZING:
-            lists = self.tokenizer(
-                list(texts),
-                truncation=cuts,
-                max_length=self.max_length if cuts else None,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,  # it would warn about long texts, which are cut below
-            )["input_ids"]
+        """Tokenize a list of texts."""
+        texts = [self._without_special_tokens(text) for text in texts]
+        lists = self._read(texts, CHARS_PER_TOKEN)
+        is_short = [
+            len(text) > len(ids) and len(ids) <= 2 * self.max_length and self._is_cut(text)
+            for text, ids in zip(texts, lists, strict=True)
+        ]
+        again = np.flatnonzero(is_short)
+        redone = self._read([texts[i] for i in again], MOST_CHARS_PER_TOKEN)
+        for i, ids in zip(again, redone, strict=True):
+            lists[i] = ids
+        return self._joined(texts, lists)
+
+    def _joined(self, texts: list[str], lists: list[list[int]]) -> TokenIds:
+        """Cut the ids of all texts and join them."""
         # Some tokenizers have no padding token; any id works, because padding is masked.
         padding = self.tokenizer.pad_token_id or 0
         # Without special tokens, an empty text would have no token.
@@ -109,7 +135,70 @@ class TextTokenizer:
         windows = list(chain.from_iterable(of_texts))
         starts = _bounds(map(len, windows))
         flat = np.fromiter(chain.from_iterable(windows), np.int32, count=starts[-1])
-        return TokenIds(flat, starts, _bounds(map(len, of_texts)), padding)
+        firsts = _bounds(map(len, of_texts))
+        n_unknown = np.diff(_bounds(flat == self._unknown_id)[starts[firsts]])
+        n_ordinary = np.diff(starts[firsts]) - sum(self._n_special) * np.diff(firsts)
+        cut = [
+            self.long_text != "windows" and (len(ids) > self.max_length or self._is_cut(text))
+            for text, ids in zip(texts, lists, strict=True)
+        ]
+        is_cut = np.array(cut, dtype=bool)
+        return TokenIds(flat, starts, firsts, padding, is_cut, n_unknown, n_ordinary)
+
+    # ----------------------------------------------------------------------------------------
+    # Texts
+
+    def _without_special_tokens(self, text: str) -> str:
+        """Return a text in which a space breaks each special token that the user typed."""
+        for token in self._special_tokens:
+            if token in text:
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+    def _is_cut(self, text: str) -> bool:
+        """Return whether not all characters of a text are tokenized."""
+        n_parts = {"truncate": 1, "head_tail": 2}.get(self.long_text)
+        return n_parts is not None and len(text) > n_parts * CHARS_PER_TOKEN * self.max_length
+
+    def _shortened(self, text: str, chars_per_token: int) -> str:
+        """Return the part of a text that can hold the tokens that the encoder reads."""
+        n = chars_per_token * self.max_length
+        if self.long_text == "windows" or len(text) <= n:
+            return text
+        if self.long_text == "head_tail":
+            return text if len(text) <= 2 * n else f"{text[:n]} {text[-n:]}"
+        is_left = getattr(self.tokenizer, "truncation_side", "right") == "left"
+        return text[-n:] if is_left else text[:n]
+
+    # ----------------------------------------------------------------------------------------
+    # Token ids
+
+    def _read(self, texts: list[str], chars_per_token: int) -> list[list[int]]:
+        """Return the token ids of texts, a limited number of characters at a time."""
+        shorter = [self._shortened(text, chars_per_token) for text in texts]
+        # A part of a very long text counts as a text of its own.
+        parts = [_parts_of(text) for text in shorter]
+        flat = list(chain.from_iterable(parts))
+        ids = chain.from_iterable(self._ids(group) for group in _groups(flat))
+        return [self._concatenated([next(ids) for _ in of_text]) for of_text in parts]
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        with _TOKENIZING:
+            return self.tokenizer(
+                texts,
+                truncation=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,  # it would warn about long texts, which are cut later
+            )["input_ids"]
+
+    def _concatenated(self, parts: list[list[int]]) -> list[int]:
+        """Join the ids of the parts of a text, with special tokens only around all of them."""
+        if len(parts) == 1:
+            return parts[0]
+        n_before, n_after = self._n_special
+        inner = chain.from_iterable(ids[n_before : len(ids) - n_after] for ids in parts)
+        return [*parts[0][:n_before], *inner, *parts[0][len(parts[0]) - n_after :]]
 
     def _windows(self, ids: list[int]) -> list[list[int]]:
         """Cut the token ids of a text into windows that the encoder can read."""
@@ -123,16 +212,60 @@ class TextTokenizer:
         before, after = ids[:n_before], ids[len(ids) - n_after :]
         inner = ids[n_before : len(ids) - n_after]
         width = max(1, self.max_length - n_before - n_after)
+        if self.long_text == "truncate":
+            is_left = getattr(self.tokenizer, "truncation_side", "right") == "left"
+            return [before + (inner[-width:] if is_left else inner[:width]) + after]
         # Windows have equal lengths, because a short last window would count as much as the others.
         windows = np.array_split(inner, -(-len(inner) // width))
         return [before + window.tolist() + after for window in windows]
 
-    @cached_property
-    def _n_special(self) -> tuple[int, int]:
-        """Number of special tokens before and after a text."""
-        with _TOKENIZING:
-            mask = self.tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
-        return mask.index(0), mask[::-1].index(0)
+
+def _n_special(tokenizer) -> tuple[int, int]:
+    """Return the number of special tokens before and after a text."""
+    with _TOKENIZING:
+        mask = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+    return mask.index(0), mask[::-1].index(0)
+
+
+def _special_tokens(tokenizer) -> list[str]:
+    """Return the special tokens, the longest first, because one may contain another."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    special = {str(token) for token in added if token.special}
+    special |= set(tokenizer.all_special_tokens)
+    return sorted((token for token in special if len(token) > 1), key=len, reverse=True)
+
+
+def _unknown_id(tokenizer) -> int:
+    """Return the id of unknown tokens; -1 if the tokenizer has none, as with bytes as tokens."""
+    unknown = tokenizer.unk_token_id
+    # GPT-2 and similar tokenizers have one token for all purposes, which is never unknown text.
+    is_shared = unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    return -1 if unknown is None or is_shared else unknown
+
+
+def _parts_of(text: str) -> list[str]:
+    """Split a text into parts of at most `CHARS_PER_CALL` characters, at spaces if possible."""
+    parts = []
+    while len(text) > CHARS_PER_CALL:
+        space = text.rfind(" ", CHARS_PER_CALL // 2, CHARS_PER_CALL)
+        end = CHARS_PER_CALL if space < 0 else space
+        parts.append(text[:end])
+        text = text[end:]
+    return [*parts, text]
+
+
+def _groups(texts: list[str]) -> Iterator[list[str]]:
+    """Yield successive texts with at most `CHARS_PER_CALL` characters together."""
+    group: list[str] = []
+    n = 0
+    for text in texts:
+        if group and n + len(text) > CHARS_PER_CALL:
+            yield group
+            group, n = [], 0
+        group.append(text)
+        n += len(text)
+    if group:
+        yield group
 
 
 def _bounds(counts: Iterable[int]) -> NDArray[np.int64]:
@@ -157,13 +290,17 @@ class TokensOnDemand:
     def __init__(self, texts: list[str], tokenizer: TextTokenizer):
         self.texts = texts
         self.tokenizer = tokenizer
+        self._read: TokenIds | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    @cached_property
+    @property
     def _token_ids(self) -> TokenIds:
-        return self.tokenizer(self.texts)
+        # `functools.cached_property` of Python 3.11 would block all other threads meanwhile.
+        if self._read is None:
+            self._read = self.tokenizer(self.texts)
+        return self._read
 
     @property
     def ids(self) -> NDArray[np.int32]:
@@ -189,3 +326,18 @@ class TokensOnDemand:
     def lengths(self) -> NDArray[np.int64]:
         """Number of tokens of each text, shape (n_texts,)."""
         return self._token_ids.lengths
+
+    @property
+    def is_cut(self) -> NDArray[np.bool_]:
+        """Whether each text is longer than what the encoder reads of it, shape (n_texts,)."""
+        return self._token_ids.is_cut
+
+    @property
+    def n_unknown(self) -> NDArray[np.int64]:
+        """Number of unknown tokens of each text, shape (n_texts,)."""
+        return self._token_ids.n_unknown
+
+    @property
+    def n_ordinary(self) -> NDArray[np.int64]:
+        """Number of tokens of each text without special tokens, shape (n_texts,)."""
+        return self._token_ids.n_ordinary

@@ -8,7 +8,7 @@ from .splits import Split, assign_folds, hold_out, split_rows, tasks_without
 from .tables import (
     Columns,
     LabeledTable,
-    column_values,
+    as_pandas,
     features_read,
     is_long,
     read_labeled,
@@ -16,6 +16,7 @@ from .tables import (
     read_unlabeled,
 )
 from .texts import Texts
+from .values import exact_array, parameter_labels, plain_label
 
 __all__ = [
     "CodedRows",
@@ -24,16 +25,19 @@ __all__ = [
     "Reader",
     "Split",
     "Texts",
+    "as_pandas",
     "assign_folds",
-    "column_values",
     "common_dtype",
     "encode_labels",
     "encode_tasks",
+    "exact_array",
     "features_read",
     "fit_temperatures",
     "hold_out",
     "is_long",
     "mean_over_tasks",
+    "parameter_labels",
+    "plain_label",
     "probabilities",
     "read_labeled",
     "read_texts",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._validation import IN_FOLDS, suggestion, unknown_task, warn_user
-from .tables import LabeledTable, TextTable, column_values
+from .._validation import IN_FOLDS, listed, short, suggestion, unknown_task, warn_user
+from .tables import LabeledTable, TextTable
 from .texts import Texts
+from .values import column_values, exact_array, parameter_labels, plain_label
 
 
 def learn_classes(
@@ -41,17 +43,19 @@ def learn_classes(
     Raises
     ------
     ValueError
-        If a task has fewer than two classes, if one of its labels is missing from `task_labels`, or
-        if `task_labels` names a task that does not exist.
+        If a task has fewer than two classes, if one of its labels is missing from `task_labels`, if
+        `task_labels` names a task that does not exist, or if no dtype holds all labels of a task.
     TypeError
-        If the labels of a task mix strings, bools and numbers.
+        If the labels of a task mix strings, bools and numbers, or if a label in `task_labels` has
+        an unsupported type.
     """
     task_labels, classes = task_labels or {}, dict(known or {})
     _check_tasks_are_there(task_labels, [*classes, *table.task_names])
     for task in table.task_names:
         before = list(classes.get(task, ()))
         if task in task_labels:
-            given = [*before, *task_labels[task]]
+            owner = f"The 'task_labels' parameter, task {short(task)}"
+            given = [*before, *parameter_labels(task_labels[task], owner)]
             classes[task] = _sorted_classes(column_values(given), task)
             _check_labels_are_given(table, task, classes[task])
         else:
@@ -64,9 +68,8 @@ def _check_tasks_are_there(task_labels, tasks):
     for task in task_labels:
         if task not in tasks:
             raise ValueError(
-                f"The 'task_labels' parameter names {task!r}, which is not a task of the data."
-                f"{suggestion(task, tasks)} The tasks are: {', '.join(map(repr, tasks))}. "
-                f"{IN_FOLDS}"
+                f"The 'task_labels' parameter names {short(task)}, which is not a task of the "
+                f"data.{suggestion(task, tasks)} The tasks are: {listed(tasks)}. {IN_FOLDS}"
             )
 
 
@@ -75,10 +78,12 @@ def _check_labels_are_given(table, task, classes):
     unknown = rows[encode_labels(table.labels[rows], classes) < 0]
     if len(unknown):
         raise ValueError(
-            f"In {table.place(unknown[0])}, the label {table.labels[unknown[0]]!r} is not one of "
-            f"the classes in the 'task_labels' parameter: {classes.tolist()}. Add the label to "
-            "'task_labels', or drop the row."
+            f"In {table.place(unknown[0])}, the label {short(table.labels[unknown[0]])} is not one "
+            f"of the classes in the 'task_labels' parameter: {listed(classes.tolist())}. Add the "
+            "label to 'task_labels', or drop the row."
         )
+    # The label True equals the class 1.
+    _check_kinds(column_values([*classes, *table.labels[rows]]), task)
 
 
 def encode_labels(labels: np.ndarray, classes: np.ndarray) -> NDArray[np.int64]:
@@ -102,11 +107,16 @@ def encode_labels(labels: np.ndarray, classes: np.ndarray) -> NDArray[np.int64]:
         # Labels are rounded to the dtype of the classes, because 0.1 in float32 differs from 0.1
         # in float64.
         keys = (_rounded(label, classes.dtype.type) for label in labels)
-    return np.fromiter((codes.get(key, -1) for key in keys), np.int64, len(labels))
+    with np.errstate(over="ignore"):
+        return np.fromiter((codes.get(key, -1) for key in keys), np.int64, len(labels))
 
 
 def _rounded(label, kind):
-    return label if isinstance(label, str) else kind(label).item()
+    """Return a label with the precision of a numpy float, if it is in the range of this float."""
+    if isinstance(label, str):
+        return label
+    rounded = kind(float(label)).item()
+    return float(label) if np.isinf(rounded) else rounded
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,9 +190,9 @@ def encode_training_table(table: LabeledTable, classes: dict[str, np.ndarray]) -
         first = int(np.argmax(rows.labels < 0))
         label = table.labels[first]
         raise ValueError(
-            f"In {table.place(first)}, the label {label!r} ({type(label).__name__}) does not "
-            f"equal any class of its task: {classes[table.tasks[first]].tolist()}. Pass labels as "
-            "plain strings, ints, bools or floats."
+            f"In {table.place(first)}, the label {short(label)} ({type(label).__name__}) does not "
+            f"equal any class of its task: {listed(classes[table.tasks[first]].tolist())}. Pass "
+            "labels as plain strings, ints, bools or floats."
         )
     return rows
 
@@ -216,7 +226,7 @@ def common_dtype(arrays: Iterable[np.ndarray]) -> np.dtype:
 
 def warn_of_contradictions(table: LabeledTable, rows: CodedRows):
     """Warn about rows that have the same text and task but different labels."""
-    frame = pd.DataFrame({"text": rows.texts.codes, "task": rows.tasks})
+    frame = pd.DataFrame({"text": rows.texts.groups, "task": rows.tasks})
     n_labels = frame.assign(label=rows.labels).groupby(["text", "task"])["label"]
     bad = np.flatnonzero(n_labels.transform("nunique").to_numpy() > 1)
     if bad.size:
@@ -227,31 +237,77 @@ def warn_of_contradictions(table: LabeledTable, rows: CodedRows):
         )
 
 
+def warn_of_similar_classes(
+    classes: Mapping[str, np.ndarray], accepted: Mapping[str, Iterable[Any]]
+):
+    """Warn about classes of a task that a reader would take for the same class.
+
+    Parameters
+    ----------
+    classes : dict of {str: ndarray}
+        The classes of each task.
+    accepted : dict of {str: iterable}
+        Classes of an earlier fit, or set by the user. There is no warning if all similar classes
+        are among them.
+    """
+    similar = []
+    for task, labels in classes.items():
+        known = {plain_label(label) for label in accepted.get(task, ())}
+        groups: dict[str, list[str]] = {}
+        for label in labels.tolist():
+            if isinstance(label, str):
+                groups.setdefault(_folded(label), []).append(label)
+        for group in groups.values():
+            if len(group) > 1 and not known.issuperset(group):
+                similar.append(f"{_distinguished(group)} (task {short(task)})")
+    if similar:
+        more = f" and {len(similar) - 5} more groups" if len(similar) > 5 else ""
+        warn_user(
+            "Some labels differ only in case, surrounding white space or Unicode normalization, "
+            f"but are separate classes: {'; '.join(similar[:5])}{more}. Correct the labels, or "
+            "list them in the 'task_labels' parameter if this is intended."
+        )
+
+
+def _folded(label: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", label).casefold()).strip()
+
+
+def _distinguished(labels: list[str]) -> str:
+    """Return labels for a message, with escapes if they would look the same otherwise."""
+    if len({unicodedata.normalize("NFC", label) for label in labels}) < len(labels):
+        return ", ".join(ascii(label[:60]) for label in labels[:10])
+    return listed(labels)
+
+
 def _sorted_classes(labels: np.ndarray, task: str) -> np.ndarray:
-    array = _natural_array(labels, task)
-    # Only newer versions of numpy support np.unique for object arrays of strings.
-    classes = sorted(set(array.tolist()))
-    if len(classes) < 2:
-        found = f"only one class ({classes[0]!r})" if classes else "no classes"
+    _check_kinds(labels, task)
+    distinct = sorted({plain_label(label) for label in labels})
+    if len(distinct) < 2:
+        found = f"only one class ({short(distinct[0])})" if distinct else "no classes"
         raise ValueError(
-            f"Task {task!r} has {found}, but a head needs at least two. "
+            f"Task {short(task)} has {found}, but a head needs at least two. "
             f"Drop the task or add rows of another class. {IN_FOLDS}"
         )
-    return np.array(classes, dtype=array.dtype)
+    classes = exact_array(labels, distinct)
+    if classes is None:
+        raise ValueError(
+            f"Task {short(task)} has labels from {short(distinct[0])} to {short(distinct[-1])}, "
+            "which no numeric type holds exactly: negative ints with ints of 2**63 or more, or "
+            "floats with ints above 2**53. Convert the labels of this task to strings."
+        )
+    return classes
 
 
-def _natural_array(labels: np.ndarray, task: str) -> np.ndarray:
-    """Convert strings to an array with dtype object, and other labels to numpy's dtype for them."""
+def _check_kinds(labels: np.ndarray, task: str):
+    """Raise TypeError if the labels of a task mix strings, bools and numbers."""
     kinds = [_kind(label) for label in labels]
     if len(set(kinds)) > 1:
         odd = next(i for i, kind in enumerate(kinds) if kind != kinds[0])
         raise TypeError(
-            f"Task {task!r} mixes {kinds[0]} and {kinds[odd]} as labels ({labels[0]!r} and "
-            f"{labels[odd]!r}). Convert all labels of a task to the same type."
+            f"Task {short(task)} mixes {kinds[0]} and {kinds[odd]} as labels ({short(labels[0])} "
+            f"and {short(labels[odd])}). Convert all labels of a task to the same type."
         )
-    if all(type(label) is str for label in labels):
-        return labels
-    return np.array(labels.tolist())
 
 
 def _kind(label) -> str:

@@ -10,8 +10,25 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._typing import ArrayOrFrame, RowsLike
-from .labels import CodedRows, encode_table, encode_training_table, learn_classes
-from .tables import Columns, LabeledTable, is_long, named_labels, read_labeled, read_new_task
+from .._validation import short, warn_user
+from .labels import (
+    CodedRows,
+    encode_table,
+    encode_training_table,
+    learn_classes,
+    warn_of_similar_classes,
+)
+from .tables import (
+    Columns,
+    LabeledTable,
+    as_pandas,
+    gaps,
+    is_long,
+    named_labels,
+    read_labeled,
+    read_new_task,
+)
+from .values import KEEP_NA
 
 
 @dataclass(frozen=True)
@@ -58,7 +75,7 @@ class Reader:
         rows : CodedRows
             The same rows as codes.
         """
-        known = known or {}
+        X, y, known = as_pandas(X), as_pandas(y), known or {}
         if known and y is not None and not is_long(X, self.columns):
             y = named_labels(y, list(known))
         table = read_labeled(X, y, self.columns, sample_weight=sample_weight)
@@ -67,6 +84,8 @@ class Reader:
             there = {*table.task_names, *known}
             task_labels = {task: given for task, given in task_labels.items() if task in there}
         classes = learn_classes(table, task_labels, known)
+        warn_of_similar_classes(classes, {**known, **task_labels})
+        _warn_of_gaps(gaps(X, y, self.columns))
         table = table.without_zeros()
         return table, encode_training_table(table, classes)
 
@@ -79,10 +98,14 @@ class Reader:
         known: list[str],
     ) -> CodedRows:
         """Read the rows of a new task with :func:`read_new_task`, and return them as codes."""
+        X, y = as_pandas(X), as_pandas(y)
         table = read_new_task(X, y, self.columns, task, known, sample_weight=sample_weight)
         (name,) = table.task_names
         given = {key: labels for key, labels in (self.task_labels or {}).items() if key == name}
-        return encode_training_table(table.without_zeros(), learn_classes(table, given))
+        classes = learn_classes(table, given)
+        warn_of_similar_classes(classes, given)
+        _warn_of_gaps(gaps(X, y, self.columns))
+        return encode_training_table(table.without_zeros(), classes)
 
     def known_rows(
         self,
@@ -105,8 +128,24 @@ class Reader:
     ) -> CodedRows | None:
         """Read the validation rows that the user passed, or return None if there are none."""
         if X_val is not None:
-            return self.known_rows(X_val, y_val, sample_weight_val, classes)
+            try:
+                return self.known_rows(X_val, y_val, sample_weight_val, classes)
+            except (ValueError, TypeError) as error:
+                place = "In the validation data (X_val, y_val, sample_weight_val):"
+                raise type(error)(f"{place} {error}") from error
         for name, given in (("y_val", y_val), ("sample_weight_val", sample_weight_val)):
             if given is not None:
                 raise ValueError(f"{name} was given without X_val. Pass both or neither of them.")
         return None
+
+
+def _warn_of_gaps(missing: dict[str, int]):
+    """Warn about texts without a label in wide labels."""
+    if not missing:
+        return
+    names = [f"{count} for task {short(task)}" for task, count in missing.items()]
+    more = f" and {len(names) - 10} more tasks" if len(names) > 10 else ""
+    warn_user(
+        f"y has missing labels: {', '.join(names[:10])}{more}. A text without a label is not a row "
+        f"of this task. {KEEP_NA}"
+    )

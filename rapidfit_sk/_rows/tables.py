@@ -12,8 +12,19 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from .._typing import ArrayOrFrame, RowsLike
-from .._validation import suggestion
+from .._validation import is_unicode, listed, short, suggestion
 from .texts import Texts
+from .values import (
+    column_values,
+    first_bad,
+    is_label,
+    is_missing,
+    is_task_name,
+    label_error,
+    plain_strings,
+    task_error,
+)
+from .weights import read_weights
 
 
 class Columns(NamedTuple):
@@ -110,7 +121,10 @@ class _Cells(NamedTuple):
         _check_tasks(self, columns.task)
         _check_texts(self.texts, columns.text, self.place)
         return TextTable(
-            texts=Texts.of(self.texts), tasks=self.tasks, rows=self.rows, positions=self.positions
+            texts=Texts.of(self.texts),
+            tasks=plain_strings(self.tasks),
+            rows=self.rows,
+            positions=self.positions,
         )
 
     def labeled(self, columns: Columns) -> LabeledTable:
@@ -121,7 +135,7 @@ class _Cells(NamedTuple):
 
 
 def _place(row, task) -> str:
-    return f"row {row} (task {task!r})"
+    return f"row {row} (task {short(task)})"
 
 
 def read_labeled(
@@ -162,12 +176,13 @@ def read_labeled(
     given = as_pandas(X)
     cells = _read_cells(given, as_pandas(y), columns, tasks)
     if not len(cells.texts):
-        raise ValueError("X has no rows, so there is nothing to train on or to score.")
+        what = "rows with a label" if len(given) and not isinstance(given, Mapping) else "rows"
+        raise ValueError(f"X has no {what}, so there is nothing to train on or to score.")
     table = cells.labeled(columns)
     if sample_weight is None:
         return table
     n_rows = len(table) if isinstance(given, Mapping) else len(given)
-    weights = _read_weights(sample_weight, n_rows)[table.positions]
+    weights = read_weights(sample_weight, n_rows)[table.positions]
     if tasks is None:
         _check_tasks_have_weight(table, weights)
     elif not weights.any():
@@ -222,8 +237,8 @@ def read_new_task(
         or if the classifier already has the task.
     """
     if task is not None:
-        if not isinstance(task, str) or not task:
-            raise TypeError(f"The name of a task must be a non-empty string, got {task!r}.")
+        if not is_task_name(task):
+            raise task_error(task, "The 'task' parameter")
         if y is not None and not is_long(X, columns):
             y = pd.Series(column_values(as_pandas(y)), name=task, dtype=object)
     elif y is not None and not is_long(X, columns) and not has_task_names(y):
@@ -232,12 +247,12 @@ def read_new_task(
     names = table.task_names
     if len(names) > 1 or task not in (None, *names):
         raise ValueError(
-            f"add_task adds one task at a time, but got rows of {', '.join(map(repr, names))}"
-            f"{f' and task={task!r}' if task else ''}. Pass the rows of one new task."
+            f"add_task adds one task at a time, but got rows of {listed(names)}"
+            f"{f' and task={short(task)}' if task else ''}. Pass the rows of one new task."
         )
     if names[0] in known:
         raise ValueError(
-            f"The classifier already has a task {names[0]!r}. Use partial_fit to continue its "
+            f"The classifier already has a task {short(names[0])}. Use partial_fit to continue its "
             "training, or choose another name for a new task."
         )
     return table
@@ -257,19 +272,22 @@ def read_unlabeled(X: RowsLike, columns: Columns) -> TextTable:
 def is_long(X: RowsLike, columns: Columns) -> bool:
     """Return whether X contains a task for each row: a long frame or a dict of tasks."""
     X = as_pandas(X)
-    return isinstance(X, Mapping) or (isinstance(X, pd.DataFrame) and columns.task in X.columns)
+    return isinstance(X, Mapping) or (isinstance(X, pd.DataFrame) and _has(X, columns.task))
 
 
-def read_texts(X: RowsLike, columns: Columns) -> Texts:
-    """Read texts from a list, an array, a Series, or a frame with a text column."""
-    return Texts.of(_read_strings(X, columns))
+def read_texts(X: RowsLike, columns: Columns, *, first: int = 0) -> Texts:
+    """Read texts from a list, an array, a Series, or a frame with a text column.
+
+    Messages number the rows from `first`.
+    """
+    return Texts.of(_read_strings(X, columns, first))
 
 
-def _read_strings(X, columns) -> NDArray[np.object_]:
+def _read_strings(X, columns, first_row=0) -> NDArray[np.object_]:
     """Return the checked texts of X as an array of strings."""
     X = as_pandas(X)
     if isinstance(X, str):
-        raise TypeError(f"X is one string, {_short(X)}. Pass a list of texts: [{_short(X)}].")
+        raise TypeError(f"X is one string, {short(X)}. Pass a list of texts: [{short(X)}].")
     if isinstance(X, Mapping):
         raise TypeError(
             "X is a dict of tasks. Pass a list of texts, or call predict without 'task'."
@@ -278,7 +296,7 @@ def _read_strings(X, columns) -> NDArray[np.object_]:
         texts = column_values(X.iloc[:, 0]) if X.shape[1] == 1 else _column(X, columns.text)
     else:
         texts = column_values(X, name="X")
-    _check_texts(texts, columns.text, lambda i: f"row {i}")
+    _check_texts(texts, columns.text, lambda i: f"row {first_row + i}")
     return texts
 
 
@@ -304,33 +322,15 @@ def features_read(X: RowsLike, columns: Columns) -> dict[str, Any]:
     X = as_pandas(X)
     if not isinstance(X, pd.DataFrame):
         return {}
-    names = [name for name in X.columns if X.shape[1] == 1 or name in columns[:2]]
+    names = [
+        name
+        for name in X.columns
+        if X.shape[1] == 1 or (isinstance(name, str) and name in columns[:2])
+    ]
     features: dict[str, Any] = {"n_features_in_": len(names)}
     if all(isinstance(name, str) for name in names):
         features["feature_names_in_"] = np.array(names, dtype=object)
     return features
-
-
-def column_values(values: Any, name: str = "y") -> NDArray[np.object_]:
-    """Convert values to a one-dimensional object array without changing their types.
-
-    numpy scalars stay numpy scalars, so predicted labels have the type of the training labels.
-    """
-    if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
-        raise TypeError(f"{name} must be a list, an array or a Series, got {_short(values)}.")
-    if isinstance(values, pd.Series) and isinstance(values.dtype, pd.CategoricalDtype):
-        # Only dtype object can hold labels of any type together with missing values.
-        values = values.astype(object if values.hasnans else values.cat.categories.dtype)
-    array = values if isinstance(values, list | tuple) else np.asarray(values)
-    if isinstance(array, np.ndarray) and array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if isinstance(array, np.ndarray) and array.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, got an array of shape {array.shape}.")
-    result = np.empty(len(array), dtype=object)
-    # Assigning the whole array at once would convert numpy scalars to Python scalars.
-    for i, value in enumerate(array):
-        result[i] = value
-    return result
 
 
 def has_task_names(y: ArrayOrFrame) -> bool:
@@ -364,8 +364,9 @@ def _read_mapping(X, y, columns, with_labels=True) -> _Cells:
         raise ValueError("X is a dict that already contains the labels. Omit y.")
     texts, tasks, labels, rows = [], [], [], []
     for task, items in X.items():
-        if isinstance(items, str | Mapping) or not hasattr(items, "__iter__"):
-            raise TypeError(f"Task {task!r} must map to a list of dicts, got {_short(items)}.")
+        is_list = hasattr(items, "__iter__") and hasattr(items, "__len__")
+        if isinstance(items, str | bytes | Mapping | pd.DataFrame) or not is_list:
+            raise TypeError(f"Task {short(task)} must map to a list of dicts, got {short(items)}.")
         for row, item in enumerate(items):
             texts.append(_item(item, columns.text, task, row))
             labels.append(_item(item, columns.label, task, row) if with_labels else None)
@@ -377,7 +378,8 @@ def _read_mapping(X, y, columns, with_labels=True) -> _Cells:
 def _item(item, key, task, row):
     if not isinstance(item, Mapping) or key not in item:
         raise ValueError(
-            f"Row {row} of task {task!r} must be a dict with the key {key!r}, got {_short(item)}."
+            f"Row {row} of task {short(task)} must be a dict with the key {short(key)}, got "
+            f"{short(item)}."
         )
     return item[key]
 
@@ -387,9 +389,9 @@ def _read_long(X, y, columns) -> _Cells:
         labels = _column(X, columns.label, "or pass the labels as y")
     elif isinstance(y, pd.DataFrame) and y.shape[1] != 1:
         raise ValueError(
-            f"X has a {columns.task!r} column, so y must have one label per row, got a frame with "
-            f"{y.shape[1]} columns. To pass labels with one column per task, pass a list of texts "
-            "as X."
+            f"X has a {short(columns.task)} column, so y must have one label per row, got a frame "
+            f"with {y.shape[1]} columns. To pass labels with one column per task, pass a list of "
+            "texts as X."
         )
     else:
         labels = column_values(y.iloc[:, 0] if isinstance(y, pd.DataFrame) else y)
@@ -400,18 +402,51 @@ def _read_long(X, y, columns) -> _Cells:
 def _read_wide(texts, y, columns) -> _Cells:
     """Read labels with one column per task, and skip missing labels."""
     _check_lengths(len(texts), len(y))
-    if not y.columns.is_unique:
-        twice = y.columns[y.columns.duplicated()][0]
-        raise ValueError(f"y has two columns named {twice!r}. Rename or drop one of them.")
+    _check_columns_of_labels(y)
     parts = []
     for i, task in enumerate(y.columns):
-        column = y.iloc[:, i]
-        values = column_values(column.dropna())
-        rows = np.flatnonzero(column.notna().to_numpy())
+        is_there = y.iloc[:, i].notna().to_numpy()
+        rows, values = np.flatnonzero(is_there), _labels_of(y.iloc[:, i], is_there, task)
         parts.append(_cells(texts[rows], _repeat(task, len(rows)), values, rows, rows))
-    if not parts:
-        raise ValueError("y has no columns. Pass one column per task.")
     return _Cells(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _check_columns_of_labels(y):
+    if not y.shape[1]:
+        raise ValueError("y has no columns. Pass one column per task.")
+    for i, task in enumerate(y.columns):
+        if not is_task_name(task):
+            raise task_error(task, f"y, column {i}")
+        if _positions(y, task) != [i]:
+            raise ValueError(f"y has two columns named {short(task)}. Rename or drop one of them.")
+
+
+def _labels_of(column, is_there, task) -> NDArray[np.object_]:
+    """Return the labels of a wide column that are there.
+
+    pandas stores ints as floats if some are missing, so integral floats become ints again.
+    """
+    labels = column_values(column[is_there])
+    if column.dtype != np.dtype(np.float64) or is_there.all() or not is_there.any():
+        return labels
+    floats = labels.astype(np.float64)
+    if not np.isfinite(floats).all() or (floats % 1).any():
+        return labels
+    if np.abs(floats).max() >= 2**53:
+        raise ValueError(
+            f"y, column {short(task)}: pandas has converted ints to floats, because labels are "
+            "missing, and floats cannot hold all ints of this size. Set the dtype of the column to "
+            "'Int64' when the data is read, or convert its labels to strings."
+        )
+    return column_values(floats.astype(np.int64))
+
+
+def gaps(X: RowsLike, y: ArrayOrFrame | None, columns: Columns) -> dict[str, int]:
+    """Return the number of missing labels of each task with some, if `y` is a wide frame."""
+    if not isinstance(y, pd.DataFrame) or is_long(X, columns):
+        return {}
+    counts = {task: int(y.iloc[:, i].isna().sum()) for i, task in enumerate(y.columns)}
+    return {task: count for task, count in counts.items() if count}
 
 
 def _read_single(X, y, columns, tasks) -> _Cells:
@@ -421,7 +456,7 @@ def _read_single(X, y, columns, tasks) -> _Cells:
         _read_strings(X, columns)
         raise ValueError(
             f"y is missing. Pass the labels as y, or pass X as a frame with the columns "
-            f"{columns.text!r}, {columns.task!r} and {columns.label!r}."
+            f"{short(columns.text)}, {short(columns.task)} and {short(columns.label)}."
         )
     texts = _read_strings(X, columns)
     labels = column_values(y)
@@ -460,19 +495,31 @@ def _repeat(value, n) -> np.ndarray:
 # Checks
 
 
+def _positions(frame, name) -> list[int]:
+    """Return the positions of the columns with this name.
+
+    pandas finds only the first level of a MultiIndex, and comparing NA to a name is an error.
+    """
+    return [i for i, own in enumerate(frame.columns) if isinstance(own, str) and own == name]
+
+
+def _has(frame, name) -> bool:
+    return bool(_positions(frame, name))
+
+
 def _column(X, name, alternative=None) -> np.ndarray:
     """Return the values of a column, or raise an error if the frame does not have it."""
-    if (X.columns == name).sum() > 1:
-        raise ValueError(f"X has two columns named {name!r}. Rename or drop one of them.")
-    if name not in X.columns:
-        given = ", ".join(repr(column) for column in X.columns)
-        hint = suggestion(name, [c for c in X.columns if isinstance(c, str)])
+    found = _positions(X, name)
+    if len(found) > 1:
+        raise ValueError(f"X has two columns named {short(name)}. Rename or drop one of them.")
+    if not found:
+        given = f"Its columns are: {listed(X.columns)}." if X.shape[1] else "It has no columns."
         also = f", {alternative}" if alternative else ""
         raise ValueError(
-            f"X has no column {name!r}. Its columns are: {given}.{hint} Rename a column, or set "
-            f"the 'text_column', 'task_column' or 'label_column' parameter{also}."
+            f"X has no column {short(name)}. {given}{suggestion(name, X.columns)} Rename a column, "
+            f"or set the 'text_column', 'task_column' or 'label_column' parameter{also}."
         )
-    return column_values(X[name])
+    return column_values(X.iloc[:, found[0]])
 
 
 def _check_lengths(n_texts, n_labels):
@@ -482,31 +529,12 @@ def _check_lengths(n_texts, n_labels):
         )
 
 
-def _read_weights(sample_weight, n_rows) -> np.ndarray:
-    try:
-        weights = np.asarray(sample_weight, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"sample_weight must be numeric, got {_short(sample_weight)}.") from error
-    if weights.shape != (n_rows,):
-        raise ValueError(
-            f"sample_weight must have one weight for each of the {n_rows} rows of X, got an "
-            f"array of shape {weights.shape}."
-        )
-    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if len(bad):
-        raise ValueError(
-            f"sample_weight, row {bad[0]}: a weight must be finite and non-negative, got "
-            f"{weights[bad[0]]}."
-        )
-    return weights
-
-
 def _check_tasks_have_weight(table, weights):
     for task in table.task_names:
         if not weights[table.tasks == task].any():
             raise ValueError(
-                f"sample_weight is zero for all rows of task {task!r}. Drop the task, or give some "
-                "of its rows a weight above 0."
+                f"sample_weight is zero for all rows of task {short(task)}. Drop the task, or give "
+                "some of its rows a weight above 0."
             )
 
 
@@ -515,76 +543,35 @@ def _check_tasks_have_rows(names, cells, known):
     present = set(cells.tasks)
     for name in names if known is None else ():
         if name not in present:
-            raise ValueError(f"Task {name!r} has no labels. Drop the task or add labels.")
+            raise ValueError(f"Task {short(name)} has no labels. Drop the task or add labels.")
 
 
 def _check_tasks(cells, column):
-    bad = _first(cells.tasks, lambda task: not isinstance(task, str) or task == "")
+    bad = first_bad(cells.tasks, lambda task: not is_task_name(task))
     if bad is not None:
-        task = cells.tasks[bad]
-        error = ValueError if _is_missing(task) or task == "" else TypeError
-        raise error(
-            f"Column {column!r}, row {cells.rows[bad]}: the name of a task must be a "
-            f"non-empty string, got {task!r}."
-        )
+        raise task_error(cells.tasks[bad], f"Column {short(column)}, row {cells.rows[bad]}")
 
 
 def _check_texts(texts, column, place):
-    bad = _first(texts, _is_bad_text)
+    bad = first_bad(texts, lambda text: not isinstance(text, str) or not is_unicode(text))
     if bad is None:
         return
-    if _is_missing(texts[bad]):
+    where = f"Column {short(column)}, {place(bad)}"
+    if is_missing(texts[bad]):
         raise ValueError(
-            f"Column {column!r}, {place(bad)}: the text is missing ({texts[bad]!r}). "
-            "Drop the row or fill in a text."
+            f"{where}: the text is missing ({short(texts[bad])}). Drop the row or fill in a text."
         )
     if isinstance(texts[bad], str):
         raise ValueError(
-            f"Column {column!r}, {place(bad)}: the text is not valid Unicode, because it contains "
-            f"half of a surrogate pair ({_short(texts[bad])}). Drop the row or correct the text."
+            f"{where}: the text is not valid Unicode, because it contains half of a surrogate "
+            f"pair ({short(texts[bad])}). Drop the row or correct the text."
         )
     raise TypeError(
-        f"Column {column!r}, {place(bad)}: a text must be a string, "
-        f"got {_short(texts[bad])} ({type(texts[bad]).__name__})."
+        f"{where}: a text must be a string, got {short(texts[bad])} ({type(texts[bad]).__name__})."
     )
 
 
-def _is_bad_text(text) -> bool:
-    if not isinstance(text, str):
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
 def _check_labels(cells, column):
-    bad = _first(cells.labels, _is_missing)
+    bad = first_bad(cells.labels, lambda label: not is_label(label))
     if bad is not None:
-        raise ValueError(
-            f"Column {column!r}, {cells.place(bad)}: the label is missing "
-            f"({cells.labels[bad]!r}). Drop the row: a text does not need a label for each task."
-        )
-    allowed = (str, bool, int, float, np.bool_, np.integer, np.floating)
-    bad = _first(cells.labels, lambda label: not isinstance(label, allowed))
-    if bad is not None:
-        raise TypeError(
-            f"Column {column!r}, {cells.place(bad)}: a label must be a string or a number, "
-            f"got {_short(cells.labels[bad])} ({type(cells.labels[bad]).__name__})."
-        )
-
-
-def _first(values, is_bad):
-    """Return the index of the first bad value, or None if there is none."""
-    return next((i for i, value in enumerate(values) if is_bad(value)), None)
-
-
-def _is_missing(value) -> bool:
-    is_float = isinstance(value, float | np.floating)
-    return value is None or value is pd.NA or value is pd.NaT or (is_float and value != value)
-
-
-def _short(value) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+        raise label_error(cells.labels[bad], f"Column {short(column)}, {cells.place(bad)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -41,8 +42,21 @@ class Texts:
         after a NUL character.
         """
         numbers: dict[str, int] = {}
-        codes = [numbers.setdefault(text, len(numbers)) for text in strings]
+        plain = (text if type(text) is str else str.__str__(text) for text in strings)
+        codes = [numbers.setdefault(text, len(numbers)) for text in plain]
         return cls(np.array(codes, dtype=np.int64), list(numbers))
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """The group of the text of each row, for splits.
+
+        Texts that differ only in Unicode normalization are in the same group, because they are the
+        same for a reader and often for a tokenizer. Otherwise, groups equal `codes`.
+        """
+        if all(text.isascii() for text in self.distinct):
+            return self.codes
+        normal = (unicodedata.normalize("NFC", text) for text in self.distinct)
+        return Texts.of(normal).codes[self.codes]
 
     def __len__(self) -> int:
         return len(self.codes)

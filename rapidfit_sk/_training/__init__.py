@@ -2,14 +2,17 @@
 
 from .batches import Embeddings, PaddedTokens, TextRows
 from .cache import EmbeddingCache, open_cache
+from .checkpoints import Checkpoints, Fingerprint
 from .losses import inverse_frequency
 from .net import Callbacks, MultiheadNet, StopTraining
 from .probes import fit_probe
 
 __all__ = [
     "Callbacks",
+    "Checkpoints",
     "EmbeddingCache",
     "Embeddings",
+    "Fingerprint",
     "MultiheadNet",
     "PaddedTokens",
     "StopTraining",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-import joblib
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
@@ -23,7 +24,17 @@ from .._model import (
     weights_digest,
 )
 from .._typing import MemoryLike
+from .._validation import InvalidParameterError, warn_user
 from .guard import Guard
+
+# Version of the file format. Caches in another format are ignored.
+FORMAT = 2
+
+# Record of a row of embeddings: the hash of its text and the checksum of the row.
+RECORD = np.dtype([("key", "S16"), ("checksum", "S16")])
+
+# Reasons why a folder cannot exist, in contrast to one that cannot be written at the moment.
+IMPOSSIBLE = (errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 
 # Number of texts encoded before they are stored and other processes can take the lock.
 CHUNK = 4096
@@ -52,14 +63,25 @@ def open_cache(
     Returns
     -------
     cache : EmbeddingCache or None
-        None if there is no memory.
+        None if there is no memory, or if its folder cannot be created at the moment.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the folder can never be created, such as a folder inside a file.
+
+    Warns
+    -----
+    UserWarning
+        If the folder cannot be created at the moment, such as on a full disk.
     """
     # Take it even without a memory: once the weights have changed, it no longer describes them.
     fingerprint = take_fingerprint(module.encoder)
-    folder = _folder(memory)
+    folder = None if memory is None else _open_folder(memory)
     if folder is None:
         return None
     parts = {
+        "format": FORMAT,
         "encoder": describe_encoder(module.encoder),
         "weights": weights_digest(module.encoder, fingerprint),
         # Attention pooling without a learned query gives the mean, so both share cached embeddings.
@@ -77,15 +99,46 @@ def open_cache(
     return EmbeddingCache(store, encode, Guard(module))
 
 
-def _folder(memory: MemoryLike | None) -> Path | None:
-    """Return the folder for the embeddings of a memory; `memory.clear()` also removes it."""
-    if memory is None:
+def _open_folder(memory: MemoryLike) -> Path | None:
+    """Create the folder for the embeddings of a memory; return None if there is no folder."""
+    folder = _folder(memory)
+    if folder is None:
         return None
+    try:
+        # A relative path would mean another folder after a change of the working directory.
+        folder = folder.absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) or error.errno in IMPOSSIBLE:
+            raise InvalidParameterError(
+                "The 'memory' parameter of MultiheadClassifier must be the path of a folder that "
+                f"can be created, a joblib.Memory or None. Got {memory!r} instead."
+            ) from error
+        warn_user(_unusable(folder, error))
+        return None
+    # joblib also keeps its caches out of git.
+    with contextlib.suppress(OSError), open(folder / ".gitignore", "x") as file:
+        file.write("*\n")
+    return folder
+
+
+def _folder(memory: MemoryLike) -> Path | None:
+    """Return the folder for the embeddings of a memory; `memory.clear()` also removes it."""
     if isinstance(memory, str | os.PathLike):
-        backend = joblib.Memory(os.fspath(memory), verbose=0).store_backend
-    else:
-        backend = memory.store_backend
+        # The location of `joblib.Memory(memory)`, which cannot be asked because it writes files.
+        return Path(os.path.expanduser(os.fsdecode(memory)), "joblib", "rapidfit_sk")
+    backend = memory.store_backend
     return None if backend is None else Path(backend.location, "rapidfit_sk")
+
+
+def _unusable(folder: Path, error: Exception) -> str:
+    """Return the message for a folder that cannot be read or written."""
+    reason = getattr(error, "strerror", None) or error
+    return (
+        f"The embedding cache in '{folder}' cannot be used: {reason}. New embeddings are computed "
+        "without storing them. Make the folder writable, free space on its disk, or set 'memory' "
+        "to another folder."
+    )
 
 
 class EmbeddingCache:
@@ -110,13 +163,24 @@ class EmbeddingCache:
         """Check whether the encoder may have changed since the cache was opened."""
         return self.guard.is_stale()
 
-    def filled_by(self, encode: Encode) -> EmbeddingCache:
-        """Return a cache with the same store that computes missing embeddings with `encode`."""
-        return EmbeddingCache(self.store, encode, self.guard)
+    def moved_to(self, module: MultiheadModule, encode: Encode) -> EmbeddingCache | None:
+        """Return the cache of a module that has the same encoder; None if this one is stale."""
+        if self.is_stale():
+            return None
+        return EmbeddingCache(self.store, encode, Guard(module))
 
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
         """Return the embeddings of distinct texts, each encoded once among all processes."""
         return self.store.embed(texts, self.encode)
+
+
+class _Index(NamedTuple):
+    """Records of a store, sorted by key, and the state of the files when they were read."""
+
+    keys: np.ndarray
+    checksums: np.ndarray
+    rows: np.ndarray
+    state: list[tuple[int, int, int]]
 
 
 class EmbeddingStore:
@@ -131,18 +195,28 @@ class EmbeddingStore:
 
     Notes
     -----
-    The file ``keys`` has the BLAKE2b hash of each text, 16 bytes long, and ``embeddings`` a row of
-    float32. Rows are only added, under a lock, and each key is written after its embedding.
-    Readers therefore find only complete rows, even during a write or after a process was killed.
-    If one file is shorter than the other, as after a power failure, only the rows that both files
-    have are used.
+    The file ``embeddings`` has rows of float32. The file ``keys`` has a record for each row: the
+    BLAKE2b hash of the text and a BLAKE2b checksum of the row, 16 bytes each. The checksum also
+    depends on the text and on the name of the folder, so a row in the wrong place is detected.
+
+    Rows are only added, under a lock, and each record is written after its row. Readers therefore
+    find only complete rows, even during a write or after a process was killed. If one file is
+    shorter than the other, as after a power failure, only the rows that both files have are used.
+    A text whose row is damaged is encoded again and gets a new row; the last record of a text
+    counts.
+
+    If the folder cannot be read or written, there is one warning, and from then on the store
+    returns embeddings without storing new ones.
     """
 
     def __init__(self, folder: Path, width: int):
         self.folder = folder
         self.width = width
-        # The keys, their sort order, and the state of the files when the keys were read.
-        self._index: tuple[np.ndarray, np.ndarray, list] = np.empty(0, "S16"), np.empty(0, int), []
+        self._index: _Index | None = None
+        self._stores = True
+        self._is_damaged = False
+        self._warnings: list[str] = []
+        self._salt = hashlib.blake2b(os.fsencode(folder.name), digest_size=16).digest()
 
     def embed(self, texts: list[str], encode: Encode) -> NDArray[np.float32]:
         """Return the embeddings of some texts, and store the new ones.
@@ -159,58 +233,142 @@ class EmbeddingStore:
         -------
         embeddings : ndarray of float32, shape (n_texts, width)
             The embedding of each text.
+
+        Warns
+        -----
+        UserWarning
+            Once per store if rows are damaged, and once if the folder cannot be read or written.
         """
         keys = _keys(texts)
-        rows = self._find(keys)
-        while (rows < 0).any():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / "lock"):
-                rows = self._find(keys)
-                missing = np.flatnonzero(rows < 0)[:CHUNK]
-                if len(missing):
-                    self._append(keys[missing], encode([texts[i] for i in missing]))
-            rows = self._find(keys)
-        if not len(rows):
-            return np.empty((0, self.width), np.float32)
-        return self._rows()[rows]
+        embeddings = np.empty((len(texts), self.width), "<f4")
+        missing = self._read(keys, embeddings, np.arange(len(texts)))
+        while len(missing):
+            with self._lock():
+                if self._stores:
+                    missing = self._read(keys, embeddings, missing)
+                chunk, missing = missing[:CHUNK], missing[CHUNK:]
+                if len(chunk):
+                    embeddings[chunk] = encode([texts[i] for i in chunk])
+                    self._append(keys[chunk], embeddings[chunk])
+        self._warn()
+        return embeddings
 
-    def _find(self, keys: np.ndarray) -> NDArray[np.int64]:
-        """Return the row number of each key, -1 for a missing key."""
-        known, order = self._known_keys()
-        if not len(known):
-            return np.full(len(keys), -1)
-        place = np.searchsorted(known, keys, sorter=order)
-        rows = order[np.minimum(place, len(order) - 1)]
-        return np.where(known[rows] == keys, rows, -1)
+    # ----------------------------------------------------------------------------------------
+    # Faults
 
-    def _known_keys(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the keys of complete rows and their sort order, read again if a file changed."""
-        files = self.folder / "keys", self.folder / "embeddings"
+    @contextlib.contextmanager
+    def _surviving_faults(self) -> Iterator[None]:
+        """Report the first fault of the folder, and store nothing after it."""
         try:
-            states = [path.stat() for path in files]
-            state = [(s.st_ino, s.st_size, s.st_mtime_ns) for s in states]
-            known, order, seen = self._index
-            if state == seen:
-                return known, order
-            n = min(states[0].st_size // 16, states[1].st_size // (4 * self.width))
-            known = np.fromfile(files[0], "S16", count=n)
-        except FileNotFoundError:
-            return np.empty(0, "S16"), np.empty(0, int)
-        order = np.argsort(known)
-        self._index = known, order, state
-        return known, order
+            yield
+        # The lock raises a NotImplementedError on file systems that have no locks.
+        except (OSError, NotImplementedError) as error:
+            if self._stores:
+                self._stores = False
+                self._warnings.append(_unusable(self.folder, error))
 
-    def _rows(self) -> NDArray[np.float32]:
-        shape = (len(self._known_keys()[0]), self.width)
-        return np.memmap(self.folder / "embeddings", np.float32, "r", shape=shape)
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Hold the lock of the folder, or go without it if nothing can be stored."""
+        lock = None
+        with self._surviving_faults():
+            if self._stores:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(self.folder / "lock")
+                lock.acquire()
+        try:
+            yield
+        finally:
+            if lock is not None:
+                with self._surviving_faults():
+                    lock.release()
 
-    def _append(self, keys: np.ndarray, embeddings: np.ndarray):
+    def _report_damage(self) -> None:
+        """Report damaged rows, once."""
+        if not self._is_damaged:
+            self._is_damaged = True
+            self._warnings.append(
+                f"The embedding cache in '{self.folder}' has damaged rows. Their texts are encoded "
+                "again. If this happens again, check the disk or delete the folder."
+            )
+
+    def _warn(self) -> None:
+        """Warn about the faults since the last warning, when the lock is no longer held."""
+        messages, self._warnings = self._warnings, []
+        for message in messages:
+            warn_user(message)
+
+    # ----------------------------------------------------------------------------------------
+    # Reads
+
+    def _read(
+        self, keys: np.ndarray, embeddings: NDArray[np.float32], places: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Fill in the stored embeddings at some places, and return the other places."""
+        is_missing = np.ones(len(keys), bool)
+        is_damaged = False
+        # Other processes may delete the files at any time.
+        with self._surviving_faults(), contextlib.suppress(FileNotFoundError):
+            rows, checksums = self._find(keys[places])
+            with open(self.folder / "embeddings", "rb", buffering=0) as file:
+                # A memory map would be faster, but a read error in it kills the process.
+                for i in np.argsort(rows, kind="stable")[np.count_nonzero(rows < 0) :]:
+                    place = places[i]
+                    file.seek(4 * self.width * int(rows[i]))
+                    file.readinto(embeddings[place])
+                    checksum = self._checksum(keys[place], embeddings[place])
+                    is_missing[place] = checksum != checksums[i]
+                    is_damaged |= is_missing[place]
+        if is_damaged:
+            self._report_damage()
+        return places[is_missing[places]]
+
+    def _find(self, keys: np.ndarray) -> tuple[NDArray[np.int64], np.ndarray]:
+        """Return the last row number of each key, -1 for a missing key, and its checksum."""
+        index = self._read_index()
+        if not len(index.keys):
+            return np.full(len(keys), -1), np.empty(len(keys), "S16")
+        places = np.searchsorted(index.keys, keys, side="right") - 1
+        rows = np.where(index.keys[places] == keys, index.rows[places], -1)
+        return rows, index.checksums[places]
+
+    def _read_index(self) -> _Index:
+        """Return the records of complete rows, read again if a file changed."""
+        files = self.folder / "keys", self.folder / "embeddings"
+        states = [path.stat() for path in files]
+        state = [(s.st_ino, s.st_size, s.st_mtime_ns) for s in states]
+        if self._index is not None and self._index.state == state:
+            return self._index
+        n = min(states[0].st_size // RECORD.itemsize, states[1].st_size // (4 * self.width))
+        records = np.fromfile(files[0], RECORD, count=n)
+        order = np.argsort(records["key"], kind="stable")
+        keys, checksums = records["key"][order], records["checksum"][order]
+        self._index = index = _Index(keys, checksums, order, state)
+        return index
+
+    def _checksum(self, key: bytes, embedding: NDArray[np.float32]) -> bytes:
+        """Compute the checksum of a row."""
+        digest = hashlib.blake2b(embedding.data, digest_size=16, key=key, salt=self._salt).digest()
+        # numpy also strips trailing zeros from a string.
+        return digest.rstrip(b"\0")
+
+    # ----------------------------------------------------------------------------------------
+    # Writes
+
+    def _append(self, keys: np.ndarray, embeddings: NDArray[np.float32]) -> None:
         """Append rows, overwriting incomplete ones that an interrupted process left."""
-        n = len(self._known_keys()[0])
-        for name, size, new in (("embeddings", 4 * self.width, embeddings), ("keys", 16, keys)):
-            with open(self.folder / name, "ab") as file:
-                file.truncate(n * size)
-                file.write(np.ascontiguousarray(new).tobytes())
+        if not self._stores:
+            return
+        records = np.empty(len(keys), RECORD)
+        records["key"] = keys
+        records["checksum"] = list(map(self._checksum, keys, embeddings))
+        paths = self.folder / "embeddings", self.folder / "keys"
+        with self._surviving_faults(), open(paths[0], "ab") as rows, open(paths[1], "ab") as known:
+            n = min(rows.tell() // (4 * self.width), known.tell() // RECORD.itemsize)
+            known.truncate(n * RECORD.itemsize)
+            rows.truncate(n * 4 * self.width)
+            for file, new in ((rows, embeddings), (known, records)):
+                file.write(new.tobytes())
                 file.flush()
                 os.fsync(file.fileno())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeAlias
@@ -28,13 +29,19 @@ from .._model import (
     grown_copy,
     module_from_parts,
     module_to_parts,
+    twin_of,
 )
 from .activations import allocate_array
 from .batches import Batch, Batches, Embeddings, PaddedTokens, Source, TextRows
 from .cache import EmbeddingCache
+from .checkpoints import Checkpoints
 from .losses import MultiheadLoss
-from .run import Run
+from .run import EpochSums, Run
 from .sampling import TaskSampler
+from .state import restore_training, training_state
+
+# Number of texts whose logits are checked after a training.
+N_CHECKED = 16
 
 # skorch callbacks, with or without a name.
 Callbacks: TypeAlias = list[Callback | tuple[str, Callback]]
@@ -189,7 +196,7 @@ class MultiheadNet(NeuralNet):
         own, new = self.get_params_for("module"), other.get_params_for("module")
         net = copy.copy(self)
         module = MultiheadModule(
-            self.module_.encoder,
+            twin_of(self.module_.encoder),
             [*self.module_.heads, *other.module_.heads],
             own["pooling"],
             self.module_.precision,
@@ -252,10 +259,6 @@ class MultiheadNet(NeuralNet):
         params.pop("train_split", None)
         return params
 
-    def get_split_datasets(self, X, y=None, **fit_params):
-        """Return the training rows and the validation rows of the current run."""
-        return X, self._run.validation
-
     def get_iterator(self, dataset, training=False):
         """Return batches from the sampler for training, and batches of all rows otherwise."""
         run = self._run
@@ -311,8 +314,7 @@ class MultiheadNet(NeuralNet):
                     ) from signal
                 stop = signal
             except KeyboardInterrupt:
-                # skorch's EarlyStopping raises KeyboardInterrupt to stop training.
-                if not isinstance(callback, SkorchEarlyStopping):
+                if not _has_lost_patience(callback):
                     raise
                 stop = StopTraining()
         if stop is not None:
@@ -326,6 +328,7 @@ class MultiheadNet(NeuralNet):
         *,
         validation: TextRows | None = None,
         memory: EmbeddingCache | None = None,
+        checkpoints: Checkpoints | None = None,
         **fit_params: Any,
     ) -> Self:
         """Train for all epochs or until a callback raises :class:`StopTraining`.
@@ -340,6 +343,8 @@ class MultiheadNet(NeuralNet):
             The validation rows.
         memory : EmbeddingCache or None, default=None
             The embedding cache of the current encoder.
+        checkpoints : Checkpoints or None, default=None
+            Stores the state of the training, and has the state to continue from if there is one.
         **fit_params : dict
             Passed to skorch.
 
@@ -352,22 +357,61 @@ class MultiheadNet(NeuralNet):
         ------
         KeyboardInterrupt
             If the user interrupts training. skorch would return as if the fit were complete.
+        FloatingPointError
+            If a loss, a weight or an output becomes NaN or infinite.
         """
         if not self.initialized_:
             self.initialize()
-        self.run_ = self._new_run(X, validation, memory)
+        self.run_ = self._new_run(X, validation, memory, checkpoints)
         try:
             self.notify("on_train_begin", X=X, y=y)
-            with contextlib.suppress(StopTraining):
-                self.fit_loop(X, y, **fit_params)
+            self.fit_loop(X, y, **fit_params)
             self.notify("on_train_end", X=X, y=y)
+            self._check_module(X)
         finally:
             self.run_ = None
         self._release()
         return self
 
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        """Run the epochs of a training, from the state of its checkpoint if there is one."""
+        run = self._run
+        given = {"dataset_train": X, "dataset_valid": run.validation}
+        iterator_train = self.get_iterator(X, training=True)
+        iterator_valid = self.get_iterator(run.validation) if run.validation else None
+        epochs = self.max_epochs if epochs is None else epochs
+        finished = self._restore_checkpoint() or epochs == 0
+        while not finished:
+            if not run.sums.n_batches:  # otherwise, this epoch goes on
+                self.notify("on_epoch_begin", **given)
+            self.run_single_epoch(iterator_train, True, "train", self.train_step, **fit_params)
+            self.run_single_epoch(iterator_valid, False, "valid", self.validation_step)
+            finished = self.epoch_ + 1 >= epochs
+            try:
+                self.notify("on_epoch_end", **given)
+            except StopTraining:
+                finished = True
+            self._write_checkpoint(finished=finished)
+        return self
+
+    def _restore_checkpoint(self) -> bool:
+        """Continue from the checkpoint, if there is one, and return whether no epoch follows."""
+        state = self._run.checkpoints and self._run.checkpoints.training
+        if not state:
+            return False
+        restore_training(self, self._run, state)
+        return state["finished"]
+
+    def _write_checkpoint(self, *, finished: bool = False):
+        if self._run.checkpoints is not None:
+            self._run.checkpoints.update(training_state(self, self._run, finished=finished))
+
     def _new_run(
-        self, rows: TextRows, validation: TextRows | None, memory: EmbeddingCache | None
+        self,
+        rows: TextRows,
+        validation: TextRows | None,
+        memory: EmbeddingCache | None,
+        checkpoints: Checkpoints | None,
     ) -> Run:
         sampler = TaskSampler(
             rows.texts,
@@ -389,6 +433,7 @@ class MultiheadNet(NeuralNet):
                 allocate_array, memory=self.cache_memory, disk=self.cache_disk
             ),
             report=tqdm.write if self.verbose else None,
+            checkpoints=checkpoints,
         )
 
     def _lengths(self, tokens: TokensOnDemand) -> NDArray[np.int64] | None:
@@ -406,26 +451,32 @@ class MultiheadNet(NeuralNet):
         self.epoch_ += 1
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """Run all batches once and record their mean loss, weighted by row."""
+        """Run the batches that are left and record the mean loss, weighted by row."""
         if iterator is None:
             return
         self._set_training(training)
-        loss, weight, n_batches = 0.0, 0.0, 0
-        for batch in iterator:
-            n_batches += 1
+        sums = self._run.sums if training else EpochSums()
+        for batch in itertools.islice(iterator, sums.n_batches, None):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
-            loss += step["loss"] * step["weight"]
-            weight += step["weight"]
+            sums.add(step)
+            if self._on_cpu:
+                self._check_loss(sums, prefix)
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        self.history.record(f"{prefix}_batch_count", n_batches)
-        loss = float(loss) / max(weight, 1e-12)
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"Training diverged: {prefix}_loss is {loss} in epoch {self.epoch_ + 1}. Lower "
-                "training.learning_rate, or set training.max_grad_norm."
-            )
-        self.record_score(f"{prefix}_loss", loss, lower_is_better=True)
+            if training:
+                self._end_step(sums)
+        self._check_loss(sums, prefix)
+        self.history.record(f"{prefix}_batch_count", sums.n_batches)
+        self.record_score(f"{prefix}_loss", sums.mean(), lower_is_better=True)
+        if training:
+            self._run.sums = EpochSums()
+            self._check_weights(trainable=True)
+
+    def _end_step(self, sums: EpochSums):
+        """Write a checkpoint if one is due after this step."""
+        checkpoints = self._run.checkpoints
+        if checkpoints is not None and checkpoints.is_due(sums.n_batches):
+            self._write_checkpoint()
 
     def record_score(self, name: str, score: float, *, lower_is_better: bool):
         """Record a score of the epoch and, like skorch, whether it is the best so far."""
@@ -477,9 +528,63 @@ class MultiheadNet(NeuralNet):
         loss = loss / max(batch.weight, 1e-12)
         return {"loss": loss, "weight": batch.weight, "y_pred": logits}
 
+    # ----------------------------------------------------------------------------------------
+    # Checks for NaN and infinity
+
+    @property
+    def _device_type(self) -> str:
+        return torch.device(self.device).type
+
+    @property
+    def _on_cpu(self) -> bool:
+        """Whether reading a loss is free, because there is no GPU to wait for."""
+        return self._device_type == "cpu"
+
+    def _check_loss(self, sums: EpochSums, prefix: str):
+        loss = float(sums.loss)
+        if not math.isfinite(loss):
+            kind = {"train": "training", "valid": "validation"}[prefix]
+            at = f" at batch {sums.n_batches}" if self._on_cpu else ""
+            raise self._divergence(f"the {kind} loss is {loss}{at}")
+
+    def _check_weights(self, *, trainable: bool):
+        """Raise FloatingPointError if a weight is not finite."""
+        named = [(n, p) for n, p in self._run.parameters if p.requires_grad or not trainable]
+        with torch.no_grad():
+            finite = [p.isfinite().all() for _, p in named]
+        for (name, _), is_finite in zip(named, torch.stack(finite).tolist(), strict=True):
+            if not is_finite:
+                raise self._divergence(f"weights of {name!r} are not finite after the last batch")
+
+    def _check_module(self, rows: TextRows):
+        """Raise FloatingPointError if the trained module has a weight or an output that is not.
+
+        Weights can be finite, but so large that the output is not.
+        """
+        self._check_weights(trainable=False)
+        first = np.unique(rows.texts, return_index=True)[1][:N_CHECKED]
+        self._set_training(False)
+        with torch.inference_mode():
+            logits = self.infer(rows.batch(first, self._run.activations.source()).inputs)
+        if not all(part.isfinite().all() for part in logits):
+            raise self._divergence("the module returns logits that are not finite")
+
+    def _divergence(self, what: str) -> FloatingPointError:
+        rates = {group["part"]: group["lr"] for group in self.optimizer_.param_groups}
+        at = " and ".join(f"{lr:.3g} ({part})" for part, lr in rates.items())
+        return FloatingPointError(
+            f"Training diverged in epoch {self.epoch_ + 1}: {what}. The learning rate is {at}. "
+            "Lower 'training.learning_rate' or 'training.weight_decay', or set "
+            "'training.max_grad_norm' to 1."
+        )
+
+    # ----------------------------------------------------------------------------------------
+    # Module
+
     def infer(self, x, **fit_params):
-        """Run the module on the inputs of a batch."""
-        return self.module_(**self._on_device(x))
+        """Run the module on the inputs of a batch, without the user's autocast."""
+        with torch.autocast(self._device_type, enabled=False):
+            return self.module_(**self._on_device(x))
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Compute the loss of logits for the targets of a batch."""
@@ -533,12 +638,24 @@ class MultiheadNet(NeuralNet):
             For each task, the numbers of its rows in this batch.
         logits : list of ndarray of float32, each of shape (n_rows_of_task, n_classes_of_task)
             The logits of these rows.
+
+        Raises
+        ------
+        FloatingPointError
+            If a logit is NaN or infinite.
         """
         self._set_training(False)
         for rows in source.passes(dataset):
             with torch.inference_mode():
                 logits = self.infer(dataset.batch(rows, source).inputs)
-            yield dataset.rows_by_task(rows), [part.cpu().numpy() for part in logits]
+            arrays = [part.cpu().numpy() for part in logits]
+            if not all(np.isfinite(part).all() for part in arrays):
+                raise FloatingPointError(
+                    "The module returns logits that are not finite, so there is no prediction. "
+                    "Weights of the classifier are NaN, infinite or very large. Fit it again with "
+                    "a lower 'training.learning_rate'."
+                )
+            yield dataset.rows_by_task(rows), arrays
 
     def iter_embeddings(
         self, dataset: TextRows
@@ -557,7 +674,7 @@ class MultiheadNet(NeuralNet):
         for rows in source.passes(dataset):
             inputs = self._on_device(dataset.batch(rows, source).inputs)
             (places,) = inputs.pop("rows")
-            with torch.inference_mode():
+            with torch.inference_mode(), torch.autocast(self._device_type, enabled=False):
                 embeddings = self.module_.embed(**inputs)[places]
             yield rows, embeddings.cpu().numpy()
 
@@ -600,6 +717,12 @@ class MultiheadNet(NeuralNet):
 
 # Attributes that are not pickled: loading or the next training builds them again.
 _REBUILT = {"module_", "criterion_", "optimizer_", "run_"}
+
+
+def _has_lost_patience(callback: Callback) -> bool:
+    """Return whether skorch's `EarlyStopping` raised KeyboardInterrupt, and not the user."""
+    is_stopping = isinstance(callback, SkorchEarlyStopping)
+    return is_stopping and callback.misses_ == callback.patience
 
 
 def _is_named(entry, callback) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,37 @@ from .._model import MultiheadModule
 from .activations import ActivationCache
 from .batches import TextRows
 from .cache import EmbeddingCache
+from .checkpoints import Checkpoints
 from .sampling import TaskSampler
+
+
+@dataclass
+class EpochSums:
+    """Sums over the batches of an epoch that have run so far.
+
+    Attributes
+    ----------
+    n_batches : int
+        Number of batches; in training, the number of optimizer steps.
+    loss : float or Tensor
+        Sum of the losses of the rows. It is a tensor to avoid waiting for a GPU.
+    weight : float
+        Total weight of the rows.
+    """
+
+    n_batches: int = 0
+    loss: float | torch.Tensor = 0.0
+    weight: float = 0.0
+
+    def add(self, step: dict[str, Any]):
+        """Add the result of a step."""
+        self.n_batches += 1
+        self.loss = self.loss + step["loss"] * step["weight"]
+        self.weight += step["weight"]
+
+    def mean(self) -> float:
+        """Return the mean loss, weighted by row."""
+        return float(self.loss) / max(self.weight, 1e-12)
 
 
 class Run:
@@ -39,9 +71,13 @@ class Run:
         Allocates arrays for hidden states; see :func:`allocate_array`.
     report : callable or None
         Takes a message for the user.
+    checkpoints : Checkpoints or None
+        Stores the state of the training.
 
     Attributes
     ----------
+    sums : EpochSums
+        Sums over the training batches of the current epoch.
     first_trainable : int or None
         The lowest layer of the encoder that will train, if a callback has announced it.
     mean_weight : float
@@ -62,12 +98,16 @@ class Run:
         generator: torch.Generator,
         allocate: Callable[[tuple[int, int]], NDArray[np.float32] | None],
         report: Callable[[str], object] | None,
+        checkpoints: Checkpoints | None = None,
     ):
         self.rows = rows
         self.validation = validation
         self.sampler = sampler
         self.generator = generator
         self.report = report
+        self.checkpoints = checkpoints
+        self.sums = EpochSums()
+        self._caches: dict[str, ActivationCache] = {}
         self.first_trainable: int | None = None
         self.mean_weight = float(rows.weights.mean())
         self.parameters = list(module.named_parameters())
@@ -77,16 +117,36 @@ class Run:
         """Set the lowest encoder layer that will train; call it before the first epoch."""
         self.first_trainable = layer
 
-    @cached_property
+    @property
     def activations(self) -> ActivationCache:
         """Activation cache for the training texts."""
-        return self._activations_of(
-            self.rows.tokens, first_trainable=self.first_trainable, report=self.report
-        )
+        return self._cache_of("train", self.rows, report=self.report)
 
-    @cached_property
+    @property
     def validation_activations(self) -> ActivationCache:
         """Activation cache for the validation texts."""
         if self.validation is None:
             raise ValueError("This run has no validation rows.")
-        return self._activations_of(self.validation.tokens, first_trainable=self.first_trainable)
+        return self._cache_of("valid", self.validation)
+
+    def _cache_of(self, part: str, rows: TextRows, **options: Any) -> ActivationCache:
+        """Return the activation cache for some rows, built when it is first needed."""
+        if part not in self._caches:
+            self._caches[part] = self._activations_of(
+                rows.tokens, first_trainable=self.first_trainable, **options
+            )
+        return self._caches[part]
+
+    def can_resume(self) -> dict[str, bool | None]:
+        """Return `can_resume` of each activation cache that this run has built."""
+        return {part: cache.can_resume for part, cache in self._caches.items()}
+
+    def restore_can_resume(self, values: dict[str, bool | None]):
+        """Disable the activation caches that an interrupted run could not use.
+
+        Results are only the same to the bit if the same layers run.
+        """
+        for part, possible in values.items():
+            if possible is False:
+                cache = self.activations if part == "train" else self.validation_activations
+                cache.can_resume = False

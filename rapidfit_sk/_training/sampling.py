@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -119,6 +120,15 @@ class TaskSampler:
 
     def __len__(self) -> int:
         return len(self._steps)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of the sampler: its queues, its current epoch and its generator."""
+        return {"queues": self._queues, "steps": self._steps, "rng": self.rng.bit_generator.state}
+
+    def restore(self, state: dict[str, Any]):
+        """Continue from the output of :meth:`state`."""
+        self._queues, self._steps = state["queues"], state["steps"]
+        self.rng.bit_generator.state = state["rng"]
 
     def _take(self, task, n):
         """Take the next `n` rows of a task from its queue."""

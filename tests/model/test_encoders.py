@@ -17,7 +17,14 @@ import torch
 
 from rapidfit_sk import find_encoder
 from rapidfit_sk._model import encoders as _encoders
-from rapidfit_sk._model.encoders import layer_stack, load_encoder, load_tokenizer, longest_input
+from rapidfit_sk._model.encoders import (
+    layer_stack,
+    load_encoder,
+    load_tokenizer,
+    longest_input,
+    tokenizer_from_files,
+    tokenizer_to_files,
+)
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
 
 BUNDLED = "sentence-transformers/all-MiniLM-L6-v2"
@@ -227,3 +234,90 @@ def test_half_precision_files_are_read_as_float32(tmp_path):
     """An encoder is float32, whatever the precision of its file."""
     load_encoder(tiny_encoder()).half().save_pretrained(tmp_path)
     assert {p.dtype for p in load_encoder(str(tmp_path)).parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    """An encoder file with nan or infinite weights is refused, with the name of the first ones."""
+    encoder = load_encoder(tiny_encoder())
+    with torch.no_grad():
+        encoder.encoder.layer[2].output.dense.bias[3] = value
+    encoder.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="nan or infinite.*'encoder.layer.2.output.dense.bias'"):
+        load_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("load", [load_encoder, load_tokenizer])
+def test_custom_code_is_refused(tmp_path, monkeypatch, load):
+    """An encoder that needs its own code is refused with our advice, and its code does not run."""
+    folder = Path(tiny_encoder(tmp_path / "encoder"))
+    code = f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Code: pass\n"
+    (folder / "code.py").write_text(code)
+    names = {f"Auto{kind}": "code.Code" for kind in ("Model", "Config")}
+    names["AutoTokenizer"] = ["code.Code", "code.Code"]
+    for name in ("config.json", "tokenizer_config.json"):
+        content = json.loads((folder / name).read_text())
+        content |= {"model_type": "custom", "tokenizer_class": "Code", "auto_map": names}
+        (folder / name).write_text(json.dumps(content))
+    monkeypatch.chdir(folder)
+    with pytest.raises(OSError, match="code is not supported and was not run") as error:
+        load(str(folder))
+    assert "trust_remote_code" not in str(error.value)
+    assert not (tmp_path / "ran").exists()
+
+
+UNUSUAL = [
+    "Do you ship to Norway?",
+    "",
+    " lead  space [MASK] x",
+    "zebra " * 300,
+    "\N{SNOWMAN} \xc4",
+]
+
+
+def assert_same_tokenizer(one, other):
+    """Check that two tokenizers give the same ids and masks."""
+    for text in UNUSUAL:
+        for options in ({}, {"truncation": True, "max_length": 7}):
+            first, second = (
+                each(text, return_special_tokens_mask=True, verbose=False, **options)
+                for each in (one, other)
+            )
+            assert first["input_ids"] == second["input_ids"]
+            assert first["special_tokens_mask"] == second["special_tokens_mask"]
+    for name in ("pad", "unk", "cls", "sep", "bos", "eos", "mask"):
+        assert getattr(one, f"{name}_token_id") == getattr(other, f"{name}_token_id")
+    assert one.get_vocab() == other.get_vocab()
+    assert one.model_max_length == other.model_max_length
+    assert one.truncation_side == other.truncation_side
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, BUNDLED, "microsoft/deberta-v3-base"])
+def test_tokenizer_from_files_in_memory(cached_encoders, monkeypatch, architecture):
+    """A tokenizer is built in memory from its files, and equals the one that wrote them."""
+    is_tiny = architecture in ARCHITECTURES
+    tokenizer = load_tokenizer(tiny_encoder(architecture=architecture) if is_tiny else architecture)
+    files = tokenizer_to_files(tokenizer)
+    monkeypatch.delattr(_encoders, "tempfile")
+    loaded = tokenizer_from_files(files)
+    monkeypatch.undo()
+    assert_same_tokenizer(tokenizer, loaded)
+    assert_same_tokenizer(tokenizer, tokenizer_from_files(tokenizer_to_files(loaded)))
+
+
+def test_tokenizer_that_is_only_a_vocabulary(tmp_path):
+    """A tokenizer without a file tokenizer.json is loaded from its other files."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
+    files = {
+        "vocab.txt": "\n".join(words).encode(),
+        "config.json": b'{"model_type": "bert"}',
+        "tokenizer_config.json": b'{"tokenizer_class": "BertTokenizer", "vocab_file": "/dev/zero"}',
+    }
+    assert tokenizer_from_files(files)("a b").input_ids == [2, 5, 6, 3]
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b'{"model": 3}', b"\xff"])
+def test_damaged_tokenizer_file(content):
+    """A damaged file of a tokenizer raises a ValueError."""
+    with pytest.raises(ValueError, match="tokenizer.json"):
+        tokenizer_from_files({"tokenizer.json": content})

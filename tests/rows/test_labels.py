@@ -12,6 +12,7 @@ from rapidfit_sk._rows.labels import (
     warn_of_contradictions,
 )
 from rapidfit_sk._rows.tables import Columns, read_labeled
+from rapidfit_sk._rows.values import exact_array
 
 COLUMNS = Columns("text", "task", "label")
 
@@ -115,3 +116,41 @@ def test_contradictory_labels_are_counted():
     with pytest.warns(UserWarning, match=r"^2 rows .* The first one is row 0 \(task 't'\)"):
         warn_of_contradictions(*repeated_texts(["x", "y", "x", "x", "y"]))
     warn_of_contradictions(*repeated_texts([1, 1.0, 2, 2, 1]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "dtype"),
+    [
+        ([np.uint64(1), np.int64(2)], np.int64),
+        ([np.uint64(2**63), 1], np.uint64),
+        ([np.int8(1), np.int16(300)], np.int16),
+        ([np.float16(0.5), np.int8(1)], np.float16),
+        ([2**53, 0.5], np.float64),
+        ([np.str_("a"), np.str_("a\0")], object),
+        ([2**63, -1], None),
+        ([2**53 + 1, 0.5], None),
+    ],
+)
+def test_exact_arrays(labels, dtype):
+    """An array of labels has the first dtype that holds all of them exactly, if there is one."""
+    distinct = [
+        str.__str__(x) if isinstance(x, str) else int(x) if x == int(x) else float(x)
+        for x in labels
+    ]
+    found = exact_array(labels, distinct)
+    if dtype is None:
+        assert found is None
+    else:
+        assert found.dtype == dtype
+        assert found.tolist() == distinct
+
+
+def test_labels_beyond_the_classes():
+    """A label out of the range of float16 is no class, not even the class inf."""
+    classes = np.array([0.5, np.inf], dtype=np.float16)
+    assert encode_labels(np.array([0.5, 1e10, 2**63, np.inf], object), classes).tolist() == [
+        0,
+        -1,
+        -1,
+        1,
+    ]

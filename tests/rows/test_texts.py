@@ -31,3 +31,19 @@ def test_repeated_rows_follow_each_other():
     texts = Texts.of(["x", "y"]).repeat(2)
     assert texts.strings().tolist() == ["x", "x", "y", "y"]
     assert texts.distinct == ["x", "y"]
+
+
+def test_groups_join_normal_forms():
+    """Groups join the Unicode normal forms of a text and equal the codes of other texts."""
+    texts = Texts.of(["caf\u00e9", "b", "cafe\u0301", "b\0", "b"])
+    assert texts.codes.tolist() == [0, 1, 2, 3, 1]
+    assert texts.groups.tolist() == [0, 1, 0, 2, 1]
+    plain = Texts.of(STRINGS)
+    assert plain.groups is plain.codes
+
+
+def test_texts_are_plain_strings():
+    """Strings of numpy become plain strings and keep a NUL character at the end."""
+    texts = Texts.of([np.str_("a\0"), np.str_("a"), "a"])
+    assert texts.distinct == ["a\0", "a"]
+    assert {type(text) for text in texts.distinct} == {str}

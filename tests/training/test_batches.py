@@ -19,7 +19,9 @@ def tokens_of(lengths, padding=99):
     """Return the token ids 0, 1, 2, ... divided into texts of the given lengths."""
     starts = np.concatenate([[0], np.cumsum(lengths)])
     firsts = np.arange(len(starts))
-    return TokenIds(np.arange(starts[-1], dtype=np.int32), starts, firsts, padding)
+    none = np.zeros(len(lengths), dtype=int)
+    ids = np.arange(starts[-1], dtype=np.int32)
+    return TokenIds(ids, starts, firsts, padding, none > 0, none, np.asarray(lengths))
 
 
 @pytest.fixture

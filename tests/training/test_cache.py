@@ -18,7 +18,7 @@ from skorch.callbacks import Callback
 
 from rapidfit_sk import EncoderConfig, MultiheadClassifier
 from rapidfit_sk._model.encoders import load_encoder
-from rapidfit_sk._training.cache import EmbeddingStore
+from rapidfit_sk._training.cache import RECORD, EmbeddingStore
 from rapidfit_sk.model_selection import TaskStratifiedKFold, multitask_scoring, task_scorer
 from rapidfit_sk.testing import tiny_encoder
 
@@ -118,7 +118,7 @@ def test_cache_does_not_change_predictions(make_frozen, messages, tmp_path):
             np.testing.assert_allclose(other.predict_proba(texts)[task], p, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:There are no validation rows")
+@pytest.mark.filterwarnings("ignore:There are no validation rows", "ignore:Texts are cut after")
 def test_cache_key(make_frozen, messages, encoded):
     """Cache entries depend on `max_length`, pooling, precision and weights, not on batches."""
     n = messages["text"].nunique()
@@ -203,7 +203,7 @@ def test_fine_tuned_embeddings_are_not_cached(make_frozen, messages, encoded, tm
     classifier = make_frozen(encoder=trains).fit(messages)
     (store,) = Path(tmp_path / "memory").rglob("keys")
     size = store.stat().st_size
-    assert size == 16 * messages["text"].nunique()
+    assert size == RECORD.itemsize * messages["text"].nunique()
     encoded.clear()
     for _ in range(2):
         classifier.predict(["some text that is new"], task="intent")
@@ -246,7 +246,7 @@ def test_cache_is_not_used_after_training_in_a_callback(make_frozen, messages, t
         q = cached.predict_proba(messages["text"].head(20))[task]
         np.testing.assert_allclose(p, q, atol=1e-4)
     (keys,) = Path(tmp_path / "memory").rglob("keys")
-    assert keys.stat().st_size == 16 * messages["text"].nunique()
+    assert keys.stat().st_size == RECORD.itemsize * messages["text"].nunique()
 
 
 @pytest.mark.filterwarnings("ignore:There are no validation rows")
@@ -356,9 +356,9 @@ class TestStore:
         encode = lambda texts: np.array([[len(t), 0] for t in texts], np.float32)  # noqa: E731
         store = EmbeddingStore(tmp_path / "s", 2)
         store.embed(["a", "bb"], encode)
-        EmbeddingStore(tmp_path / "other", 2).embed(["bb", "ccc"], encode)
+        EmbeddingStore(tmp_path / "other" / "s", 2).embed(["bb", "ccc"], encode)
         shutil.rmtree(tmp_path / "s")
-        (tmp_path / "other").rename(tmp_path / "s")
+        (tmp_path / "other" / "s").rename(tmp_path / "s")
         assert store.embed(["bb", "ccc"], encode).tolist() == [[2, 0], [3, 0]]
 
     def test_interrupt_loses_only_the_current_chunk(self, tmp_path, monkeypatch):

@@ -1,0 +1,128 @@
+"""Opening of the checkpoints of a fit, with a fingerprint of everything that the fit depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from tqdm.auto import tqdm
+
+from ._fitted import FittedModel
+from ._model import module_to_parts
+from ._rows import CodedRows
+from ._training import Checkpoints, Fingerprint
+from .config import FullConfig, ParameterGroup
+
+# Parameters of the classifier that change neither the model nor its training.
+_WITHOUT_EFFECT = {
+    "cache_disk",
+    "cache_memory",
+    "checkpoint_dir",
+    "checkpoint_steps",
+    "config",  # compared in full
+    "keep_checkpoints",
+    "label_column",
+    "memory",
+    "task_column",
+    "text_column",
+    "verbose",
+    "warm_start",  # the earlier model is compared
+}
+
+
+@contextmanager
+def open_checkpoints(
+    classifier: Any,
+    config: FullConfig,
+    rows: CodedRows,
+    validation: CodedRows | None,
+    start: FittedModel | None,
+) -> Iterator[Checkpoints | None]:
+    """Open the checkpoints of a fit.
+
+    Parameters
+    ----------
+    classifier : MultiheadClassifier
+        The classifier, with its parameters.
+    config : FullConfig
+        The configuration of the fit.
+    rows, validation : CodedRows
+        All rows, and the validation rows that the user passed, if there are any.
+    start : FittedModel or None
+        The model that a warm start continues.
+
+    Yields
+    ------
+    checkpoints : Checkpoints or None
+        None if `checkpoint_dir` is None.
+    """
+    if classifier.checkpoint_dir is None:
+        yield None
+        return
+    fingerprint = {
+        "rapidfit_sk": sys.modules[__package__].__version__,
+        "torch": str(torch.__version__),
+        **_parameters(classifier, config),
+        "the rows": _digest_of_rows(rows),
+        "the validation rows": _digest_of_rows(validation),
+        "the weights of the earlier fit": _digest_of_model(start),
+    }
+    report = tqdm.write if classifier.verbose else None
+    folder = Path(os.fspath(classifier.checkpoint_dir))
+    n_steps = classifier.checkpoint_steps
+    with Checkpoints.opened(folder, fingerprint, n_steps, report) as checkpoints:
+        yield checkpoints
+
+
+def _parameters(classifier: ParameterGroup, config: FullConfig) -> Fingerprint:
+    """Return the parameters that a fit depends on, as strings."""
+    own = classifier.get_params(deep=False)
+    values = {name: value for name, value in own.items() if name not in _WITHOUT_EFFECT}
+    groups = clone(config).get_params(deep=True)
+    values |= {
+        name.replace("__", "."): value
+        for name, value in groups.items()
+        if not isinstance(value, ParameterGroup)
+    }
+    values["callbacks"] = [_name_of_callback(given) for given in classifier.callbacks or ()]
+    if isinstance(values["random_state"], np.random.RandomState):
+        values["random_state"] = "a RandomState"
+    return {name: str(value) for name, value in values.items()}
+
+
+def _name_of_callback(given) -> str:
+    return str(given[0]) if isinstance(given, tuple) else type(given).__name__
+
+
+def _digest_of_rows(rows: CodedRows | None) -> str | None:
+    """Return a hash of all texts, tasks, labels, weights and classes of some rows."""
+    if rows is None:
+        return None
+    digest = hashlib.sha256()
+    for text in rows.texts.distinct:
+        encoded = text.encode()
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    for array in (rows.texts.codes, rows.tasks, rows.labels, rows.weights):
+        digest.update(np.ascontiguousarray(array).data)
+    for task, classes in rows.classes.items():
+        digest.update(repr((task, classes.dtype.str, classes.tolist())).encode())
+    return digest.hexdigest()
+
+
+def _digest_of_model(model: FittedModel | None) -> str | None:
+    """Return a hash of all weights of a model, and of its temperatures."""
+    if model is None:
+        return None
+    digest = hashlib.sha256(repr((model.tasks, model.temperatures)).encode())
+    for name, array in module_to_parts(model.net.module_)["weights"].items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

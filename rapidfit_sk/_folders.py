@@ -1,0 +1,405 @@
+"""Folders that are replaced as a whole, and files that are read once and verified."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from io import FileIO
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+try:
+    import fcntl
+
+    HAS_LOCKS = True
+except ImportError:  # Windows
+    HAS_LOCKS = False
+
+CHECKSUMS = "checksums.json"
+# Bytes at which a tensor starts, as in memory that torch allocates. The last bits of a product can
+# depend on it.
+_ALIGNMENT = 64
+# A save replaces the folder that is being read so often in a row only if it never stops saving.
+_ATTEMPTS = 20
+_MAX_WAITS = 1000  # of ten milliseconds; renaming takes less
+_MAX_CHECKSUMS, _MAX_HEADER = 2**20, 100 * 2**20
+
+_Result = TypeVar("_Result")
+
+
+# --------------------------------------------------------------------------------------------
+# Reading
+
+
+def read_folder(folder: Path, read: Callable[[Path], _Result]) -> _Result:
+    """Call `read` on a folder, again if the folder is replaced or removed meanwhile.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder that :func:`replace_folder` wrote.
+    read : callable
+        Function that reads the folder. It must raise an OSError or a ValueError if files are
+        missing or do not belong together.
+
+    Returns
+    -------
+    result : object
+        The result of `read`, all from one state of the folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither the folder nor the backup that an interrupted save leaves.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        path = _folder_to_read(folder)
+        before = _identity(path)
+        try:
+            return read(path)
+        except (OSError, ValueError):
+            if before == _identity(path):
+                raise
+    return read(_folder_to_read(folder))
+
+
+def _folder_to_read(folder: Path) -> Path:
+    """Return the folder, or its backup if a save was interrupted between its two renames."""
+    folder = Path(os.path.realpath(folder))
+    # The folder is checked again, because a save may finish between the first two checks.
+    for path in (folder, _backup_of(folder), folder):
+        if path.exists():
+            return path
+    raise FileNotFoundError(
+        f"There is no folder {str(folder)!r}. Pass a folder that MultiheadClassifier.save wrote."
+    )
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Return values that differ between a folder and another one that takes its place."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    # A new folder may get the inode of a removed one, but not its time.
+    return status.st_dev, status.st_ino, status.st_ctime_ns
+
+
+@contextlib.contextmanager
+def _open_regular(path: Path, limit: int) -> Iterator[tuple[FileIO, int]]:
+    """Open a regular file, and yield it with its size; other kinds could block or never end."""
+    _check_regular(path, path.stat(), limit)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    # The file may have been replaced by one of another kind, so its kind is checked again.
+    with open(os.open(path, flags), "rb", buffering=0) as file:
+        status = os.fstat(file.fileno())
+        _check_regular(path, status, limit)
+        yield file, status.st_size
+
+
+def _check_regular(path, status, limit):
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path.name} is not a regular file")
+    if status.st_size > limit:
+        raise ValueError(f"{path.name} has {status.st_size} bytes, but at most {limit} are allowed")
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes."""
+    with _open_regular(path, limit) as (file, size):
+        return _fill(file, bytearray(size))
+
+
+def read_tensor_file(path: Path, limit: int) -> tuple[bytes, np.ndarray]:
+    """Return the start of a safetensors file and its data, without a second copy of the data.
+
+    Parameters
+    ----------
+    path : Path
+        A regular file.
+    limit : int
+        Maximum size of the file in bytes.
+
+    Returns
+    -------
+    start : bytes
+        The length of the header (8 bytes) and the header.
+    data : ndarray of uint8
+        All other bytes, in aligned memory.
+    """
+    with _open_regular(path, limit) as (file, size):
+        start = _fill(file, bytearray(min(8, size)))
+        n_header = int.from_bytes(start, "little")
+        if size < 8 or n_header > min(size - 8, _MAX_HEADER):
+            raise ValueError(f"{path.name} is not a safetensors file")
+        start += _fill(file, bytearray(n_header))
+        data = aligned_bytes(size - len(start))
+        _fill(file, data)
+        return start, data
+
+
+def _fill(file, buffer):
+    """Read from a file until a buffer is full, and return it; arrays are filled, too."""
+    view = memoryview(buffer)
+    while len(view):
+        n_read = file.readinto(view)
+        if not n_read:
+            raise ValueError(f"{Path(file.name).name} was truncated while it was read")
+        view = view[n_read:]
+    return bytes(buffer) if isinstance(buffer, bytearray) else buffer
+
+
+def aligned_bytes(n: int) -> np.ndarray:
+    """Return an array of `n` bytes in memory that is aligned as torch aligns it."""
+    array = np.empty(n + _ALIGNMENT, np.uint8)
+    offset = -array.ctypes.data % _ALIGNMENT
+    return array[offset : offset + n]
+
+
+def is_aligned(array: np.ndarray) -> bool:
+    """Check whether the memory of an array is aligned as torch aligns it."""
+    return array.ctypes.data % _ALIGNMENT == 0
+
+
+def read_checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a folder, as its file of checksums has them."""
+    checksums = json.loads(read_file(folder / CHECKSUMS, _MAX_CHECKSUMS))
+    if not isinstance(checksums, dict):
+        raise ValueError(f"{CHECKSUMS} does not contain an object")
+    return checksums
+
+
+def verify(checksums: dict[str, str], name: str, *parts: bytes | np.ndarray):
+    """Raise ValueError if the SHA-256 of the parts of a file is not the expected one."""
+    if checksums.get(name) != _sha256(*parts):
+        raise ValueError(f"{name} does not match {CHECKSUMS}")
+
+
+def _sha256(*parts) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+# --------------------------------------------------------------------------------------------
+# Writing
+
+
+def write_checksums(folder: Path):
+    """Write the SHA-256 of all files of a folder, except the file of checksums, into the folder."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    checksums = {
+        path.relative_to(folder).as_posix(): _sha256_of_file(path)
+        for path in paths
+        if path.name != CHECKSUMS
+    }
+    (folder / CHECKSUMS).write_text(json.dumps(checksums, indent=1))
+
+
+def _sha256_of_file(path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def replace_folder(folder: Path, write: Callable[[Path], None]):
+    """Write a new folder next to `folder`, and replace `folder` by it once it is complete.
+
+    If the process is killed or the machine stops at any time, there is either the old folder or
+    the new one, whole. It may be under the name of the backup, which :func:`read_folder` finds.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder to replace. It may be missing or empty, or an earlier result.
+    write : callable
+        Function that writes all files into a folder.
+
+    Raises
+    ------
+    ValueError
+        If the folder contains other files, or cannot be replaced.
+    """
+    folder = Path(os.path.realpath(folder))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _restore_backup(folder)
+    _check_may_replace(folder)
+    _remove_stale(folder)
+    with _new_folder(folder) as new:
+        write(new)
+        if folder.exists():
+            shutil.copymode(folder, new)  # keep restrictive permissions
+        for path in [*new.rglob("*"), new]:
+            _sync(path)
+        _swap(new, folder)
+
+
+def _backup_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.before-save")
+
+
+def _restore_backup(folder: Path):
+    backup = _backup_of(folder)
+    if backup.exists() and not folder.exists():
+        backup.rename(folder)
+
+
+def _swap(new: Path, folder: Path):
+    """Rename a folder to `folder`, whose former content is restored if that fails."""
+    backup = _backup_of(folder)
+    try:
+        with _turn(folder.parent):
+            shutil.rmtree(backup, ignore_errors=True)
+            if folder.exists():
+                folder.rename(backup)
+            new.rename(folder)
+        # The backup is only removed once the renames would survive a failure of the machine.
+        _sync(folder.parent)
+    finally:
+        _restore_backup(folder)
+        shutil.rmtree(backup, ignore_errors=True)
+
+
+def _sync(path: Path):
+    """Wait until a file, or the names in a folder, are on the disk."""
+    is_folder = path.is_dir()
+    if is_folder and os.name == "nt":
+        return  # Windows cannot open folders
+    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems cannot do this for folders.
+        if not is_folder or error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _check_may_replace(folder: Path):
+    """Raise ValueError unless there is no such folder, or it is empty or an earlier save."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{str(folder)!r} is a file. Pass a folder to save to.")
+    if folder == Path.cwd() or folder.is_mount():
+        raise ValueError(
+            f"The folder {str(folder)!r} is the working directory or a mount point, which cannot "
+            "be replaced as a whole. Pass a folder inside it."
+        )
+    strangers = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    )
+    if strangers and (folder / CHECKSUMS).is_file():
+        with contextlib.suppress(ValueError, RecursionError):
+            ours = {*read_checksums(folder), CHECKSUMS}
+            strangers = [name for name in strangers if name not in ours]
+    if strangers:
+        raise ValueError(
+            f"The folder {str(folder)!r} contains files that MultiheadClassifier.save did not "
+            f"write ({', '.join(map(repr, strangers[:3]))}). Saving would replace the whole "
+            "folder. Pass another folder, or empty this one."
+        )
+
+
+# --------------------------------------------------------------------------------------------
+# Locks. A process that writes a new folder holds the lock of this folder, so a new folder whose
+# lock is free is left from a process that was killed.
+
+
+@contextlib.contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new, locked folder next to `folder`, and remove it if it is still there."""
+    while True:
+        new = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+        new.mkdir()
+        try:
+            lock = _lock(new)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # another process took the folder for a stale one before it was locked
+        except OSError:
+            lock = None  # this file system has no locks
+        if lock is None or _is_at(new, lock):
+            break
+        _unlock(lock)
+    try:
+        yield new
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        _unlock(lock)
+
+
+def _remove_stale(folder: Path):
+    """Remove new folders of saves to `folder` that were killed."""
+    name = re.compile(re.escape(f".{folder.name}.") + "[0-9a-f]{32}")
+    for path in folder.parent.iterdir() if HAS_LOCKS else ():
+        if name.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+            with contextlib.suppress(OSError):
+                lock = _lock(path)
+                shutil.rmtree(path, ignore_errors=True)
+                _unlock(lock)
+
+
+@contextlib.contextmanager
+def _turn(parent: Path) -> Iterator[None]:
+    """Context for renaming folders in `parent`: one process at a time, where there are locks."""
+    lock = None
+    for _ in range(_MAX_WAITS):
+        try:
+            lock = _lock(parent)
+        except BlockingIOError:
+            time.sleep(0.01)
+            continue
+        except OSError:
+            pass  # this file system has no locks
+        break
+    try:
+        yield
+    finally:
+        _unlock(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder, and return a descriptor that holds the lock; None without support.
+
+    Raises
+    ------
+    BlockingIOError
+        If another descriptor holds the lock.
+    """
+    if not HAS_LOCKS:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _unlock(descriptor: int | None):
+    if descriptor is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Check whether a path still leads to the folder of a descriptor, or cannot be checked."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError)

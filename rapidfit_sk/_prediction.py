@@ -1,0 +1,310 @@
+"""Prediction methods of `MultiheadClassifier`, on a snapshot of its fitted model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, overload
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
+
+from ._fitted import FittedModel, Probabilities, ProbabilitiesByTask
+from ._model import TextTokenizer
+from ._rows import (
+    Columns,
+    Reader,
+    Texts,
+    as_pandas,
+    common_dtype,
+    encode_tasks,
+    is_long,
+    read_texts,
+    read_unlabeled,
+)
+from ._stream import batches_of, predicted_frame
+from ._training import MultiheadNet
+from ._typing import ArrayOrFrame, RowsLike
+from ._validation import boolean, check_argument, integer, short
+from ._views import TaskClassifier
+
+
+class PredictionMixin:
+    """Mixin with the fitted attributes and the prediction methods of a classifier.
+
+    Each method reads `model_` once. Another thread may therefore fit the classifier or add a task
+    at the same time.
+    """
+
+    text_column: str
+    task_column: str
+    label_column: str
+    task_labels: Any
+    memory: Any
+    model_: FittedModel
+
+    # ----------------------------------------------------------------------------------------
+    # Fitted attributes
+
+    @property
+    def net_(self) -> MultiheadNet:
+        """The trained skorch net."""
+        return self._fitted("net_").net
+
+    @property
+    def tokenizer_(self) -> TextTokenizer:
+        """The tokenizer of the encoder, with the settings for long texts."""
+        return self._fitted("tokenizer_").tokenizer
+
+    @property
+    def classes_(self) -> dict[str, np.ndarray]:
+        """The sorted classes of each task."""
+        return self._fitted("classes_").classes
+
+    @property
+    def tasks_(self) -> list[str]:
+        """The tasks in order of first appearance."""
+        return self._fitted("tasks_").tasks
+
+    @property
+    def temperatures_(self) -> dict[str, float]:
+        """The temperature that divides the logits of each task."""
+        return self._fitted("temperatures_").temperatures
+
+    @property
+    def truncated_fraction_(self) -> dict[str, float]:
+        """Share of the training texts of each task that are longer than `max_length`."""
+        coverage = self._fitted("truncated_fraction_").coverage or {}
+        return {task: each.truncated for task, each in coverage.items()}
+
+    @property
+    def unknown_fraction_(self) -> dict[str, float]:
+        """Share of the tokens of each task that the tokenizer does not know."""
+        coverage = self._fitted("unknown_fraction_").coverage or {}
+        return {task: each.unknown for task, each in coverage.items()}
+
+    @property
+    def named_estimators_(self) -> Bunch:
+        """The views of all tasks, by name."""
+        views = Bunch()
+        # Do not pass the views as keywords, because a task may be called `self`.
+        tasks = self._fitted("named_estimators_").tasks
+        views.update({task: TaskClassifier(self, task) for task in tasks})
+        return views
+
+    def _fitted(self, name: str) -> FittedModel:
+        """Return the fitted model, or raise AttributeError for attribute `name` before `fit`."""
+        if not self.__sklearn_is_fitted__():
+            kind = type(self).__name__
+            raise AttributeError(f"{kind!r} object has no attribute {name!r} before fit.")
+        return self.model_
+
+    def _snapshot(self) -> FittedModel:
+        """Return a snapshot, because another thread may call `fit` or `add_task` meanwhile."""
+        check_is_fitted(self)
+        return self.model_ if self.memory is not None else self.model_.without_memory()
+
+    # ----------------------------------------------------------------------------------------
+    # Prediction
+
+    def predict(self, X: ArrayOrFrame, task: str | None = None) -> np.ndarray:
+        """Predict labels.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of str
+            A frame with a text and a task column, or texts in any form that :meth:`fit` takes.
+            A label column is never needed.
+        task : str or None, default=None
+            The task to predict. None means the task of each row if X has a task column, and all
+            tasks otherwise.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_rows,) or (n_texts, n_tasks)
+            One label per row of a frame with a task column, or per text if there is one task.
+            Otherwise, one column per task in the order of `tasks_`. Labels have the same type as
+            in :meth:`fit`. If this type differs between tasks, the array has dtype object.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If a task was not in the training data.
+        """
+        model = self._snapshot()
+        if task is None and is_long(X, self._columns):
+            return model.labels(*self._rows_to_predict(model, X, None))
+        requested = model.task_codes(task)
+        columns = list(model.labels_by_task(read_texts(X, self._columns), requested).values())
+        if len(columns) == 1:
+            return columns[0]
+        result = np.empty((len(columns[0]), len(columns)), common_dtype(columns))
+        for i, labels in enumerate(columns):
+            result[:, i] = labels
+        return result
+
+    def predict_all(self, X: ArrayOrFrame) -> pd.DataFrame:
+        """Predict the label of each text for every task.
+
+        Parameters
+        ----------
+        X : array-like of str, shape (n_texts,), or DataFrame
+            Texts, or a frame with a text column.
+
+        Returns
+        -------
+        labels : DataFrame of shape (n_texts, n_tasks)
+            One column per task, with the type of its labels. The index is the index of X, if X
+            has one.
+        """
+        index = X.index if isinstance(X, pd.DataFrame | pd.Series) else None
+        model = self._snapshot()
+        texts, requested = read_texts(X, self._columns), model.task_codes(None)
+        return pd.DataFrame(model.labels_by_task(texts, requested), index=index)
+
+    @overload
+    def predict_proba(self, X: ArrayOrFrame, task: str) -> NDArray[np.float64]: ...
+
+    @overload
+    def predict_proba(self, X: ArrayOrFrame, task: None = None) -> Probabilities: ...
+
+    def predict_proba(self, X: ArrayOrFrame, task: str | None = None) -> Probabilities:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of str
+            As in :meth:`predict`.
+        task : str or None, default=None
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        probabilities : ndarray or dict of {str: ndarray}
+            For one task, an array of shape (n_rows, n_classes) with columns in the order of
+            ``classes_[task]`` and rows that sum to 1. For several tasks, a dict that maps
+            each task to such an array, with the rows of this task in their order.
+        """
+        model = self._snapshot()
+        texts, tasks = self._rows_to_predict(model, X, task)
+        every = model.probabilities(texts, tasks)
+        requested = dict.fromkeys(tasks) if len(tasks) else model.task_codes(task)
+        result = ProbabilitiesByTask({model.tasks[code]: every[code] for code in sorted(requested)})
+        return next(iter(result.values())) if len(result) == 1 else result
+
+    def predict_batches(
+        self,
+        X: Iterable[str | ArrayOrFrame],
+        task: str | None = None,
+        *,
+        batch_rows: int = 4096,
+        proba: bool = False,
+    ) -> Iterator[pd.DataFrame]:
+        """Predict a stream of texts of any length, a batch at a time.
+
+        Parameters
+        ----------
+        X : iterable of str or of DataFrame
+            Texts, for example the lines of a file, or frames with a text column, for example the
+            chunks of ``pandas.read_csv(..., chunksize=10_000)``. It is read as needed.
+        task : str or None, default=None
+            The task to predict; None for all tasks.
+        batch_rows : int, default=4096
+            The maximum number of texts in a batch. Memory grows with it.
+        proba : bool, default=False
+            Whether to add a column with the probability of each class, named ``task=class``.
+
+        Returns
+        -------
+        batches : iterator of DataFrame
+            Frames with a column of labels per task, in the order of X. The index continues from
+            one frame to the next if X contains texts; otherwise, it is the index of each frame.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        TypeError, ValueError
+            If X is a single text or not iterable, or if an item is neither a valid text nor a
+            frame. An item is checked when its batch is read.
+
+        Notes
+        -----
+        All batches come from the model of the time of the call, even if the classifier is fitted
+        meanwhile.
+        """
+        check_argument("batch_rows", batch_rows, integer(1))
+        check_argument("proba", proba, boolean())
+        if isinstance(X, str | bytes | Mapping) or not hasattr(X, "__iter__"):
+            raise TypeError(f"X must be an iterable of texts or of frames, got {short(X)}.")
+        items: Any = [X] if isinstance(as_pandas(X), pd.DataFrame) else X
+        model = self._snapshot()
+        requested = model.task_codes(task)
+        return (
+            predicted_frame(model, texts, requested, index, proba)
+            for texts, index in batches_of(items, self._columns, batch_rows)
+        )
+
+    def score(
+        self, X: RowsLike, y: ArrayOrFrame | None = None, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the accuracy, averaged over tasks.
+
+        Parameters
+        ----------
+        X : DataFrame, dict, or array-like of str
+            Labeled rows in any form that :meth:`fit` takes.
+        y : array-like, DataFrame or None, default=None
+            The labels, if X does not contain them.
+        sample_weight : array-like of shape (n_rows,) or None, default=None
+            The weight of each row of X within its task.
+
+        Returns
+        -------
+        score : float
+            The mean accuracy. All tasks have the same weight, whatever the number of their rows.
+            A row whose label was not in the training data counts as wrong.
+        """
+        model = self._snapshot()
+        scores = model.score(self._reader.known_rows(X, y, sample_weight, model.classes))
+        return float(np.mean([score["accuracy"] for score in scores.values()]))
+
+    # ----------------------------------------------------------------------------------------
+    # Views
+
+    def __getitem__(self, task: str) -> TaskClassifier:
+        """Return the view of one task."""
+        self._snapshot().check_task(task)
+        return TaskClassifier(self, task)
+
+    def __contains__(self, task: object) -> bool:
+        """Check whether the classifier has a task."""
+        return task in self._snapshot().tasks
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Check whether the classifier is fitted."""
+        return hasattr(self, "model_")
+
+    # ----------------------------------------------------------------------------------------
+    # Input
+
+    @property
+    def _columns(self) -> Columns:
+        return Columns(self.text_column, self.task_column, self.label_column)
+
+    @property
+    def _reader(self) -> Reader:
+        return Reader(self._columns, self.task_labels)
+
+    def _rows_to_predict(self, model: FittedModel, X, task) -> tuple[Texts, NDArray[np.int64]]:
+        """Return the text and the task code of each requested prediction."""
+        if task is None and is_long(X, self._columns):
+            table = read_unlabeled(X, self._columns)
+            return table.texts, encode_tasks(table, model.tasks)
+        codes = model.task_codes(task)
+        texts = read_texts(X, self._columns)
+        return texts.repeat(len(codes)), np.tile(codes, len(texts))

@@ -1,0 +1,86 @@
+"""Prediction over a stream of texts that does not fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ._fitted import FittedModel
+from ._rows import Columns, Texts, as_pandas, probabilities, read_texts
+from ._validation import short
+
+
+def batches_of(items: Iterable[Any], columns: Columns, n_rows: int) -> Iterator[tuple[Texts, Any]]:
+    """Yield the texts of a stream in batches, each with its index for a frame.
+
+    Parameters
+    ----------
+    items : iterable of str or DataFrame
+        Texts, or frames with a text column. Both may occur in one stream.
+    columns : Columns
+        Names of the columns.
+    n_rows : int
+        Maximum number of texts in a batch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an item is neither a text nor a frame, or if a text is invalid. The message states its
+        position in the stream.
+    """
+    waiting: list[str] = []
+    n_before = 0
+    for item in items:
+        if isinstance(item, str):
+            waiting.append(item)
+            if len(waiting) == n_rows:
+                yield _batch(waiting, columns, n_before)
+                n_before, waiting = n_before + n_rows, []
+            continue
+        if waiting:
+            yield _batch(waiting, columns, n_before)
+            n_before, waiting = n_before + len(waiting), []
+        frame = _as_frame(item, n_before)
+        for start in range(0, len(frame), n_rows):
+            part = frame.iloc[start : start + n_rows]
+            yield read_texts(part, columns, first=n_before + start), part.index
+        n_before += len(frame)
+    if waiting:
+        yield _batch(waiting, columns, n_before)
+
+
+def _batch(texts, columns, n_before) -> tuple[Texts, pd.RangeIndex]:
+    index = pd.RangeIndex(n_before, n_before + len(texts))
+    return read_texts(texts, columns, first=n_before), index
+
+
+def _as_frame(item, position) -> pd.DataFrame:
+    frame = as_pandas(item)
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(
+            f"Item {position} of X must be a text or a frame, got {short(item)} "
+            f"({type(item).__name__}). Pass an iterable of strings or of frames."
+        )
+    return frame
+
+
+def predicted_frame(
+    model: FittedModel, texts: Texts, requested: NDArray[np.int64], index: Any, proba: bool
+) -> pd.DataFrame:
+    """Return the labels of texts, and the probabilities of all classes if `proba` is true."""
+    if not proba:
+        return pd.DataFrame(model.labels_by_task(texts, requested), index=index)
+    logits = model.logits(texts.repeat(len(requested)), np.tile(requested, len(texts)))
+    found: dict[str, np.ndarray] = {}
+    for code in requested:
+        task = model.tasks[code]
+        classes = model.classes[task]
+        found[task] = classes[logits[code].argmax(axis=1)]
+        shares = probabilities(logits[code], model.temperatures[task])
+        names = [f"{task}={label}" for label in classes.tolist()]
+        found |= dict(zip(names, shares.T, strict=True))
+    return pd.DataFrame(found, index=index)

@@ -1,0 +1,83 @@
+"""Forks beside threads that predict or load: `test_forks.py` runs this file in a new process."""
+
+import os
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TrainingConfig
+from rapidfit_sk.testing import tiny_encoder
+
+warnings.simplefilter("ignore")
+TEXTS = [f"good word {i}" if i % 2 else f"bad thing {i}" for i in range(64)]
+LABELS = ["p" if i % 2 else "n" for i in range(64)]
+
+
+def works(classifier, folder, expected):
+    """Check that a forked process predicts, loads, unpickles and trains."""
+    loaded = MultiheadClassifier.load(folder)
+    for each in (classifier, loaded):
+        if not np.allclose(each.predict_proba(TEXTS), expected, atol=1e-6):
+            return False
+    classifier.add_task(TEXTS, LABELS, task="other")
+    return classifier.predict_all(TEXTS).shape == (64, 2)
+
+
+def fork(*arguments):
+    process = os.fork()
+    if process:
+        return process
+    os._exit(0 if works(*arguments) else 1)
+
+
+def outcome(process, patience):
+    """Return the exit status of a process, or "hung" after killing it."""
+    for _ in range(int(patience / 0.05)):
+        found, status = os.waitpid(process, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.kill(process, 9)
+    os.waitpid(process, 0)
+    return "hung"
+
+
+def main(activity, n_forks, patience):
+    training = TrainingConfig(model_name=tiny_encoder(), epochs=1, learning_rate=1e-3, test_size=0)
+    classifier = MultiheadClassifier(MultiheadConfig(training=training), random_state=0)
+    classifier.fit(TEXTS, LABELS)
+    expected = classifier.predict_proba(TEXTS)
+    with tempfile.TemporaryDirectory() as base:
+        folder = Path(base, "model")
+        classifier.save(folder)
+        act = {
+            "predict": lambda: classifier.predict(TEXTS * 4),
+            "load": lambda: MultiheadClassifier.load(folder),
+            "nothing": lambda: time.sleep(0.01),
+        }[activity]
+        stop = threading.Event()
+
+        def repeat():
+            while not stop.is_set():
+                act()
+
+        threads = [threading.Thread(target=repeat) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        found = []
+        for i in range(n_forks):
+            time.sleep(0.01 * (i % 3))
+            found.append(outcome(fork(classifier, folder, expected), patience))
+        stop.set()
+        for thread in threads:
+            thread.join()
+    sys.stdout.write(f"{found.count(0)} of {n_forks}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
