@@ -178,7 +178,7 @@ def file_cases():
         for kind, change in DAMAGE.items():
             yield f"{name}: {kind}", edit_bytes(name, change)
     for kind in ("empty", "cut in half", "zeros", "deep", "deep objects"):
-        for name in set(FILES) - {"checksums.json"}:
+        for name in sorted(set(FILES) - {"checksums.json"}):
             change = edit_bytes(name, DAMAGE[kind], with_checksums=True)
             yield f"{name}: {kind}, with checksums", change
     yield "tokenizer: file added", write("tokenizer/extra.json", b"{}", with_checksums=False)
