@@ -76,7 +76,8 @@ def open_checkpoints(
         "the weights of the earlier fit": _digest_of_model(start),
     }
     report = tqdm.write if classifier.verbose else None
-    folder = Path(os.fspath(classifier.checkpoint_dir))
+    # A relative path would mean another folder after a change of the working directory.
+    folder = Path(os.fspath(classifier.checkpoint_dir)).absolute()
     n_steps = classifier.checkpoint_steps
     with Checkpoints.opened(folder, fingerprint, n_steps, report) as checkpoints:
         yield checkpoints
@@ -92,14 +93,21 @@ def _parameters(classifier: ParameterGroup, config: FullConfig) -> Fingerprint:
         for name, value in groups.items()
         if not isinstance(value, ParameterGroup)
     }
-    values["callbacks"] = [_name_of_callback(given) for given in classifier.callbacks or ()]
+    values["callbacks"] = [_describe_callback(given) for given in classifier.callbacks or ()]
     if isinstance(values["random_state"], np.random.RandomState):
         values["random_state"] = "a RandomState"
     return {name: str(value) for name, value in values.items()}
 
 
-def _name_of_callback(given) -> str:
-    return str(given[0]) if isinstance(given, tuple) else type(given).__name__
+def _describe_callback(given) -> str:
+    """Return the name, the class and the plain parameters of a callback."""
+    name, callback = given if isinstance(given, tuple) else ("", given)
+    parameters = callback.get_params(deep=False)
+    plain = {
+        key: value if isinstance(value, str | int | float | None) else type(value).__name__
+        for key, value in parameters.items()
+    }
+    return f"{name} {type(callback).__name__}({plain})".strip()
 
 
 def _digest_of_rows(rows: CodedRows | None) -> str | None:

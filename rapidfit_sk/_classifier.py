@@ -37,7 +37,7 @@ from ._model import private_seeds
 from ._persistence import library_versions, load_classifier, save_classifier
 from ._prediction import PredictionMixin
 from ._rows import Split, features_read, score_table, warn_of_contradictions
-from ._training import Callbacks
+from ._training import Callbacks, remove_checkpoint
 from ._typing import ArrayOrFrame, MemoryLike, RowsLike
 from ._validation import (
     LARGEST_INT,
@@ -116,14 +116,15 @@ class MultiheadClassifier(CallbackSupportMixin, PredictionMixin, ParameterGroup)
     checkpoint_dir : str, path-like or None, default=None
         A folder for checkpoints of :meth:`fit`, one folder for each fit that runs at the same time.
         If a fit was killed, the same call continues from the last checkpoint and gives the same
-        model to the bit. Data or parameters that differ from the checkpoint are an error. With
-        None, there are no checkpoints.
+        model to the bit. Data or parameters that differ from the checkpoint are an error. Without
+        an int as `random_state`, the seeds come from the checkpoint. With None, there are no
+        checkpoints.
     checkpoint_steps : int or None, default=None
         Number of optimizer steps between checkpoints within an epoch. With None, there is one
         checkpoint at the end of each epoch. A checkpoint contains all weights.
     keep_checkpoints : bool, default=False
         Whether to keep the checkpoint of a finished fit. The same call of :meth:`fit` then returns
-        its model without training.
+        its model without training, unless `warm_start` makes it start from another model.
     verbose : int or bool, default=0
         If 1 or more, :meth:`fit` shows a progress bar and then the scores on the test rows.
 
@@ -265,7 +266,6 @@ class MultiheadClassifier(CallbackSupportMixin, PredictionMixin, ParameterGroup)
     # Training
 
     @all_or_nothing
-    @with_callbacks
     def fit(
         self,
         X: RowsLike,
@@ -339,11 +339,20 @@ class MultiheadClassifier(CallbackSupportMixin, PredictionMixin, ParameterGroup)
             hold rows out, or if the encoder does not read more than a twentieth of the texts or
             tokens of a task.
         """
+        folder = self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+        if folder is not None and not self.keep_checkpoints:
+            remove_checkpoint(folder)
+        return self
+
+    @with_callbacks
+    def _fit(self, X, y, sample_weight, given):
+        """Train, replace the fitted attributes, and return the folder of the checkpoints."""
         config = self._checked_config()
         start = self.model_ if self.warm_start and self.__sklearn_is_fitted__() else None
         known = None if start is None else start.classes
         table, rows = self._reader.training_rows(X, y, sample_weight, known)
         warn_of_contradictions(table, rows)
+        X_val, y_val, sample_weight_val = given
         validation = self._reader.validation_rows(X_val, y_val, sample_weight_val, rows.classes)
 
         seeds = private_seeds(self.random_state, 4)
@@ -361,9 +370,7 @@ class MultiheadClassifier(CallbackSupportMixin, PredictionMixin, ParameterGroup)
             if tasks is not None:
                 tasks.end_fit(fitted)
             replace_fitted(self, fitted)
-            if checkpoints is not None and not self.keep_checkpoints:
-                checkpoints.remove()
-        return self
+        return None if checkpoints is None else checkpoints.folder
 
     def train(self, data: RowsLike) -> Self:
         """Train on a dict of tasks or a long frame; an alias of :meth:`fit`.
@@ -593,7 +600,14 @@ class MultiheadClassifier(CallbackSupportMixin, PredictionMixin, ParameterGroup)
         sklearn.exceptions.NotFittedError
             Before :meth:`fit`.
         ValueError
-            If the folder contains other files.
+            If the folder contains other files or cannot be replaced as a whole, such as the working
+            directory, or if a parameter is invalid.
+        TypeError
+            If a parameter is not plain data. The message names it.
+        OSError
+            If the folder cannot be written, for example on a full disk. An earlier save is kept.
+        TimeoutError
+            If other saves to folders beside this one block it for ten minutes.
 
         Warns
         -----
@@ -637,7 +651,10 @@ class MultiheadClassifier(CallbackSupportMixin, PredictionMixin, ParameterGroup)
         FileNotFoundError
             If the folder does not exist.
         ValueError
-            If :meth:`save` did not write the folder, or files are missing, truncated or changed.
+            If :meth:`save` did not write the folder, or files are missing, truncated or changed, or
+            a value in them is not valid.
+        OSError
+            If the folder cannot be read.
         """
         return load_classifier(cls, folder)
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import stat
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+
+from ._forks import held_at_fork
 
 try:
     import fcntl
@@ -30,10 +33,14 @@ CHECKSUMS = "checksums.json"
 # Bytes at which a tensor starts, as in memory that torch allocates. The last bits of a product can
 # depend on it.
 _ALIGNMENT = 64
-# A save replaces the folder that is being read so often in a row only if it never stops saving.
+# Number of times that a folder is read while others may replace it, before they have to wait.
 _ATTEMPTS = 20
-_MAX_WAITS = 1000  # of ten milliseconds; renaming takes less
-_MAX_CHECKSUMS, _MAX_HEADER = 2**20, 100 * 2**20
+_MAX_WAITS = 60_000  # of ten milliseconds; a save holds the lock for much less
+_MAX_CHECKSUMS, _MAX_HEADER = 2**20, 16 * 2**20
+_MAX_STEM = 128  # bytes; file systems allow names of 255 bytes
+
+# Threads take turns even on file systems without locks. A thread that reads a folder may fork.
+_TURN = held_at_fork(threading.RLock())
 
 _Result = TypeVar("_Result")
 
@@ -62,28 +69,62 @@ def read_folder(folder: Path, read: Callable[[Path], _Result]) -> _Result:
     ------
     FileNotFoundError
         If there is neither the folder nor the backup that an interrupted save leaves.
+    ValueError
+        If there can be no such folder.
     """
-    for _ in range(_ATTEMPTS - 1):
+    folder = _resolved(folder)
+    for _ in range(_ATTEMPTS):
         path = _folder_to_read(folder)
+        if path is None:
+            break  # no such folder, or another process is between its two renames
         before = _identity(path)
         try:
             return read(path)
         except (OSError, ValueError):
-            if before == _identity(path):
+            # A backup that is being removed may have lost files of its subfolders only.
+            if (path, before) == (_folder_to_read(folder), _identity(path)):
                 raise
-    return read(_folder_to_read(folder))
-
-
-def _folder_to_read(folder: Path) -> Path:
-    """Return the folder, or its backup if a save was interrupted between its two renames."""
-    folder = Path(os.path.realpath(folder))
-    # The folder is checked again, because a save may finish between the first two checks.
-    for path in (folder, _backup_of(folder), folder):
-        if path.exists():
-            return path
+    with _turn(folder.parent):
+        path = _folder_to_read(folder)
+        if path is not None:
+            return read(path)
     raise FileNotFoundError(
         f"There is no folder {str(folder)!r}. Pass a folder that MultiheadClassifier.save wrote."
     )
+
+
+def _folder_to_read(folder: Path) -> Path | None:
+    """Return the folder, or its backup if a save was interrupted between its two renames."""
+    return next((path for path in (folder, _backup_of(folder)) if path.exists()), None)
+
+
+def _resolved(folder: Path) -> Path:
+    """Return the path of a folder without symbolic links; raise ValueError if it cannot be one."""
+    resolved = Path(os.path.realpath(folder))
+    if not resolved.name:
+        raise ValueError(
+            f"The folder {str(folder)!r} is the root of a file system, which cannot be a saved "
+            "classifier. Pass a folder inside it."
+        )
+    if _is_too_long(resolved):
+        raise ValueError(
+            f"The path {str(folder)!r} is too long for its file system. Pass a shorter one."
+        )
+    for path in (resolved, *resolved.parents):
+        if path.is_symlink():
+            raise ValueError(
+                f"The folder {str(folder)!r} cannot be found, because the symbolic link "
+                f"{str(path)!r} leads back to itself. Remove the link, or pass another folder."
+            )
+    return resolved
+
+
+def _is_too_long(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
@@ -230,23 +271,34 @@ def replace_folder(folder: Path, write: Callable[[Path], None]):
     ------
     ValueError
         If the folder contains other files, or cannot be replaced.
+    TimeoutError
+        If other processes do not release the lock of the parent folder for ten minutes.
     """
-    folder = Path(os.path.realpath(folder))
+    folder = _resolved(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _restore_backup(folder)
-    _check_may_replace(folder)
-    _remove_stale(folder)
+    with _turn(folder.parent):
+        _restore_backup(folder)
+        _check_may_replace(folder)  # before the work of writing
+        _remove_stale(folder)
     with _new_folder(folder) as new:
         write(new)
-        if folder.exists():
-            shutil.copymode(folder, new)  # keep restrictive permissions
         for path in [*new.rglob("*"), new]:
             _sync(path)
-        _swap(new, folder)
+        with _turn(folder.parent):
+            _restore_backup(folder)
+            _check_may_replace(folder)
+            _swap(new, folder)
+
+
+def _hidden(folder: Path, ending: str) -> Path:
+    """Return the path of a hidden folder next to `folder`; a hash replaces a long name."""
+    name = os.fsencode(folder.name)
+    stem = folder.name if len(name) <= _MAX_STEM else _sha256(name)
+    return folder.with_name(f".{stem}.{ending}")
 
 
 def _backup_of(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.before-save")
+    return _hidden(folder, "before-save")
 
 
 def _restore_backup(folder: Path):
@@ -255,20 +307,25 @@ def _restore_backup(folder: Path):
         backup.rename(folder)
 
 
+def _remove_backup(folder: Path):
+    """Remove the backup of a folder, unless it is all that is left of the folder."""
+    if folder.exists():
+        shutil.rmtree(_backup_of(folder), ignore_errors=True)
+
+
 def _swap(new: Path, folder: Path):
     """Rename a folder to `folder`, whose former content is restored if that fails."""
-    backup = _backup_of(folder)
+    _remove_backup(folder)
     try:
-        with _turn(folder.parent):
-            shutil.rmtree(backup, ignore_errors=True)
-            if folder.exists():
-                folder.rename(backup)
-            new.rename(folder)
+        if folder.exists():
+            shutil.copymode(folder, new)  # keep restrictive permissions
+            folder.rename(_backup_of(folder))
+        new.rename(folder)
         # The backup is only removed once the renames would survive a failure of the machine.
         _sync(folder.parent)
     finally:
         _restore_backup(folder)
-        shutil.rmtree(backup, ignore_errors=True)
+        _remove_backup(folder)
 
 
 def _sync(path: Path):
@@ -324,7 +381,7 @@ def _check_may_replace(folder: Path):
 def _new_folder(folder: Path) -> Iterator[Path]:
     """Yield a new, locked folder next to `folder`, and remove it if it is still there."""
     while True:
-        new = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+        new = _hidden(folder, uuid.uuid4().hex)
         new.mkdir()
         try:
             lock = _lock(new)
@@ -344,7 +401,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 def _remove_stale(folder: Path):
     """Remove new folders of saves to `folder` that were killed."""
-    name = re.compile(re.escape(f".{folder.name}.") + "[0-9a-f]{32}")
+    name = re.compile(re.escape(_hidden(folder, "").name) + "[0-9a-f]{32}")
     for path in folder.parent.iterdir() if HAS_LOCKS else ():
         if name.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
             with contextlib.suppress(OSError):
@@ -355,21 +412,28 @@ def _remove_stale(folder: Path):
 
 @contextlib.contextmanager
 def _turn(parent: Path) -> Iterator[None]:
-    """Context for renaming folders in `parent`: one process at a time, where there are locks."""
-    lock = None
-    for _ in range(_MAX_WAITS):
-        try:
-            lock = _lock(parent)
-        except BlockingIOError:
-            time.sleep(0.01)
-            continue
-        except OSError:
-            pass  # this file system has no locks
-        break
+    """Context for changes in `parent`: one thread at a time, and one process if it has locks."""
+    lock = _wait_for_lock(parent)
     try:
-        yield
+        with _TURN:
+            yield
     finally:
         _unlock(lock)
+
+
+def _wait_for_lock(folder: Path) -> int | None:
+    """Return a descriptor that holds the lock of a folder; None without support."""
+    for _ in range(_MAX_WAITS):
+        try:
+            return _lock(folder)
+        except BlockingIOError:
+            time.sleep(0.01)
+        except OSError:
+            return None  # this file system has no locks
+    raise TimeoutError(
+        f"Another process holds the lock of the folder {str(folder)!r} for too long. Stop it, or "
+        "use a folder with another parent folder."
+    )
 
 
 def _lock(folder: Path) -> int | None:

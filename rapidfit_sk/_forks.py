@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 _Function = TypeVar("_Function", bound=Callable)
@@ -45,7 +46,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def computes(function: _Function) -> _Function:
-    """Decorate a function that computes with torch, so that it also works in a forked process.
+    """Decorate a function that computes with torch to make it work in a forked process, too.
 
     torch computes with OpenMP, which keeps a team of threads for each thread that has used it. A
     forked process does not have these threads, so a computation in its only thread would wait for
@@ -58,6 +59,21 @@ def computes(function: _Function) -> _Function:
             return function(*args, **kwargs)
         if _THREAD.executor is None:
             _THREAD.executor = ThreadPoolExecutor(1)
-        return _THREAD.executor.submit(function, *args, **kwargs).result()
+        return _result(_THREAD.executor, functools.partial(function, *args, **kwargs))
 
     return call  # type: ignore[return-value]
+
+
+def _result(executor: ThreadPoolExecutor, function: Callable[[], Any]) -> Any:
+    """Return the result of a function that runs in another thread, and pass Ctrl-C on to it."""
+    thread = executor.submit(threading.get_ident).result()
+    future = executor.submit(function)
+    try:
+        return future.result()
+    except KeyboardInterrupt as error:
+        if not future.done():
+            # Python has no other way to raise an exception in another thread.
+            interrupt = ctypes.py_object(type(error))
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), interrupt)
+            wait([future])
+        raise

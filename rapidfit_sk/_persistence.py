@@ -36,7 +36,7 @@ from ._folders import (
     write_checksums,
 )
 from ._model import TextTokenizer, longest_input, module_to_parts, tokenizer_from_files
-from ._rows import Texts
+from ._rows import Texts, parameter_labels, plain_label
 from ._schema import (
     FORMAT,
     FORMAT_VERSION,
@@ -49,7 +49,15 @@ from ._schema import (
     read_header,
 )
 from ._training import MultiheadNet
-from ._validation import check_argument, check_parameters, path, warn_user
+from ._validation import (
+    array_like,
+    check_argument,
+    check_parameters,
+    mapping_to,
+    path,
+    short,
+    warn_user,
+)
 from .config import MultiheadConfig, ParameterGroup
 
 WEIGHTS, DESCRIPTION, TOKENIZER = "model.safetensors", "classifier.json", "tokenizer"
@@ -148,6 +156,9 @@ def _parameters(classifier) -> dict[str, Any]:
         if isinstance(parameters[name], kind):
             del parameters[name]
             left_out.append(name)
+    if parameters["task_labels"] is not None:
+        parameters["task_labels"] = _plain_task_labels(parameters["task_labels"])
+    _check_plain(parameters)
     if left_out:
         warn_user(
             f"The parameters {left_out} contain objects that are not plain data, so they are not "
@@ -155,6 +166,31 @@ def _parameters(classifier) -> dict[str, Any]:
             "use joblib.dump."
         )
     return parameters
+
+
+def _plain_task_labels(task_labels) -> dict[str, list[Any]]:
+    """Return the labels of each task as a list; fit also accepts sets, Series and other types."""
+    check_argument("task_labels", task_labels, mapping_to(array_like()))
+    owner = "The 'task_labels' parameter, task "
+    return {
+        task: [plain_label(label) for label in parameter_labels(labels, f"{owner}{short(task)}")]
+        for task, labels in task_labels.items()
+    }
+
+
+def _check_plain(parameters: dict[str, Any], prefix: str = ""):
+    """Raise TypeError for the first parameter that cannot be saved as JSON."""
+    for name, value in parameters.items():
+        if isinstance(value, dict):
+            _check_plain(value, f"{prefix}{name}__")
+            continue
+        try:
+            json.dumps(value, default=_plain)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise TypeError(
+                f"The {prefix + str(name)!r} parameter cannot be saved as JSON. Got "
+                f"{short(value)}. Set it to plain data, or use joblib.dump."
+            ) from error
 
 
 def _labels_to_plain(classes) -> dict[str, Any]:
@@ -317,10 +353,10 @@ def _one_error(folder: Path) -> Iterator[None]:
     """Convert any error about the contents of a folder to a ValueError with one clear message."""
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
         if not _is_of_contents(error, folder):
             raise
-        reason = str(error).strip().splitlines()
+        reason = str(error).strip().rstrip(".").splitlines()
         raise ValueError(
             f"The folder {str(folder)!r} does not contain a valid classifier written by "
             "MultiheadClassifier.save: "
@@ -329,8 +365,10 @@ def _one_error(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _is_of_contents(error: Exception, folder: Path) -> bool:
+def _is_of_contents(error: BaseException, folder: Path) -> bool:
     """Return whether the contents of a folder, not the state of the machine, caused an error."""
+    if not isinstance(error, Exception):
+        return type(error).__name__ == "PanicException"  # tokenizers raises it for some files
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return False
     if not isinstance(error, OSError) or error.errno is None:

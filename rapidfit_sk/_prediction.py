@@ -24,7 +24,7 @@ from ._rows import (
     read_texts,
     read_unlabeled,
 )
-from ._stream import batches_of, predicted_frame
+from ._stream import batches_of, check_columns, predicted_frame
 from ._training import MultiheadNet
 from ._typing import ArrayOrFrame, RowsLike
 from ._validation import boolean, check_argument, integer, short
@@ -244,6 +244,8 @@ class PredictionMixin:
         items: Any = [X] if isinstance(as_pandas(X), pd.DataFrame) else X
         model = self._snapshot()
         requested = model.task_codes(task)
+        if proba:
+            check_columns(model, requested)
         return (
             predicted_frame(model, texts, requested, index, proba)
             for texts, index in batches_of(items, self._columns, batch_rows)

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ._rows import parameter_labels
 from ._validation import (
+    LARGEST_INT,
     Constraint,
     boolean,
     instance_of,
@@ -92,7 +94,7 @@ _DESCRIPTION = {
 }
 _OPTIONS = {"coverage": _of_dict("a dict of dicts of numbers", _is_scores)}
 _TASK = {
-    "name": instance_of(str),
+    "name": text(),
     "temperature": real(1e-6, 1e6),
     "dtype": Constraint(
         "the dtype of bools, numbers, strings or objects",
@@ -111,7 +113,7 @@ _MODULE_OPTIONS = {
     "compile": boolean(),
 }
 _FEATURES = {
-    "n_features_in_": integer(0),
+    "n_features_in_": integer(0, LARGEST_INT),
     "feature_names_in_": _of_all("a list of strings", _is_str),
 }
 _POSITIONS = Constraint("a list of row numbers", _is_positions)
@@ -224,7 +226,7 @@ def classes_from_plain(task: dict[str, Any]) -> np.ndarray:
     Raises
     ------
     ValueError
-        If they are not at least two distinct, sorted labels of one kind that fit the dtype.
+        If they are not at least two valid, distinct, sorted labels of one kind that fit the dtype.
     """
     labels, dtype = task["classes"], np.dtype(_bounded_dtype(task))
     kinds = {type(label) for label in labels}
@@ -233,6 +235,7 @@ def classes_from_plain(task: dict[str, Any]) -> np.ndarray:
     is_one_kind = len(kinds) == 1 and kinds <= ({kind} if kind else {bool, int, float, str})
     if not is_one_kind or len(labels) < 2:
         raise ValueError(f"the classes of task {task['name']!r} are not several labels of one kind")
+    parameter_labels(labels, f"the classes of task {task['name']!r}")
     if not all(first < second for first, second in itertools.pairwise(labels)):
         raise ValueError(f"the classes of task {task['name']!r} are not sorted and distinct")
     try:
@@ -354,6 +357,9 @@ def _check_bounds(key: str, value: Any, bounds: _Bounds, depth: int):
 # Weights
 
 
+_MAX_TENSORS = 2**14
+
+
 def read_header(start: bytes, n_data: int) -> dict[str, Layout]:
     """Return the layout of each tensor of a safetensors file.
 
@@ -367,12 +373,14 @@ def read_header(start: bytes, n_data: int) -> dict[str, Layout]:
     Returns
     -------
     tensors : dict of {str: Layout}
-        The tensors, which cover the data without gaps and overlaps.
+        The tensors, which cover the data without gaps and overlaps. Each has at least one byte.
     """
     header = json.loads(start[8:])
     if not isinstance(header, dict):
         raise ValueError("the header of the weights is not a dict")
     header.pop("__metadata__", None)
+    if len(header) > _MAX_TENSORS:
+        raise ValueError(f"it has {len(header)} weights, but at most {_MAX_TENSORS} are allowed")
     tensors = {name: _layout(name, entry) for name, entry in header.items()}
     end = 0
     for name, layout in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)):
@@ -387,6 +395,8 @@ def read_header(start: bytes, n_data: int) -> dict[str, Layout]:
 
 def _layout(name: str, entry: Any) -> Layout:
     """Return the layout that an entry of a header describes."""
+    if not name.startswith(("encoder.", "heads.")):
+        raise ValueError(f"the weights {reprlib.repr(name)} have no place")
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"the entry of the weights {reprlib.repr(name)} is not valid")
     kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -395,10 +405,11 @@ def _layout(name: str, entry: Any) -> Layout:
             f"the weights {reprlib.repr(name)} have dtype {reprlib.repr(kind)}, but only "
             f"{', '.join(_DTYPES)} are allowed"
         )
-    for values, n in ((shape, 8), (offsets, 2)):
-        if not (isinstance(values, list) and len(values) <= n and all(map(_is_size, values))):
+    for values, lengths in ((shape, range(9)), (offsets, (2,))):
+        if not isinstance(values, list) or len(values) not in lengths:
             raise ValueError(f"the entry of the weights {reprlib.repr(name)} is not valid")
-    if len(offsets) != 2:
+    # A tensor without data would allow any size in the description.
+    if not all(map(_is_size, [*shape, *offsets])) or 0 in shape:
         raise ValueError(f"the entry of the weights {reprlib.repr(name)} is not valid")
     return Layout(np.dtype(_DTYPES[kind]), tuple(shape), offsets[0], offsets[1])
 

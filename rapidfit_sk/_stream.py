@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -68,6 +69,22 @@ def _as_frame(item, position) -> pd.DataFrame:
     return frame
 
 
+def check_columns(model: FittedModel, requested: NDArray[np.int64]):
+    """Raise ValueError if the columns of labels and probabilities have the same names."""
+    tasks = [model.tasks[code] for code in requested]
+    names = [*tasks, *(_column(task, label) for task in tasks for label in model.classes[task])]
+    twice = next((name for name, n in Counter(names).items() if n > 1), None)
+    if twice is not None:
+        raise ValueError(
+            f"Two columns of labels and probabilities have the name {short(twice)}. Pass one task "
+            "at a time, or rename a task."
+        )
+
+
+def _column(task: str, label: Any) -> str:
+    return f"{task}={label}"
+
+
 def predicted_frame(
     model: FittedModel, texts: Texts, requested: NDArray[np.int64], index: Any, proba: bool
 ) -> pd.DataFrame:
@@ -81,6 +98,6 @@ def predicted_frame(
         classes = model.classes[task]
         found[task] = classes[logits[code].argmax(axis=1)]
         shares = probabilities(logits[code], model.temperatures[task])
-        names = [f"{task}={label}" for label in classes.tolist()]
+        names = [_column(task, label) for label in classes]
         found |= dict(zip(names, shares.T, strict=True))
     return pd.DataFrame(found, index=index)

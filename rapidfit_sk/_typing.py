@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any, Protocol, TypeAlias
 
@@ -23,6 +23,6 @@ class FrameLike(Protocol):
 #: Texts or labels, as one column or as a frame.
 ArrayOrFrame: TypeAlias = ArrayLike | FrameLike
 #: Labeled rows in any form that ``fit`` accepts, including a dict of tasks.
-RowsLike: TypeAlias = ArrayOrFrame | Mapping[str, Collection[Mapping[str, Any]]]
+RowsLike: TypeAlias = ArrayOrFrame | Mapping[str, Iterable[Mapping[str, Any]]]
 #: Location of the embedding cache.
 MemoryLike: TypeAlias = str | PathLike[str] | joblib.Memory

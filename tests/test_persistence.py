@@ -461,6 +461,53 @@ def test_path_and_device_are_saved(make_classifier, messages, tmp_path, encoder_
     assert (loaded.device, loaded.config.training.model_name) == ("cpu", encoder_name)
 
 
+TASK_LABELS = {
+    "set": {"good", "bad", "new"},
+    "frozenset": frozenset({1, 2, 3}),
+    "range": range(1, 4),
+    "Series": pd.Series([1, 2, 3]),
+    "Categorical": pd.Categorical(["good", "bad", "new"]),
+    "Index": pd.Index([1, 2, 3]),
+    "numpy scalars": list(np.array([1, 2, 3], np.int16)),
+    "keys": {1: "good", 2: "bad", 3: "new"}.keys(),
+}
+
+
+@pytest.mark.parametrize("labels", TASK_LABELS.values(), ids=TASK_LABELS)
+def test_task_labels_of_any_type_are_saved(make_classifier, tmp_path, labels):
+    """Labels that fit accepts in 'task_labels' are saved, and the loaded classifier uses them."""
+    texts, y = [f"text {i}" for i in range(20)], sorted(labels)[:2] * 10
+    classifier = make_classifier(task_labels={"label": labels}, test_size=0).fit(texts, y)
+    classifier.save(tmp_path / "x")
+    loaded = MultiheadClassifier.load(tmp_path / "x")
+    assert sorted(loaded.task_labels["label"]) == sorted(labels)
+    assert np.array_equal(classifier.predict_proba(TEXTS), loaded.predict_proba(TEXTS))
+    for each in (classifier, loaded):
+        each.fit(texts, y)
+    assert np.array_equal(classifier.predict_proba(TEXTS), loaded.predict_proba(TEXTS))
+    assert loaded.classes_["label"].tolist() == sorted(labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"verbose": 1j}, "'verbose'"),
+        ({"config__loss__task_weights": {"sentiment": 1j}}, "'config__loss__task_weights__sent"),
+        ({"config__training__epochs": {1}}, "'config__training__epochs'"),
+        ({"task_labels": {"sentiment": [1j, 2]}}, "'task_labels' parameter, task 'sentiment'"),
+        ({"task_labels": 3}, "'task_labels' parameter"),
+    ],
+)
+def test_error_names_the_parameter(make_classifier, messages, tmp_path, change, name):
+    """A parameter that cannot be saved is named, and nothing is written."""
+    classifier = make_classifier(epochs=0).fit(messages.head(60))
+    config = make_classifier(config=MultiheadConfig(loss=LossConfig())).config
+    classifier.set_params(config__loss=config.loss).set_params(**change)
+    with pytest.raises((TypeError, ValueError), match=name):
+        classifier.save(tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_pickle_of_the_unreleased_version():
     """The pickle in ``tests/data`` loads with all supported versions, with the same predictions.
 

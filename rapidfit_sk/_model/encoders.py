@@ -290,15 +290,23 @@ def tokenizer_from_files(files: dict[str, bytes]) -> PreTrainedTokenizerBase:
     content = files["tokenizer.json"]
     options = _tokenizer_options(files)
     try:
-        tokenizer = Tokenizer.from_str(content.decode())
-        options |= _pre_tokenizer_options(tokenizer)
-        with loading():
+        with loading(), _without_panics():
+            tokenizer = Tokenizer.from_str(content.decode())
+            options |= _pre_tokenizer_options(tokenizer)
             return PreTrainedTokenizerFast(tokenizer_object=_Uncopied(tokenizer), **options)
-    except BaseException as error:
-        # tokenizers raises plain Exception for invalid files, and a BaseException if it panics.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
+    except Exception as error:  # tokenizers has no class of its own for invalid files
         raise ValueError(f"tokenizer.json is not valid: {error}") from error
+
+
+@contextlib.contextmanager
+def _without_panics() -> Iterator[None]:
+    """Convert a panic of tokenizers, whose class is not an Exception, to a ValueError."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(str(error)) from error
 
 
 _SIDES = ("left", "right")
@@ -384,7 +392,8 @@ def _load(auto_class, model_name, **options):
     options["trust_remote_code"] = False
     with loading():
         try:
-            return auto_class.from_pretrained(location, local_files_only=True, **options)
+            with _without_panics():
+                return auto_class.from_pretrained(location, local_files_only=True, **options)
         except (ImportError, OSError, ValueError) as error:
             _refuse_custom_code(model_name, error)
             if location != model_name or Path(model_name).is_dir():
@@ -395,7 +404,8 @@ def _load(auto_class, model_name, **options):
         try:
             # A single request with a time limit, because a download would retry many times.
             HfApi().model_info(model_name, timeout=10)
-            return auto_class.from_pretrained(model_name, **options)
+            with _without_panics():
+                return auto_class.from_pretrained(model_name, **options)
         # The exceptions of the hub client depend on its version and on its HTTP library.
         except Exception as error:
             _refuse_custom_code(model_name, error)
@@ -460,17 +470,23 @@ def loading() -> Iterator[None]:
     also shows progress bars, and reports that the checkpoint has weights of another head, which
     would look like an error.
     """
-    with _LOADING:
-        level = transformers_logging.get_verbosity()
-        had_bars = transformers_logging.is_progress_bar_enabled()
+    with _LOADING, _quiet():
+        yield
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Context without messages and progress bars of transformers."""
+    level = transformers_logging.get_verbosity()
+    had_bars = transformers_logging.is_progress_bar_enabled()
+    try:
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
-        try:
-            yield
-        finally:
-            transformers_logging.set_verbosity(level)
-            if had_bars:
-                transformers_logging.enable_progress_bar()
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if had_bars:
+            transformers_logging.enable_progress_bar()
 
 
 def longest_input(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:

@@ -149,7 +149,10 @@ class MultiheadModule(nn.Module):
         encoder = self._full_encoder(eager) if states is None else self._upper_encoder(states)
         device = input_ids.device.type
         lower = uses_bfloat16(self.precision, device)
-        with torch.autocast(device, torch.bfloat16) if lower else contextlib.nullcontext():
+        # Cached casts of weights would outlive the step that changes the weights if the caller has
+        # another autocast context open.
+        cast = torch.autocast(device, torch.bfloat16, cache_enabled=False)
+        with cast if lower else contextlib.nullcontext():
             output = encoder(input_ids=input_ids, attention_mask=attention_mask)
         return output.last_hidden_state.float()
 

@@ -64,7 +64,7 @@ class TokenIds:
 
 
 # A fast tokenizer stores its truncation length as state, and threads may share a tokenizer. A
-# process is forked between two calls, because the locks inside a tokenizer are copied as they are.
+# fork waits for the end of a call, because it would copy locked locks inside the tokenizer.
 _TOKENIZING = held_at_fork(threading.Lock())
 
 
@@ -92,6 +92,8 @@ class TextTokenizer:
         self._n_special = _n_special(tokenizer)
         self._special_tokens = _special_tokens(tokenizer)
         self._unknown_id = _unknown_id(tokenizer)
+        self._control_ids = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+        self._cuts_left = getattr(tokenizer, "truncation_side", "right") == "left"
 
     def __getstate__(self):
         """Return the tokenizer as its files, which do not depend on the version of its class."""
@@ -115,18 +117,21 @@ class TextTokenizer:
     def __call__(self, texts: Sequence[str]) -> TokenIds:
         """Tokenize a list of texts."""
         texts = [self._without_special_tokens(text) for text in texts]
-        lists = self._read(texts, CHARS_PER_TOKEN)
-        is_short = [
-            len(text) > len(ids) and len(ids) <= 2 * self.max_length and self._is_cut(text)
-            for text, ids in zip(texts, lists, strict=True)
+        bounds = np.full(len(texts), CHARS_PER_TOKEN * self.max_length)
+        ends = self._read(texts, bounds)
+        few = [
+            i
+            for i, (text, ids) in enumerate(zip(texts, ends, strict=True))
+            if self._is_cut(text, bounds[i]) and min(map(len, ids)) <= self.max_length
         ]
-        again = np.flatnonzero(is_short)
-        redone = self._read([texts[i] for i in again], MOST_CHARS_PER_TOKEN)
-        for i, ids in zip(again, redone, strict=True):
-            lists[i] = ids
-        return self._joined(texts, lists)
+        bounds[few] = MOST_CHARS_PER_TOKEN * self.max_length
+        for i, ids in zip(few, self._read([texts[i] for i in few], bounds[few]), strict=True):
+            ends[i] = ids
+        lists = [self._without_control(self._concatenated(ids)) for ids in ends]
+        is_cut = [self._is_cut(text, n) for text, n in zip(texts, bounds, strict=True)]
+        return self._joined(lists, np.array(is_cut, dtype=bool))
 
-    def _joined(self, texts: list[str], lists: list[list[int]]) -> TokenIds:
+    def _joined(self, lists: list[list[int]], is_cut: NDArray[np.bool_]) -> TokenIds:
         """Cut the ids of all texts and join them."""
         # Some tokenizers have no padding token; any id works, because padding is masked.
         padding = self.tokenizer.pad_token_id or 0
@@ -138,11 +143,8 @@ class TextTokenizer:
         firsts = _bounds(map(len, of_texts))
         n_unknown = np.diff(_bounds(flat == self._unknown_id)[starts[firsts]])
         n_ordinary = np.diff(starts[firsts]) - sum(self._n_special) * np.diff(firsts)
-        cut = [
-            self.long_text != "windows" and (len(ids) > self.max_length or self._is_cut(text))
-            for text, ids in zip(texts, lists, strict=True)
-        ]
-        is_cut = np.array(cut, dtype=bool)
+        if self.long_text != "windows":
+            is_cut = is_cut | (np.fromiter(map(len, lists), int) > self.max_length)
         return TokenIds(flat, starts, firsts, padding, is_cut, n_unknown, n_ordinary)
 
     # ----------------------------------------------------------------------------------------
@@ -155,32 +157,33 @@ class TextTokenizer:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
 
-    def _is_cut(self, text: str) -> bool:
-        """Return whether not all characters of a text are tokenized."""
-        n_parts = {"truncate": 1, "head_tail": 2}.get(self.long_text)
-        return n_parts is not None and len(text) > n_parts * CHARS_PER_TOKEN * self.max_length
+    def _is_cut(self, text: str, n: int) -> bool:
+        """Return whether only ends of `n` characters of a text are tokenized."""
+        n_ends = {"truncate": 1, "head_tail": 2}.get(self.long_text)
+        return n_ends is not None and len(text) > n_ends * n
 
-    def _shortened(self, text: str, chars_per_token: int) -> str:
-        """Return the part of a text that can hold the tokens that the encoder reads."""
-        n = chars_per_token * self.max_length
-        if self.long_text == "windows" or len(text) <= n:
-            return text
+    def _ends(self, text: str, n: int) -> list[str]:
+        """Return the parts of a text that can hold the tokens that the encoder reads."""
+        if not self._is_cut(text, n):
+            return [text]
         if self.long_text == "head_tail":
-            return text if len(text) <= 2 * n else f"{text[:n]} {text[-n:]}"
-        is_left = getattr(self.tokenizer, "truncation_side", "right") == "left"
-        return text[-n:] if is_left else text[:n]
+            return [text[:n], text[-n:]]
+        return [text[-n:] if self._cuts_left else text[:n]]
 
     # ----------------------------------------------------------------------------------------
     # Token ids
 
-    def _read(self, texts: list[str], chars_per_token: int) -> list[list[int]]:
-        """Return the token ids of texts, a limited number of characters at a time."""
-        shorter = [self._shortened(text, chars_per_token) for text in texts]
-        # A part of a very long text counts as a text of its own.
-        parts = [_parts_of(text) for text in shorter]
-        flat = list(chain.from_iterable(parts))
+    def _read(self, texts: list[str], bounds: NDArray[np.int64]) -> list[list[list[int]]]:
+        """Return the token ids of the ends of each text."""
+        ends = [self._ends(text, int(n)) for text, n in zip(texts, bounds, strict=True)]
+        # A limited number of characters is tokenized at a time, so a long end has several parts.
+        parts = [[_parts_of(end) for end in of_text] for of_text in ends]
+        flat = [part for of_text in parts for of_end in of_text for part in of_end]
         ids = chain.from_iterable(self._ids(group) for group in _groups(flat))
-        return [self._concatenated([next(ids) for _ in of_text]) for of_text in parts]
+        return [
+            [self._concatenated([next(ids) for _ in of_end]) for of_end in of_text]
+            for of_text in parts
+        ]
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         with _TOKENIZING:
@@ -189,6 +192,7 @@ class TextTokenizer:
                 truncation=False,
                 return_attention_mask=False,
                 return_token_type_ids=False,
+                split_special_tokens=True,
                 verbose=False,  # it would warn about long texts, which are cut later
             )["input_ids"]
 
@@ -199,6 +203,16 @@ class TextTokenizer:
         n_before, n_after = self._n_special
         inner = chain.from_iterable(ids[n_before : len(ids) - n_after] for ids in parts)
         return [*parts[0][:n_before], *inner, *parts[0][len(parts[0]) - n_after :]]
+
+    def _without_control(self, ids: list[int]) -> list[int]:
+        """Replace special tokens inside a text, which its normalization may have created."""
+        n_before, n_after = self._n_special
+        inner = ids[n_before : len(ids) - n_after]
+        if self._control_ids.isdisjoint(inner):
+            return ids
+        unknown = [self._unknown_id] if self._unknown_id >= 0 else []
+        plain = (unknown if i in self._control_ids else [i] for i in inner)
+        return [*ids[:n_before], *chain.from_iterable(plain), *ids[len(ids) - n_after :]]
 
     def _windows(self, ids: list[int]) -> list[list[int]]:
         """Cut the token ids of a text into windows that the encoder can read."""
@@ -213,8 +227,7 @@ class TextTokenizer:
         inner = ids[n_before : len(ids) - n_after]
         width = max(1, self.max_length - n_before - n_after)
         if self.long_text == "truncate":
-            is_left = getattr(self.tokenizer, "truncation_side", "right") == "left"
-            return [before + (inner[-width:] if is_left else inner[:width]) + after]
+            return [before + (inner[-width:] if self._cuts_left else inner[:width]) + after]
         # Windows have equal lengths, because a short last window would count as much as the others.
         windows = np.array_split(inner, -(-len(inner) // width))
         return [before + window.tolist() + after for window in windows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .._validation import IN_FOLDS, listed, short, suggestion, unknown_task, warn_user
 from .tables import LabeledTable, TextTable
 from .texts import Texts
-from .values import column_values, exact_array, parameter_labels, plain_label
+from .values import distinct_values, exact_array, parameter_labels, plain_label
 
 
 def learn_classes(
@@ -38,13 +38,15 @@ def learn_classes(
     -------
     classes : dict of {str: ndarray}
         The classes of each task, with the type of its labels. Known tasks come first, in their
-        original order. New tasks follow in order of first appearance.
+        original order. New tasks follow in order of first appearance. Known classes keep their
+        type if all new labels equal one of them.
 
     Raises
     ------
     ValueError
         If a task has fewer than two classes, if one of its labels is missing from `task_labels`, if
         `task_labels` names a task that does not exist, or if no dtype holds all labels of a task.
+        Also if the type of known classes, float16 or float32, cannot hold the new labels.
     TypeError
         If the labels of a task mix strings, bools and numbers, or if a label in `task_labels` has
         an unsupported type.
@@ -52,15 +54,14 @@ def learn_classes(
     task_labels, classes = task_labels or {}, dict(known or {})
     _check_tasks_are_there(task_labels, [*classes, *table.task_names])
     for task in table.task_names:
-        before = list(classes.get(task, ()))
+        rows = np.flatnonzero(table.tasks == task)
+        labels = table.labels[rows]
         if task in task_labels:
             owner = f"The 'task_labels' parameter, task {short(task)}"
-            given = [*before, *parameter_labels(task_labels[task], owner)]
-            classes[task] = _sorted_classes(column_values(given), task)
-            _check_labels_are_given(table, task, classes[task])
-        else:
-            labels = [*before, *table.labels[table.tasks == task]]
-            classes[task] = _sorted_classes(column_values(labels), task)
+            labels = parameter_labels(task_labels[task], owner)
+        classes[task] = _sorted_classes(distinct_values(labels), task, classes.get(task))
+        if task in task_labels:
+            _check_labels_are_given(table, rows, classes[task])
     return classes
 
 
@@ -73,25 +74,29 @@ def _check_tasks_are_there(task_labels, tasks):
             )
 
 
-def _check_labels_are_given(table, task, classes):
-    rows = np.flatnonzero(table.tasks == task)
+def _check_labels_are_given(table, rows, classes):
     unknown = rows[encode_labels(table.labels[rows], classes) < 0]
-    if len(unknown):
-        raise ValueError(
-            f"In {table.place(unknown[0])}, the label {short(table.labels[unknown[0]])} is not one "
-            f"of the classes in the 'task_labels' parameter: {listed(classes.tolist())}. Add the "
-            "label to 'task_labels', or drop the row."
-        )
-    # The label True equals the class 1.
-    _check_kinds(column_values([*classes, *table.labels[rows]]), task)
+    if not len(unknown):
+        return
+    task, label = table.tasks[unknown[0]], table.labels[unknown[0]]
+    if "bools" in (_kind(label), _kind(classes[0])):
+        _check_kinds([*classes, label], task)  # True is not the class 1, although they are equal
+    raise ValueError(
+        f"In {table.place(unknown[0])}, the label {short(label)} is not one of the classes in the "
+        f"'task_labels' parameter: {listed(classes.tolist())}. Add the label to 'task_labels', or "
+        "drop the row."
+    )
 
 
 def encode_labels(labels: np.ndarray, classes: np.ndarray) -> NDArray[np.int64]:
     """Return the position of each label in `classes`, or -1 for a label that is not a class.
 
+    A bool never equals a number. Ints are compared exactly. Floats are rounded to the dtype of the
+    classes, because 0.1 in float32 differs from 0.1 in float64.
+
     Parameters
     ----------
-    labels : ndarray of object, shape (n_rows,)
+    labels : ndarray, shape (n_rows,)
         Labels of one task.
     classes : ndarray, shape (n_classes,)
         Classes of the task, from :func:`learn_classes`.
@@ -101,22 +106,35 @@ def encode_labels(labels: np.ndarray, classes: np.ndarray) -> NDArray[np.int64]:
     codes : ndarray of int64, shape (n_rows,)
         The code of each label.
     """
-    codes = {label: code for code, label in enumerate(classes.tolist())}
-    keys: Iterable[Any] = labels
-    if classes.dtype.kind == "f":
-        # Labels are rounded to the dtype of the classes, because 0.1 in float32 differs from 0.1
-        # in float64.
-        keys = (_rounded(label, classes.dtype.type) for label in labels)
+    code_of = _Encoder(classes)
+    if len(set(map(type, labels))) > 1:  # 1 and True would be the same key of a dict
+        return np.fromiter(map(code_of, labels), np.int64, len(labels))
+    codes = {label: code_of(label) for label in set(labels)}
+    return np.fromiter(map(codes.__getitem__, labels), np.int64, len(labels))
+
+
+class _Encoder:
+    """Function that returns the position of a label in the classes, or -1."""
+
+    def __init__(self, classes: np.ndarray):
+        self.codes = {label: code for code, label in enumerate(classes.tolist())}
+        self.kind = _kind(next(iter(self.codes), None))
+        self.rounds_to = classes.dtype.type if classes.dtype.kind == "f" else None
+
+    def __call__(self, label: Any) -> int:
+        if _kind(label) != self.kind:
+            return -1
+        plain = plain_label(label)
+        if self.rounds_to is not None and isinstance(plain, float):
+            plain = _rounded(plain, self.rounds_to)
+        return self.codes.get(plain, -1)
+
+
+def _rounded(label: float, kind):
+    """Return a float with the precision of a numpy float, if it is in the range of this type."""
     with np.errstate(over="ignore"):
-        return np.fromiter((codes.get(key, -1) for key in keys), np.int64, len(labels))
-
-
-def _rounded(label, kind):
-    """Return a label with the precision of a numpy float, if it is in the range of this float."""
-    if isinstance(label, str):
-        return label
-    rounded = kind(float(label)).item()
-    return float(label) if np.isinf(rounded) else rounded
+        rounded = kind(label).item()
+    return label if np.isinf(rounded) else rounded
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,14 +184,29 @@ def encode_table(table: LabeledTable, classes: dict[str, np.ndarray]) -> CodedRo
     ------
     ValueError
         If a row has a task that is not in `classes`.
+    TypeError
+        If the classes of a task are strings, bools or numbers, and none of its labels are.
     """
     task_codes = encode_tasks(table, list(classes))
     label_codes = np.empty(len(table), dtype=np.int64)
     for code, of_task in enumerate(classes.values()):
-        rows = task_codes == code
+        rows = np.flatnonzero(task_codes == code)
         label_codes[rows] = encode_labels(table.labels[rows], of_task)
+        if len(rows) and (label_codes[rows] < 0).all():
+            _check_one_kind_is_shared(table, rows, of_task)
     weights = np.ones(len(table)) if table.weights is None else table.weights
     return CodedRows(table.texts, task_codes, label_codes, weights.astype(np.float32), classes)
+
+
+def _check_one_kind_is_shared(table, rows, classes):
+    """Raise TypeError if no label of a task is a string, a bool or a number like its classes."""
+    kind, label = _kind(classes[0]), table.labels[rows[0]]
+    if all(_kind(other) != kind for other in distinct_values(table.labels[rows])):
+        raise TypeError(
+            f"The label of {table.place(rows[0])} is {short(label)} ({type(label).__name__}), but "
+            f"the classes of the task are {kind}: {listed(classes.tolist())}. None of the labels "
+            f"of this task are {kind}. Pass labels of the type that fit had."
+        )
 
 
 def encode_training_table(table: LabeledTable, classes: dict[str, np.ndarray]) -> CodedRows:
@@ -280,7 +313,11 @@ def _distinguished(labels: list[str]) -> str:
     return listed(labels)
 
 
-def _sorted_classes(labels: np.ndarray, task: str) -> np.ndarray:
+def _sorted_classes(labels: list[Any], task: str, known: np.ndarray | None) -> np.ndarray:
+    """Return the sorted classes of a task: the known classes and the labels."""
+    if known is not None:
+        _check_kinds([*known, *labels], task)
+        labels = _joined(known, labels, task)
     _check_kinds(labels, task)
     distinct = sorted({plain_label(label) for label in labels})
     if len(distinct) < 2:
@@ -299,9 +336,37 @@ def _sorted_classes(labels: np.ndarray, task: str) -> np.ndarray:
     return classes
 
 
-def _check_kinds(labels: np.ndarray, task: str):
+def _joined(known: np.ndarray, labels: list[Any], task: str) -> list[Any]:
+    """Return known classes with the labels that equal none of them.
+
+    Classes of float16 or float32 keep this type, because labels that are rounded to them would be
+    other classes in float64.
+    """
+    code_of = _Encoder(known)
+    new = [label for label in labels if code_of(label) < 0]
+    if known.dtype not in (np.float16, np.float32):
+        return [*known, *new]
+    floats = [_as_type(label, known.dtype.type) for label in new]
+    if None in floats or len(set(floats)) < len({plain_label(label) for label in new}):
+        raise ValueError(
+            f"Task {short(task)} has classes of type {known.dtype}, which cannot hold or "
+            f"distinguish the new labels: {listed(new)}. Fit again with labels of type float64."
+        )
+    return [*known, *floats]
+
+
+def _as_type(label: Any, kind: Any) -> Any:
+    """Return a number as a numpy float, or None if it is an int or out of range and changes."""
+    plain = plain_label(label)
+    with np.errstate(over="ignore"):
+        result = kind(plain)
+    changes = isinstance(plain, int) or np.isinf(result)
+    return None if changes and result.item() != plain else result
+
+
+def _check_kinds(labels: Sequence[Any], task: str):
     """Raise TypeError if the labels of a task mix strings, bools and numbers."""
-    kinds = [_kind(label) for label in labels]
+    kinds = list(map(_kind, labels))
     if len(set(kinds)) > 1:
         odd = next(i for i, kind in enumerate(kinds) if kind != kinds[0])
         raise TypeError(

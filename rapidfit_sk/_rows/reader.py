@@ -75,7 +75,7 @@ class Reader:
         rows : CodedRows
             The same rows as codes.
         """
-        X, y, known = as_pandas(X), as_pandas(y), known or {}
+        X, y, known = as_pandas(X), as_pandas(y, "y"), known or {}
         if known and y is not None and not is_long(X, self.columns):
             y = named_labels(y, list(known))
         table = read_labeled(X, y, self.columns, sample_weight=sample_weight)
@@ -98,7 +98,7 @@ class Reader:
         known: list[str],
     ) -> CodedRows:
         """Read the rows of a new task with :func:`read_new_task`, and return them as codes."""
-        X, y = as_pandas(X), as_pandas(y)
+        X, y = as_pandas(X), as_pandas(y, "y")
         table = read_new_task(X, y, self.columns, task, known, sample_weight=sample_weight)
         (name,) = table.task_names
         given = {key: labels for key, labels in (self.task_labels or {}).items() if key == name}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
+from narwhals.exceptions import DuplicateError
 from numpy.typing import ArrayLike, NDArray
 
 from .._typing import ArrayOrFrame, RowsLike
@@ -174,7 +175,7 @@ def read_labeled(
         If a cell is missing or invalid. The message states its row and how to fix it.
     """
     given = as_pandas(X)
-    cells = _read_cells(given, as_pandas(y), columns, tasks)
+    cells = _read_cells(given, as_pandas(y, "y"), columns, tasks)
     if not len(cells.texts):
         what = "rows with a label" if len(given) and not isinstance(given, Mapping) else "rows"
         raise ValueError(f"X has no {what}, so there is nothing to train on or to score.")
@@ -240,7 +241,7 @@ def read_new_task(
         if not is_task_name(task):
             raise task_error(task, "The 'task' parameter")
         if y is not None and not is_long(X, columns):
-            y = pd.Series(column_values(as_pandas(y)), name=task, dtype=object)
+            y = pd.Series(column_values(as_pandas(y, "y")), name=task, dtype=object)
     elif y is not None and not is_long(X, columns) and not has_task_names(y):
         raise ValueError("The new task has no name. Pass one: add_task(X, y, task='topic').")
     table = read_labeled(X, y, columns, sample_weight=sample_weight)
@@ -300,15 +301,20 @@ def _read_strings(X, columns, first_row=0) -> NDArray[np.object_]:
     return texts
 
 
-def as_pandas(X: Any) -> Any:
+def as_pandas(X: Any, name: str = "X") -> Any:
     """Convert a frame or a column of polars, pyarrow or a similar library to pandas.
 
     Columns get dtype object, because pandas would otherwise convert ints to floats in a column with
-    missing values. Other objects are returned unchanged.
+    missing values. Other objects are returned unchanged. Messages call the object `name`.
     """
     if isinstance(X, pd.DataFrame | pd.Series | np.ndarray | list | Mapping | None):
         return X
-    frame = nw.from_native(X, eager_only=True, allow_series=True, pass_through=True)
+    try:
+        frame = nw.from_native(X, eager_only=True, allow_series=True, pass_through=True)
+    except DuplicateError as error:
+        raise ValueError(
+            f"{name} has two columns of the same name. Rename or drop one of them."
+        ) from error
     if isinstance(frame, nw.Series):
         return pd.Series(frame.to_list(), name=frame.name, dtype=object)
     if not isinstance(frame, nw.DataFrame):
@@ -336,7 +342,7 @@ def features_read(X: RowsLike, columns: Columns) -> dict[str, Any]:
 def has_task_names(y: ArrayOrFrame) -> bool:
     """Return whether `y` contains task names, because it is a frame or a Series with a name."""
     name = getattr(y, "name", None)
-    return isinstance(as_pandas(y), pd.DataFrame) or (isinstance(name, str) and name != "")
+    return isinstance(as_pandas(y, "y"), pd.DataFrame) or (isinstance(name, str) and name != "")
 
 
 def named_labels(y: ArrayOrFrame, tasks: list[str]) -> pd.DataFrame | pd.Series:
@@ -345,13 +351,13 @@ def named_labels(y: ArrayOrFrame, tasks: list[str]) -> pd.DataFrame | pd.Series:
     Labels without a name would otherwise become the labels of a new task.
     """
     if has_task_names(y):
-        return as_pandas(y)
+        return as_pandas(y, "y")
     if len(tasks) > 1:
         raise ValueError(
             "y has one dimension, but there are several tasks. Pass y as a frame with one column "
             "per task, or as a Series named after its task."
         )
-    return pd.Series(column_values(as_pandas(y)), name=tasks[0], dtype=object)
+    return pd.Series(column_values(as_pandas(y, "y")), name=tasks[0], dtype=object)
 
 
 # --------------------------------------------------------------------------------------------
@@ -364,15 +370,24 @@ def _read_mapping(X, y, columns, with_labels=True) -> _Cells:
         raise ValueError("X is a dict that already contains the labels. Omit y.")
     texts, tasks, labels, rows = [], [], [], []
     for task, items in X.items():
-        is_list = hasattr(items, "__iter__") and hasattr(items, "__len__")
-        if isinstance(items, str | bytes | Mapping | pd.DataFrame) or not is_list:
-            raise TypeError(f"Task {short(task)} must map to a list of dicts, got {short(items)}.")
-        for row, item in enumerate(items):
+        if not is_task_name(task):
+            raise task_error(task, f"X, key {short(task)}")
+        for row, item in enumerate(_items(items, task)):
             texts.append(_item(item, columns.text, task, row))
             labels.append(_item(item, columns.label, task, row) if with_labels else None)
             tasks.append(task)
             rows.append(row)
     return _cells(column_values(texts), column_values(tasks), column_values(labels), rows=rows)
+
+
+def _items(items, task) -> Iterator[Any]:
+    """Return an iterator over the rows of a task, or raise TypeError for another object."""
+    try:
+        if not isinstance(items, str | bytes | Mapping | pd.DataFrame):
+            return iter(items)
+    except TypeError:  # a number, or an array without dimensions
+        pass
+    raise TypeError(f"Task {short(task)} must map to a list of dicts, got {short(items)}.")
 
 
 def _item(item, key, task, row):
@@ -430,13 +445,16 @@ def _labels_of(column, is_there, task) -> NDArray[np.object_]:
     if column.dtype != np.dtype(np.float64) or is_there.all() or not is_there.any():
         return labels
     floats = labels.astype(np.float64)
-    if not np.isfinite(floats).all() or (floats % 1).any():
+    largest = np.abs(floats).max()
+    # Ints of pandas are below 2**64.
+    if largest >= 2**64 or (floats % 1).any():
         return labels
-    if np.abs(floats).max() >= 2**53:
+    if largest >= 2**53:
         raise ValueError(
-            f"y, column {short(task)}: pandas has converted ints to floats, because labels are "
-            "missing, and floats cannot hold all ints of this size. Set the dtype of the column to "
-            "'Int64' when the data is read, or convert its labels to strings."
+            f"y, column {short(task)}: pandas may have converted ints to floats, because labels "
+            "are missing, and floats cannot hold all ints of this size. If the labels are ints, "
+            "set the dtype of the column to 'Int64' when the data is read, or convert them to "
+            "strings. If they are floats, set the dtype of the column to object."
         )
     return column_values(floats.astype(np.int64))
 
@@ -459,8 +477,10 @@ def _read_single(X, y, columns, tasks) -> _Cells:
             f"{short(columns.text)}, {short(columns.task)} and {short(columns.label)}."
         )
     texts = _read_strings(X, columns)
-    labels = column_values(y)
-    return _cells(texts, _repeat(_name_of_task(y, columns, tasks), len(texts)), labels)
+    labels, task = column_values(y), _name_of_task(y, columns, tasks)
+    if not is_task_name(task):
+        raise task_error(task, "y")
+    return _cells(texts, _repeat(task, len(texts)), labels)
 
 
 def _name_of_task(y, columns, tasks) -> str:
@@ -500,7 +520,8 @@ def _positions(frame, name) -> list[int]:
 
     pandas finds only the first level of a MultiIndex, and comparing NA to a name is an error.
     """
-    return [i for i, own in enumerate(frame.columns) if isinstance(own, str) and own == name]
+    strings = {i: str.__str__(own) for i, own in enumerate(frame.columns) if isinstance(own, str)}
+    return [i for i, own in strings.items() if own == str.__str__(name)]
 
 
 def _has(frame, name) -> bool:
@@ -553,6 +574,8 @@ def _check_tasks(cells, column):
 
 
 def _check_texts(texts, column, place):
+    if set(map(type, texts)) == {str} and all(map(is_unicode, texts)):
+        return
     bad = first_bad(texts, lambda text: not isinstance(text, str) or not is_unicode(text))
     if bad is None:
         return
@@ -574,4 +597,5 @@ def _check_texts(texts, column, place):
 def _check_labels(cells, column):
     bad = first_bad(cells.labels, lambda label: not is_label(label))
     if bad is not None:
-        raise label_error(cells.labels[bad], f"Column {short(column)}, {cells.place(bad)}")
+        place = f"Column {short(column)}, {cells.place(bad)}"
+        raise label_error(cells.labels[bad], place, "Drop the row or fill in a label. ")

@@ -42,8 +42,10 @@ class Texts:
         after a NUL character.
         """
         numbers: dict[str, int] = {}
-        plain = (text if type(text) is str else str.__str__(text) for text in strings)
-        codes = [numbers.setdefault(text, len(numbers)) for text in plain]
+        codes = [
+            numbers.setdefault(text if type(text) is str else str.__str__(text), len(numbers))
+            for text in strings
+        ]
         return cls(np.array(codes, dtype=np.int64), list(numbers))
 
     @property

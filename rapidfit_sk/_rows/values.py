@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,24 @@ KEEP_NA = (
 
 def first_bad(values: np.ndarray, is_bad: Callable[[Any], bool]) -> int | None:
     """Return the position of the first bad value, or None if there is none."""
-    # Checking each distinct string once takes half of the time.
-    if set(map(type, values)) == {str} and not any(map(is_bad, set(values))):
+    if not any(map(is_bad, distinct_values(values))):
         return None
-    return next((i for i, value in enumerate(values) if is_bad(value)), None)
+    return next(i for i, value in enumerate(values) if is_bad(value))
+
+
+def distinct_values(values: np.ndarray) -> list[Any]:
+    """Return each distinct value of each type once, or all values if a type is not one of labels.
+
+    Checks of columns with few distinct labels are then several times faster.
+    """
+    kinds = dict.fromkeys(map(type, values))
+    if not kinds.keys() <= _LABELS:
+        return list(values)
+    if len(kinds) == 1:
+        return list(dict.fromkeys(values))
+    # 1, 1.0 and True are equal, so the types are separated.
+    own = ((value for value in values if type(value) is kind) for kind in kinds)
+    return [value for part in own for value in dict.fromkeys(part)]
 
 
 def is_missing(value: Any) -> bool:
@@ -45,42 +60,39 @@ def column_values(values: Any, name: str = "y") -> NDArray[np.object_]:
     """Convert values to a one-dimensional object array without changing their types.
 
     numpy scalars stay numpy scalars, so predicted labels have the type of the training labels.
-    Masked values become None.
     """
     array = _sequence(values, name)
     if isinstance(array, np.ndarray) and array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if isinstance(array, np.ndarray) and array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got an array of shape {array.shape}.")
-    result = np.empty(len(array), dtype=object)
     # Assigning the whole array at once would convert numpy scalars to Python scalars.
-    for i, value in enumerate(np.ma.getdata(array) if isinstance(array, np.ndarray) else array):
-        result[i] = None if value is np.ma.masked else value
-    if isinstance(array, np.ma.MaskedArray):
-        result[np.ma.getmaskarray(array)] = None
-    return result
+    return np.fromiter(array, dtype=object, count=len(array))
 
 
 def _sequence(values, name) -> np.ndarray | list:
     """Return values as an array, if they already are one in another library, or as a list."""
-    error = f"{name} must be a list, an array or a Series, got {short(values)}."
-    if isinstance(values, Mapping):
-        raise TypeError(f"{error} For labels with one column per task, pass a DataFrame.")
     is_column = hasattr(values, "__len__") or hasattr(values, "__array__")
-    if isinstance(values, str | bytes | Set) or not is_column:
-        raise TypeError(error)
+    if isinstance(values, str | bytes | Set | Mapping) or not is_column:
+        raise _column_error(values, name)
     if isinstance(values, pd.Categorical | pd.CategoricalIndex):
         values = pd.Series(values)
     if isinstance(values, pd.Series) and isinstance(values.dtype, pd.CategoricalDtype):
         # Only dtype object can hold labels of any type together with missing values.
         values = values.astype(object if values.hasnans else values.cat.categories.dtype)
-    if isinstance(values, np.ndarray):
+    if isinstance(values, np.ma.MaskedArray):
         return values
     try:
         # numpy would convert a list of several types to a single type.
         return np.asarray(values) if hasattr(values, "__array__") else list(values)
     except Exception as reason:
-        raise TypeError(error) from reason
+        raise _column_error(values, name) from reason
+
+
+def _column_error(values, name) -> TypeError:
+    is_mapping = isinstance(values, Mapping)
+    hint = " For labels with one column per task, pass a DataFrame." if is_mapping else ""
+    return TypeError(f"{name} must be a list, an array or a Series, got {short(values)}.{hint}")
 
 
 # --------------------------------------------------------------------------------------------
@@ -88,20 +100,20 @@ def _sequence(values, name) -> np.ndarray | list:
 
 
 def is_task_name(task: Any) -> bool:
-    """Check whether a value is a valid name of a task."""
-    return type(task) in _STRINGS and is_name(task)
+    """Check whether a value is a valid name of a task: a string, but no member of an Enum."""
+    return isinstance(task, str) and not isinstance(task, Enum) and is_name(str.__str__(task))
 
 
 def task_error(task: Any, place: str) -> ValueError | TypeError:
     """Return the error for an invalid name of a task, which begins with its place."""
-    if isinstance(task, str) and type(task) not in _STRINGS:
+    is_string = isinstance(task, str) and not isinstance(task, Enum)
+    if isinstance(task, str) and not is_string:
         rest = f"plain string, got {short(task)} ({type(task).__name__})"
-    elif isinstance(task, str) and task != "":
+    elif is_string and str.__str__(task) != "":
         rest = f"string of valid Unicode without NUL characters, got {short(task)}"
     else:
         rest = f"non-empty string, got {short(task)}"
-    is_value = is_missing(task) or type(task) in _STRINGS
-    kind = ValueError if is_value else TypeError
+    kind = ValueError if is_string or is_missing(task) else TypeError
     return kind(f"{place}: the name of a task must be a {rest}.")
 
 
@@ -132,10 +144,13 @@ def is_label(label: Any) -> bool:
     return kind in _LABELS
 
 
-def label_error(label: Any, place: str) -> ValueError | TypeError:
-    """Return the error for an invalid label, which begins with its place."""
+def label_error(label: Any, place: str, advice: str = "") -> ValueError | TypeError:
+    """Return the error for an invalid label, which begins with its place.
+
+    The sentence `advice` says what to do about a missing label.
+    """
     if is_missing(label):
-        return ValueError(f"{place}: the label is missing ({short(label)}). {KEEP_NA}")
+        return ValueError(f"{place}: the label is missing ({short(label)}). {advice}{KEEP_NA}")
     if type(label) is int:
         return ValueError(
             f"{place}: the label {short(label)} does not fit in 64 bits. Convert the labels of the "

@@ -2,7 +2,7 @@
 
 from .batches import Embeddings, PaddedTokens, TextRows
 from .cache import EmbeddingCache, open_cache
-from .checkpoints import Checkpoints, Fingerprint
+from .checkpoints import Checkpoints, Fingerprint, remove_checkpoint
 from .losses import inverse_frequency
 from .net import Callbacks, MultiheadNet, StopTraining
 from .probes import fit_probe
@@ -20,4 +20,5 @@ __all__ = [
     "fit_probe",
     "inverse_frequency",
     "open_cache",
+    "remove_checkpoint",
 ]

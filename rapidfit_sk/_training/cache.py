@@ -7,11 +7,13 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import psutil
 from filelock import FileLock
 from numpy.typing import NDArray
 
@@ -35,6 +37,9 @@ RECORD = np.dtype([("key", "S16"), ("checksum", "S16")])
 
 # Reasons why a folder cannot exist, in contrast to one that cannot be written at the moment.
 IMPOSSIBLE = (errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+
+# Memory that is needed to sort the records, as a multiple of their size.
+_INDEX_COPIES = 3
 
 # Number of texts encoded before they are stored and other processes can take the lock.
 CHUNK = 4096
@@ -133,12 +138,25 @@ def _folder(memory: MemoryLike) -> Path | None:
 
 def _unusable(folder: Path, error: Exception) -> str:
     """Return the message for a folder that cannot be read or written."""
-    reason = getattr(error, "strerror", None) or error
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return (
         f"The embedding cache in '{folder}' cannot be used: {reason}. New embeddings are computed "
         "without storing them. Make the folder writable, free space on its disk, or set 'memory' "
         "to another folder."
     )
+
+
+def _open(path: Path, mode: str) -> contextlib.AbstractContextManager[Any]:
+    """Open a regular file; a pipe in its place would wait for another process."""
+    return open(path, mode, buffering=0 if mode == "rb" else -1, opener=_open_regular)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"{Path(path).name!r} is not a regular file")
+    return descriptor
 
 
 class EmbeddingCache:
@@ -261,8 +279,9 @@ class EmbeddingStore:
         """Report the first fault of the folder, and store nothing after it."""
         try:
             yield
-        # The lock raises a NotImplementedError on file systems that have no locks.
-        except (OSError, NotImplementedError) as error:
+        # The lock raises a NotImplementedError on file systems that have no locks. Damaged files
+        # may have any size.
+        except (OSError, NotImplementedError, MemoryError) as error:
             if self._stores:
                 self._stores = False
                 self._warnings.append(_unusable(self.folder, error))
@@ -310,7 +329,7 @@ class EmbeddingStore:
         # Other processes may delete the files at any time.
         with self._surviving_faults(), contextlib.suppress(FileNotFoundError):
             rows, checksums = self._find(keys[places])
-            with open(self.folder / "embeddings", "rb", buffering=0) as file:
+            with _open(self.folder / "embeddings", "rb") as file:
                 # A memory map would be faster, but a read error in it kills the process.
                 for i in np.argsort(rows, kind="stable")[np.count_nonzero(rows < 0) :]:
                     place = places[i]
@@ -340,7 +359,11 @@ class EmbeddingStore:
         if self._index is not None and self._index.state == state:
             return self._index
         n = min(states[0].st_size // RECORD.itemsize, states[1].st_size // (4 * self.width))
-        records = np.fromfile(files[0], RECORD, count=n)
+        n_bytes = n * RECORD.itemsize
+        if _INDEX_COPIES * n_bytes > psutil.virtual_memory().available:
+            raise MemoryError(f"its index of {n_bytes} bytes does not fit in memory")
+        with _open(files[0], "rb") as file:
+            records = np.fromfile(file, RECORD, count=n)
         order = np.argsort(records["key"], kind="stable")
         keys, checksums = records["key"][order], records["checksum"][order]
         self._index = index = _Index(keys, checksums, order, state)
@@ -363,7 +386,11 @@ class EmbeddingStore:
         records["key"] = keys
         records["checksum"] = list(map(self._checksum, keys, embeddings))
         paths = self.folder / "embeddings", self.folder / "keys"
-        with self._surviving_faults(), open(paths[0], "ab") as rows, open(paths[1], "ab") as known:
+        with (
+            self._surviving_faults(),
+            _open(paths[0], "ab") as rows,
+            _open(paths[1], "ab") as known,
+        ):
             n = min(rows.tell() // (4 * self.width), known.tell() // RECORD.itemsize)
             known.truncate(n * RECORD.itemsize)
             rows.truncate(n * 4 * self.width)

@@ -15,11 +15,13 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors.numpy import load, save
 
+from .._validation import short
+
 FORMAT_VERSION = 1
 _FILE, _LOCK = "checkpoint.safetensors", "checkpoint.lock"
 _DIGEST_SIZE = 32
 
-# What a fit depends on: the name of each part, and its value as plain data.
+# Data, parameters and versions that a fit depends on, by name, as plain data.
 Fingerprint: TypeAlias = dict[str, Any]
 
 
@@ -107,11 +109,6 @@ class Checkpoints:
         """Check whether to write a checkpoint after this number of steps of an epoch."""
         return self.n_steps is not None and n_steps % self.n_steps == 0
 
-    def remove(self):
-        """Remove the checkpoint of a finished fit."""
-        for name in (_FILE, _LOCK):
-            (self.folder / name).unlink(missing_ok=True)
-
     # ----------------------------------------------------------------------------------------
     # File
 
@@ -139,8 +136,9 @@ class Checkpoints:
                 new.unlink(missing_ok=True)
             raise OSError(
                 error.errno,
-                f"A checkpoint could not be written: {error.strerror}. The last complete one is "
-                "kept, so the same fit continues from it. Make room, and fit again",
+                f"A checkpoint could not be written: {error.strerror}. The last complete one, if "
+                "there is one, is not changed. Check the space and the permissions of the folder "
+                "in 'checkpoint_dir', and fit again to continue",
                 str(self.folder),
             ) from error
 
@@ -169,6 +167,13 @@ class Checkpoints:
             "same data and parameters. To start a new fit, pass another folder as "
             "'checkpoint_dir', or delete this one."
         )
+
+
+def remove_checkpoint(folder: Path):
+    """Remove the checkpoint of a finished fit, if that is possible."""
+    for name in (_FILE, _LOCK):
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
 
 
 def _digest(content) -> bytes:
@@ -232,23 +237,32 @@ def _flattened(value: Any, arrays: dict[str, np.ndarray], place: str) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, dict):
+    if type(value) is dict and all(type(key) in (bool, int, float, str) for key in value):
         items = [[key, _flattened(each, arrays, f"{place}/{key}")] for key, each in value.items()]
         return {"dict": items}
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple, set):
         items = [_flattened(each, arrays, f"{place}/{i}") for i, each in enumerate(value)]
-        return items if isinstance(value, list) else {"tuple": items}
-    kind = "tensor" if isinstance(value, torch.Tensor) else "array"
-    array = value.detach().cpu().numpy() if kind == "tensor" else value
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        return items if type(value) is list else {type(value).__name__: items}
+    kind, array = _as_array(value)
+    if array is None:
         raise TypeError(
-            f"A checkpoint cannot store {place}, a {type(value).__name__}. Keep numbers, strings, "
-            "arrays, or lists and dicts of them in callbacks, leave the attribute out of "
-            "`__getstate__`, or set 'checkpoint_dir' to None."
+            f"A checkpoint cannot store {place}, {short(value)} ({type(value).__name__}). Keep "
+            "numbers, strings, arrays, or lists, tuples, sets and dicts of them in callbacks, "
+            "leave the attribute out of `__getstate__`, or set 'checkpoint_dir' to None."
         )
     name = str(len(arrays))
     arrays[name] = np.ascontiguousarray(array)
     return {kind: name, "shape": array.shape}
+
+
+def _as_array(value: Any) -> tuple[str, np.ndarray | None]:
+    """Return the kind of an array or a tensor and its values, or None for any other value."""
+    if isinstance(value, torch.Tensor):
+        has_dtype = value.dtype not in (torch.bfloat16, torch.complex64, torch.complex128)
+        return "tensor", value.detach().cpu().numpy() if has_dtype else None
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
+        return "array", value
+    return "array", None
 
 
 def _restored(value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -259,8 +273,9 @@ def _restored(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return value
     if "dict" in value:
         return {key: _restored(each, arrays) for key, each in value["dict"]}
-    if "tuple" in value:
-        return tuple(_restored(each, arrays) for each in value["tuple"])
-    (kind, name), (_, shape) = value.items()
+    for kind in (tuple, set):
+        if kind.__name__ in value:
+            return kind(_restored(each, arrays) for each in value[kind.__name__])
+    (form, name), (_, shape) = value.items()
     array = arrays[name].reshape(shape).copy()
-    return torch.from_numpy(array) if kind == "tensor" else array
+    return torch.from_numpy(array) if form == "tensor" else array

@@ -34,11 +34,11 @@ from .._model import (
 from .activations import allocate_array
 from .batches import Batch, Batches, Embeddings, PaddedTokens, Source, TextRows
 from .cache import EmbeddingCache
-from .checkpoints import Checkpoints
+from .checkpoints import Checkpoints, to_bytes
 from .losses import MultiheadLoss
 from .run import EpochSums, Run
 from .sampling import TaskSampler
-from .state import restore_training, training_state
+from .state import callback_states, restore_training, training_state
 
 # Number of texts whose logits are checked after a training.
 N_CHECKED = 16
@@ -396,7 +396,12 @@ class MultiheadNet(NeuralNet):
 
     def _restore_checkpoint(self) -> bool:
         """Continue from the checkpoint, if there is one, and return whether no epoch follows."""
-        state = self._run.checkpoints and self._run.checkpoints.training
+        checkpoints = self._run.checkpoints
+        if checkpoints is None:
+            return False
+        # A callback whose state cannot be stored is an error before the training.
+        to_bytes({"callbacks": callback_states(self)})
+        state = checkpoints.training
         if not state:
             return False
         restore_training(self, self._run, state)
@@ -572,10 +577,11 @@ class MultiheadNet(NeuralNet):
     def _divergence(self, what: str) -> FloatingPointError:
         rates = {group["part"]: group["lr"] for group in self.optimizer_.param_groups}
         at = " and ".join(f"{lr:.3g} ({part})" for part, lr in rates.items())
+        stored = "" if self._run.checkpoints is None else " Delete the checkpoint before."
         return FloatingPointError(
             f"Training diverged in epoch {self.epoch_ + 1}: {what}. The learning rate is {at}. "
             "Lower 'training.learning_rate' or 'training.weight_decay', or set "
-            "'training.max_grad_norm' to 1."
+            f"'training.max_grad_norm' to 1.{stored}"
         )
 
     # ----------------------------------------------------------------------------------------

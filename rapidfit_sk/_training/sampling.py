@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -123,11 +124,24 @@ class TaskSampler:
 
     def state(self) -> dict[str, Any]:
         """Return the state of the sampler: its queues, its current epoch and its generator."""
-        return {"queues": self._queues, "steps": self._steps, "rng": self.rng.bit_generator.state}
+        batches = list(chain.from_iterable(self._steps))
+        return {
+            "queues": self._queues,
+            # One array for all batches, because there may be millions of them.
+            "rows": np.concatenate(batches),
+            "batch_sizes": np.array([len(batch) for batch in batches]),
+            "step_sizes": np.array([len(step) for step in self._steps]),
+            "rng": self.rng.bit_generator.state,
+        }
 
     def restore(self, state: dict[str, Any]):
         """Continue from the output of :meth:`state`."""
-        self._queues, self._steps = state["queues"], state["steps"]
+        batches = np.split(state["rows"], np.cumsum(state["batch_sizes"])[:-1])
+        ends = np.cumsum(state["step_sizes"])
+        self._steps = [
+            batches[end - n : end] for n, end in zip(state["step_sizes"], ends, strict=True)
+        ]
+        self._queues = state["queues"]
         self.rng.bit_generator.state = state["rng"]
 
     def _take(self, task, n):

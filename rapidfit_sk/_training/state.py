@@ -33,15 +33,16 @@ def training_state(net: NeuralNet, run: Run, *, finished: bool) -> dict[str, Any
         "finished": finished,
         "epoch": net.epoch_,
         "sums": dict(vars(run.sums)),
-        "weights": module.state_dict(),
+        "weights": dict(module.state_dict()),
         "trainable_layers": module.trainable_layers,
+        "requires_grad": [parameter.requires_grad for parameter in module.parameters()],
         "unfreeze_log": list(module.unfreeze_log),
         "optimizer": net.optimizer_.state_dict(),
         "generator": run.generator.get_state(),
         "sampler": run.sampler.state(),
         "can_resume": run.can_resume(),
         "history": list(net.history),
-        "callbacks": {name: _callback_state(callback) for name, callback in net.callbacks_},
+        "callbacks": callback_states(net),
     }
 
 
@@ -53,6 +54,9 @@ def restore_training(net: NeuralNet, run: Run, state: dict[str, Any]):
     run.sums = type(run.sums)(**state["sums"])
     module.train_encoder_layers(state["trainable_layers"])
     module.unfreeze_log[:] = state["unfreeze_log"]
+    # A callback of the user may have frozen other parameters.
+    for parameter, trains in zip(module.parameters(), state["requires_grad"], strict=True):
+        parameter.requires_grad_(trains)
     _restore_weights(module, state["weights"])
     net.optimizer_.load_state_dict(state["optimizer"])
     run.generator.set_state(state["generator"])
@@ -71,6 +75,11 @@ def _restore_weights(module, weights):
         for name, tensor in module.state_dict().items():
             if not torch.equal(tensor.cpu(), weights[name]):
                 tensor.copy_(weights[name])
+
+
+def callback_states(net: NeuralNet) -> dict[str, Any]:
+    """Return the attributes of all callbacks by name, except their parameters."""
+    return {name: _callback_state(callback) for name, callback in net.callbacks_}
 
 
 def _callback_state(callback: Callback) -> dict[str, Any]:

@@ -5,13 +5,14 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, Freezer
 
 from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TrainingConfig
 from rapidfit_sk._training.checkpoints import Checkpoints, from_bytes, to_bytes
@@ -25,6 +26,7 @@ FITS = {
     "frozen encoder": {"encoder__unfreeze_layers": 0},
     "whole encoder": {"encoder__unfreeze_layers": None, "encoder__freeze_epochs": 0},
     "mean pooling": {"pooling": "mean", "training__gradient_accumulation_steps": 2},
+    "gradient checkpointing": {"training__gradient_checkpointing": True, "pooling": "cls"},
     "hidden layer": {"head__hidden_layers": 1, "head__init": "random", "task_sampling": "equal"},
 }
 
@@ -81,6 +83,7 @@ def test_an_interrupted_fit_continues(encoder_name, rows, tmp_path, monkeypatch,
     """Whenever a fit is interrupted, its second call gives the bits of an uninterrupted fit."""
     memory = str(tmp_path / "memory") if with_memory else None
     whole = make(encoder_name, config=FITS[fit], memory=memory).fit(rows)
+    n_interrupted = 0
     for n_writes in (1, 3, 5, 8):
         folder = tmp_path / f"checkpoints{n_writes}"
         with monkeypatch.context() as patch:
@@ -89,10 +92,43 @@ def test_an_interrupted_fit_continues(encoder_name, rows, tmp_path, monkeypatch,
             try:
                 classifier.fit(rows)
             except Stop:
+                n_interrupted += 1
                 assert (folder / FILE).exists()
         classifier = make(encoder_name, folder, FITS[fit], checkpoint_steps=3, memory=memory)
         same_fit(whole, classifier.fit(rows))
         assert list(folder.iterdir()) == []
+    assert n_interrupted >= 3
+
+
+PARAMETERS = {
+    "bfloat16": {"precision": "bfloat16"},
+    "freezing callback": {"callbacks": [Freezer("encoder.*", at=3)]},
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_of_an_interrupted_fit(encoder_name, rows, tmp_path, monkeypatch, name):
+    """A fit in bfloat16, or with layers that a callback freezes, continues to the same bits."""
+    options = {"config": {"training__epochs": 4, "training__val_size": 0.2}, **PARAMETERS[name]}
+    whole = make(encoder_name, **options).fit(rows)
+    for n_writes in (2, 4):
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, n_writes)
+            with pytest.raises(Stop):
+                make(encoder_name, tmp_path, **options).fit(rows)
+        same_fit(whole, make(encoder_name, tmp_path, **options).fit(rows))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_bfloat16_uses_the_current_weights(encoder_name, rows):
+    """In bfloat16, each step casts the weights of this step, so the losses are close to float32."""
+    options = {"config": {"training__epochs": 4, "training__learning_rate": 5e-3}}
+    losses = [
+        make(encoder_name, precision=precision, **options).fit(rows).net_.history[:, "train_loss"]
+        for precision in ("float32", "bfloat16")
+    ]
+    np.testing.assert_allclose(*losses, rtol=5e-3)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -162,7 +198,7 @@ CHANGES = {
     "seed": (lambda c, rows: c.set_params(random_state=1).fit(rows), "'random_state' was 0"),
     "callbacks": (
         lambda c, rows: c.set_params(callbacks=[Callback()]).fit(rows),
-        r"'callbacks' was \[\] and is \['Callback'\] now",
+        r"'callbacks' was \[\] and is \[.*Callback\({}\).*\] now",
     ),
 }
 
@@ -229,7 +265,7 @@ def test_a_full_disk(encoder_name, rows, tmp_path, monkeypatch, call):
             patch.setattr("rapidfit_sk._training.checkpoints.open", full, raising=False)
         else:
             patch.setattr(os, call, full)
-        with pytest.raises(OSError, match="No space left on device. The last complete one is"):
+        with pytest.raises(OSError, match="No space left on device. The last complete one, if"):
             make(encoder_name, tmp_path).fit(rows)
     assert (tmp_path / FILE).read_bytes() == content
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.lock", FILE]
@@ -266,12 +302,47 @@ def test_state_of_callbacks(encoder_name, rows, tmp_path, monkeypatch):
     assert counts[0].best_ == counts[1].best_
 
 
+NOT_PLAIN = [
+    Path(),
+    Counter("a"),
+    {(0, 1): 3},
+    {np.int64(1): 2},
+    torch.ones(2).bfloat16(),
+    object(),
+]
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_state_that_is_not_plain(encoder_name, rows, tmp_path):
-    """A callback with an object as its state is an error that names the attribute."""
-    classifier = make(encoder_name, tmp_path, callbacks=[("mine", Counts(value=Path()))])
-    with pytest.raises(TypeError, match="state/training/callbacks/mine/other_, a PosixPath"):
+@pytest.mark.parametrize("value", NOT_PLAIN, ids=lambda value: type(value).__name__)
+def test_state_that_is_not_plain(encoder_name, rows, tmp_path, value):
+    """A state that would not come back as it was is an error before the first checkpoint."""
+    classifier = make(
+        encoder_name, tmp_path, {"eval__calibrate": False}, callbacks=[("mine", Counts(value))]
+    )
+    with pytest.raises(TypeError, match="cannot store state/callbacks/mine/other_.*checkpoint_dir"):
         classifier.fit(rows)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_another_callback_of_the_same_name(encoder_name, rows, tmp_path):
+    """Another class or another parameter of a callback is another fit."""
+    make(encoder_name, tmp_path, callbacks=[("m", Counts())], keep_checkpoints=True).fit(rows)
+    for other in (Counts(value=1), Freezer("encoder.*")):
+        with pytest.raises(ValueError, match="'callbacks' was .*Counts.* and is"):
+            make(encoder_name, tmp_path, callbacks=[("m", other)]).fit(rows)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_relative_folder(encoder_name, rows, tmp_path, monkeypatch):
+    """A change of the working directory during a fit does not move its checkpoints."""
+
+    class Moves(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            os.chdir(tmp_path.parent)
+
+    monkeypatch.chdir(tmp_path)
+    make(encoder_name, "relative", callbacks=[Moves()], keep_checkpoints=True).fit(rows)
+    assert (tmp_path / "relative" / FILE).exists()
 
 
 def test_plain_data_round_trips():
@@ -279,7 +350,7 @@ def test_plain_data_round_trips():
     value = {
         "a": [1, 2.5, None, True, "x\0é", 2**100],
         3: (np.arange(4).reshape(2, 2), torch.tensor(1.5), torch.zeros(0, 3)),
-        "b": {"c": torch.arange(3, dtype=torch.uint8), "d": [[], {}, ()]},
+        "b": {"c": torch.arange(3, dtype=torch.uint8), "d": [[], {}, (), {1, 2}]},
         "inf": [float("inf"), float("nan")],
     }
     found = from_bytes(to_bytes(value))
@@ -289,7 +360,7 @@ def test_plain_data_round_trips():
         assert type(one) is type(other)
         assert one.dtype == other.dtype
         assert np.array_equal(one, other)
-    assert found["b"]["d"] == [[], {}, ()]
+    assert found["b"]["d"] == [[], {}, (), {1, 2}]
     assert np.isnan(found["inf"][1])
 
 

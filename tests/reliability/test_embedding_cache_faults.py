@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -293,6 +294,56 @@ def test_reading_during_writes(folder):
     check_intact(folder, [f"{i}" for i in range(100)])
 
 
+class Hangs(BaseException):
+    """Raised in the main thread when a store waits for a pipe."""
+
+
+def hang(*args):
+    raise Hangs
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs alarms and pipes")
+@pytest.mark.parametrize("name", ["embeddings", "keys"])
+@pytest.mark.parametrize(
+    "make",
+    [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)],
+    ids=["pipe", "folder", "endless device"],
+)
+def test_other_kinds_of_files(folder, name, make):
+    """Something else in the place of a file is reported, and not waited for."""
+    (folder / name).unlink()
+    make(folder / name)
+    before = signal.signal(signal.SIGALRM, hang)
+    signal.alarm(60)  # only so that a pipe that is waited for fails this test
+    try:
+        (message,) = embed(EmbeddingStore(folder, WIDTH), [*TEXTS, *NEW])
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert UNUSABLE in message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs sparse files")
+def test_files_that_do_not_fit_in_memory(folder):
+    """Files that are larger than the memory are reported, and not read."""
+    for name in ("embeddings", "keys"):
+        os.truncate(folder / name, 2**41)
+    (message,) = embed(EmbeddingStore(folder, WIDTH), [*TEXTS, *NEW])
+    assert UNUSABLE in message
+    assert "does not fit in memory" in message
+
+
+def test_too_little_memory(folder, monkeypatch):
+    """If the index does not get the memory that seems to be free, the store warns and goes on."""
+
+    def refuse(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "fromfile", refuse)
+    (message,) = embed(EmbeddingStore(folder, WIDTH), [*TEXTS, *NEW])
+    assert "cannot be used: MemoryError." in message
+
+
 # --------------------------------------------------------------------------------------------
 # Failing calls
 
@@ -356,7 +407,7 @@ def count_steps(folder, monkeypatch):
 
 
 # A test below checks the number of operations.
-STEPS = range(22)
+STEPS = range(26)
 
 
 def test_number_of_steps(folder, monkeypatch):

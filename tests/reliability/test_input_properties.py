@@ -123,6 +123,34 @@ def test_labels_are_refused_or_kept(labels, in_frame):
 
 
 @check
+@given(label_lists, label_lists)
+def test_labels_of_a_later_fit_are_refused_or_kept(first, later):
+    """Labels of a later fit are refused, or each row has the class that equals its label.
+
+    The classes are those of both fits. A float equals a class if it rounds to it.
+    """
+    texts = [f"text {i}" for i in range(8)]
+    known = attempt(lambda: READER.training_rows(texts[: len(first)], first, None, None))
+    if known is None:
+        return
+    before = known[1].classes
+    found = attempt(lambda: READER.training_rows(texts[: len(later)], later, None, before))
+    if found is None:
+        return
+    classes, codes = found[1].classes["label"], found[1].labels
+    kept = encode_labels(before["label"], classes)
+    assert (codes >= 0).all()
+    assert set(kept) | set(codes) == set(range(len(classes)))
+    assert len(set(kept)) == len(before["label"])
+    if len(classes) == len(kept):
+        assert classes.dtype == before["label"].dtype
+    given_types = [
+        classes.dtype.type(label) if classes.dtype.kind == "f" else label for label in later
+    ]
+    assert [exact(classes[code]) for code in codes] == [exact(label) for label in given_types]
+
+
+@check
 @given(st.lists(ints | numpy_ints, min_size=2, max_size=6, unique_by=int))
 def test_ints_of_64_bits_are_accepted(labels):
     """Ints are accepted if int64 or uint64 holds all of them, and refused otherwise."""
@@ -155,7 +183,9 @@ def test_names_of_tasks_are_refused_or_kept(names):
     """Distinct names give distinct tasks, or a name is refused."""
     rows = [{"text": "a", "label": 1}, {"text": "b", "label": 2}]
     found = attempt(lambda: READER.training_rows(dict.fromkeys(names, rows), None, None, None))
-    y = pd.DataFrame(np.array([[1] * len(names), [2] * len(names)]), columns=object_array(names))
+    # With pyarrow, pandas cannot convert invalid Unicode to its dtype of strings.
+    columns = pd.Index(object_array(names), dtype=object)
+    y = pd.DataFrame(np.array([[1] * len(names), [2] * len(names)]), columns=columns)
     wide = attempt(lambda: READER.training_rows(["a", "b"], y, None, None))
     assert (found is None) == (wide is None)
     if found is not None:

@@ -10,10 +10,12 @@ import pytest
 import torch
 from skorch.callbacks import Callback
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
+from transformers.utils import logging as transformers_logging
 
 import rapidfit_sk
 from rapidfit_sk import EncoderConfig, MultiheadClassifier, MultiheadConfig, TrainingConfig
 from rapidfit_sk._compat import CallbackSupportMixin
+from rapidfit_sk._model import encoders, tokens
 from rapidfit_sk.testing import tiny_encoder
 
 PACKAGE = str(Path(rapidfit_sk.__file__).parent)
@@ -92,6 +94,28 @@ def same(before, after):
         assert torch.equal(tensor, after["weights"][name]), name
 
 
+def interrupt(place, function):
+    """Run a function that raises Fault at a line."""
+    Lines(place).run(function)
+    pytest.fail(f"no exception at {place}")
+
+
+def locks_are_free():
+    """Check from another thread that no lock of the library was left behind."""
+    found = []
+
+    def check():
+        for lock in (encoders._LOADING, tokens._TOKENIZING):
+            found.append(lock.acquire(timeout=1))
+            if found[-1]:
+                lock.release()
+
+    thread = threading.Thread(target=check)
+    thread.start()
+    thread.join()
+    return all(found)
+
+
 ACTIONS = {
     "first fit": (False, lambda c: c.fit(TEXTS, LABELS)),
     "fit": (True, lambda c: c.fit(TEXTS, [*LABELS[:5], "o"])),
@@ -108,17 +132,23 @@ def test_an_exception_at_any_line_changes_nothing(classifier, action):
     fitted_before, act = ACTIONS[action]
     if fitted_before:
         classifier.fit(TEXTS, LABELS)
-    other = MultiheadClassifier(**classifier.get_params(deep=False))
-    if fitted_before:
-        other.fit(TEXTS, LABELS)
+    others = [MultiheadClassifier(**classifier.get_params(deep=False)) for _ in range(2)]
     whole = Lines()
-    whole.run(lambda: act(other))
+    for other in others:  # some lines run only the first time
+        if fitted_before:
+            other.fit(TEXTS, LABELS)
+        whole.seen.clear()
+        transformers_logging.enable_progress_bar()
+        whole.run(lambda other=other: act(other))
     assert len(whole.seen) > 300
     before = state_of(classifier)
     for place in whole.seen:
-        with pytest.raises(Fault):
-            Lines(place).run(lambda: act(classifier))
+        # A fault in the line that would enable them leaves the progress bars of transformers off.
+        transformers_logging.enable_progress_bar()
+        with pytest.raises(Fault, match=place[0]):
+            interrupt(place, lambda: act(classifier))
         same(before, state_of(classifier))
+        assert locks_are_free()
     assert act(classifier).predict(TEXTS).shape == other.predict(TEXTS).shape
     assert np.array_equal(classifier.predict(TEXTS), other.predict(TEXTS))
 

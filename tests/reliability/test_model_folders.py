@@ -659,27 +659,125 @@ def test_architecture_that_cannot_be_outlined(original, monkeypatch):
     assert all(np.array_equal(result[task], expected[task]) for task in expected)
 
 
-class Planted:
-    """Code that leaves a file if it ever runs."""
+def add_tensors(n, **values):
+    """Return a function that adds tensors with these values to the header."""
+
+    def change(header):
+        end = max(entry["data_offsets"][1] for entry in header.values())
+        entry = {"dtype": "U8", "shape": [0], "data_offsets": [end, end]} | values
+        return header | {f"encoder.more.{i}": entry for i in range(n)}
+
+    return edit_header(change)
 
 
-@pytest.mark.parametrize("name", ["classifier.json", "tokenizer/tokenizer_config.json"])
-def test_no_code_runs(original, tmp_path, monkeypatch, name):
-    """Python files in the folder, and names of code in its JSON files, are not run."""
+def all_of(*changes):
+    """Return a function that makes several changes."""
+    return lambda folder: [change(folder) for change in changes]
+
+
+def describe(*path, value):
+    return edit_json("classifier.json", path, value)
+
+
+def panicking_tokenizer(folder):
+    """Put a tokenizer that panics under a name of which only its configuration knows."""
+    path = folder / "tokenizer" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    path.unlink()
+    (folder / "tokenizer" / "tokenizer.4.0.0.json").write_text(json.dumps(content))
+    edit_json(
+        "tokenizer/tokenizer_config.json", ("fast_tokenizer_files",), ["tokenizer.4.0.0.json"]
+    )(folder)
+
+
+REFUSED = {
+    "size of zero": (
+        all_of(
+            add_tensors(1, shape=[10**7, 0, 0]),
+            describe("encoder", "num_hidden_layers", value=10**7),
+        ),
+        "the entry of the weights 'encoder.more.0' is not valid",
+    ),
+    "weights of no part": (
+        edit_header(add_tensor, data=lambda data: data + bytes(4)),
+        "the weights 'extra' have no place",
+    ),
+    "many weights": (add_tensors(20_000), "it has 200.. weights, but at most 16384 are allowed"),
+    "tokenizer that panics": (panicking_tokenizer, "The folder"),
+    "empty task": (describe("tasks", 0, "name", value=""), "'name' must be a non-empty str"),
+    "task with NUL": (describe("tasks", 0, "name", value="a\0"), "'name' must be a non-empty str"),
+    "task of half a pair": (
+        describe("tasks", 0, "name", value="\ud800"),
+        "'name' must be a non-empty str",
+    ),
+    "label of half a pair": (
+        describe("tasks", 0, "classes", value=["bad", "\ud800"]),
+        "the classes of task 'mood', position 1: the label is not valid Unicode",
+    ),
+    "large labels": (
+        all_of(
+            describe("tasks", 1, "dtype", value="|O"),
+            describe("tasks", 1, "classes", value=[0, 1, 2**64]),
+        ),
+        "the classes of task 'stars', position 2: the label 18446744073709551616 does not fit",
+    ),
+    "many features": (
+        describe("features", value={"n_features_in_": 10**400}),
+        "'n_features_in_' must be an int in the range",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_values_that_fit_refuses(original, tmp_path, name):
+    """Values that fit never writes are refused with a message that names them."""
     folder, _, _ = original
+    shutil.copytree(folder, tmp_path / "model")
+    change, message = REFUSED[name]
+    change(tmp_path / "model")
+    with pytest.raises(ValueError, match=f"The folder .*{message}.*Nothing was loaded"):
+        MultiheadClassifier.load(tmp_path / "model")
+
+
+def keep_vocabulary_only(folder):
+    """Replace the file of a tokenizer by its vocabulary, which transformers reads from a folder."""
+    path = folder / "tokenizer" / "tokenizer.json"
+    vocabulary = json.loads(path.read_text())["model"]["vocab"]
+    path.unlink()
+    content = "".join(f"{token}\n" for token in sorted(vocabulary, key=vocabulary.get))
+    (folder / "tokenizer" / "vocab.txt").write_text(content)
+    edit_json("tokenizer/tokenizer_config.json", ("tokenizer_class",), "BertTokenizer")(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "prepare"),
+    [
+        ("classifier.json", lambda folder: None),
+        ("tokenizer/tokenizer_config.json", lambda folder: None),
+        ("tokenizer/tokenizer_config.json", keep_vocabulary_only),
+    ],
+    ids=["encoder", "tokenizer", "tokenizer in a folder"],
+)
+def test_no_code_runs(original, tmp_path, monkeypatch, name, prepare):
+    """Python files in the folder, and names of code in its JSON files, are not run."""
+    folder, expected, _ = original
     changed = tmp_path / "model"
     shutil.copytree(folder, changed)
+    prepare(changed)
     code = f"open({str(tmp_path / 'ran')!r}, 'w').close()\n"
-    for place in (changed, changed / "tokenizer"):
-        (place / "code.py").write_text(code + "class Code: pass\n")
+    (changed / "tokenizer" / "code.py").write_text(code + "class Code: pass\n")
     content = json.loads((changed / name).read_text())
-    names = {f"Auto{kind}": "code.Code" for kind in ("Model", "Config", "Tokenizer")}
+    names = {f"Auto{kind}": "code.Code" for kind in ("Model", "Config")}
+    names["AutoTokenizer"] = ["code.Code", "code.Code"]
     inner = content.get("encoder", content)
-    inner |= {"auto_map": names, "model_type": "custom"}
+    inner |= {"auto_map": names, "model_type": "bert"}
     (changed / name).write_text(json.dumps(content))
     folders.write_checksums(changed)
+    (changed / "code.py").write_text(code + "class Code: pass\n")  # save would not list it
     monkeypatch.chdir(changed)
-    load_or_message(changed)
+    result = MultiheadClassifier.load(changed).predict_proba(TEXTS)
+    assert all(np.array_equal(result[task], expected[task]) for task in expected)
     assert not (tmp_path / "ran").exists()
 
 

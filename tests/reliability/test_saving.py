@@ -122,7 +122,7 @@ def test_error_of_the_system(two, tmp_path, monkeypatch, call):
     (tmp_path / "parent").mkdir()
     target = tmp_path / "parent" / "model"
     calls = FailingCalls(getattr(os, call), str(tmp_path))
-    for place in range(1, 60):
+    for place in range(1, 120):
         two[0].save(target)
         calls.fail_at(place)
         monkeypatch.setattr(os, call, calls)
@@ -279,6 +279,164 @@ def test_saves_in_many_threads(two, tmp_path):
     assert not errors
     assert which(tmp_path / "model", two) in (0, 1)
     assert os.listdir(tmp_path) == ["model"]
+
+
+SAVERS = """
+import os, sys, torch
+import numpy as np
+from rapidfit_sk import MultiheadClassifier
+
+torch.set_num_threads(1)
+classifiers = [MultiheadClassifier.load(name) for name in sys.argv[1:3]]
+texts = ["Do you ship to Norway?", "It broke again!"]
+expected = [each.predict_proba(texts) for each in classifiers]
+children = []
+for number in range(3):
+    children.append(os.fork())
+    if not children[-1]:
+        failed = 1
+        try:
+            for _ in range(40):
+                classifiers[number % 2].save(sys.argv[3])
+            failed = 0
+        finally:
+            os._exit(failed)
+running, loads = set(children), 0
+while running:
+    p = MultiheadClassifier.load(sys.argv[3]).predict_proba(texts)
+    if not any(np.array_equal(p, each) for each in expected):
+        sys.exit("a mixed model")
+    loads += 1
+    for child in list(running):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            running.remove(child)
+            if status:
+                sys.exit("a save failed")
+print(loads)
+"""
+
+
+@on_posix
+def test_saves_and_loads_in_many_processes(two, tmp_path):
+    """While three processes save to one folder, another one always loads a whole model."""
+    names = [str(tmp_path / f"of-{number}") for number in range(2)]
+    for classifier, name in zip(two, names, strict=True):
+        classifier.save(name)
+    (tmp_path / "parent").mkdir()
+    target = tmp_path / "parent" / "model"
+    two[0].save(target)
+    command = [sys.executable, "-c", SAVERS, *names, str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 1
+    assert os.listdir(target.parent) == ["model"]
+
+
+@on_posix
+@pytest.mark.parametrize("place", ["_restore_backup", "_check_may_replace", "_swap"])
+def test_changes_hold_the_lock(two, tmp_path, monkeypatch, place):
+    """save holds the lock of the parent folder whenever it checks or renames folders in it."""
+    real, refused = getattr(folders, place), []
+
+    def recorded(*args):
+        with pytest.raises(BlockingIOError):
+            os.close(folders._lock(tmp_path.resolve()))
+        refused.append(place)
+        return real(*args)
+
+    monkeypatch.setattr(folders, place, recorded)
+    two[0].save(tmp_path / "model")
+    assert refused
+
+
+def test_only_copy_is_kept(two, tmp_path):
+    """The backup is not removed if there is no folder, whatever a save did before."""
+    two[0].save(tmp_path / "model")
+    target = tmp_path.resolve() / "model"
+    target.rename(folders._backup_of(target))
+    folders._remove_backup(target)
+    assert which(target, two) == 0
+
+
+def test_load_between_two_renames(two, tmp_path, monkeypatch):
+    """If neither name is there, load waits for the save that renames them."""
+    two[0].save(tmp_path / "model")
+    real, seen = folders._folder_to_read, []
+
+    def between(folder):
+        seen.append(folder)
+        return None if len(seen) == 1 else real(folder)
+
+    monkeypatch.setattr(folders, "_folder_to_read", between)
+    assert which(tmp_path / "model", two) == 0
+    assert len(seen) > 1
+
+
+def test_load_beside_a_busy_saver(two, tmp_path, monkeypatch):
+    """If the folder is replaced during each attempt, load makes the next save wait."""
+    two[0].save(tmp_path / "model")
+    identities = iter(range(10**6))
+    with monkeypatch.context() as patch:
+        patch.setattr(folders, "_identity", lambda path: next(identities))
+        attempts = []
+
+        def read(folder):
+            attempts.append(folder)
+            if len(attempts) <= folders._ATTEMPTS:
+                raise ValueError("replaced")
+            return "read"
+
+        assert folders.read_folder(tmp_path / "model", read) == "read"
+
+
+@on_posix
+def test_lock_that_is_never_free(two, tmp_path, monkeypatch):
+    """If another process never releases the lock, save says so and writes nothing."""
+    monkeypatch.setattr(folders, "_MAX_WAITS", 2)
+    lock = folders._lock(tmp_path)
+    with pytest.raises(TimeoutError, match="holds the lock of the folder"):
+        two[0].save(tmp_path / "model")
+    os.close(lock)
+    assert os.listdir(tmp_path) == []
+
+
+# --------------------------------------------------------------------------------------------
+# Paths
+
+
+@pytest.mark.parametrize("name", ["m" * 128, "m" * 129, "m" * 225, "m" * 255, "\u00e9" * 127])
+def test_long_names(two, tmp_path, name):
+    """Every name that the file system allows works, also after a kill."""
+    target = tmp_path.resolve() / name
+    for _ in range(2):
+        two[0].save(target)
+    folders._hidden(target, "0" * 32).mkdir()
+    target.rename(folders._backup_of(target))
+    assert which(target, two) == 0
+    two[1].save(target)
+    assert which(target, two) == 1
+    assert os.listdir(tmp_path) == [name] or os.name == "nt"
+
+
+@on_posix
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("/", "The folder '/' is the root of a file system"),
+        ("m" * 256, "is too long for its file system. Pass a shorter one."),
+        ("loop", "the symbolic link .* leads back to itself"),
+        ("loop/model", "the symbolic link .* leads back to itself"),
+    ],
+)
+def test_impossible_paths(two, tmp_path, monkeypatch, folder, message):
+    """A path that can have no folder is refused before anything is written, and when loaded."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.setattr("rapidfit_sk._persistence.save_file", None)
+    for use in (two[0].save, MultiheadClassifier.load):
+        with pytest.raises(ValueError, match=message):
+            use(tmp_path / folder)
+    assert os.listdir(tmp_path) == ["loop"]
 
 
 # --------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Odd texts: control tokens, unknown scripts, very long texts, and streams of any length."""
 
+import copy
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from transformers import AddedToken
 
 from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TrainingConfig
 from rapidfit_sk._model import TextTokenizer, load_tokenizer
@@ -124,31 +126,52 @@ def test_a_text_without_spaces_and_one_of_spaces(encoder):
     tokenizer = TextTokenizer(load_tokenizer(encoder), 32)
     tokens = tokenizer(["x" * 1_000_000, " " * 1_000_000, " " * 20_000 + "good"])
     assert (tokens.lengths >= 1).all()
-    assert tokens.is_cut.tolist() == [True, True, True]
+    assert tokens.is_cut.tolist() == [True, True, False]
     good = tokenizer(["good"])
     assert tokens.ids[tokens.starts[2] :].tolist() == good.ids.tolist()
 
 
-def test_a_long_text_does_not_hold_up_other_threads(classifier):
-    """While one thread predicts very long texts, predictions of another one go on."""
-    long = "a very long text without an end " * 100_000
+def test_a_long_text_does_not_hold_up_other_threads(encoder):
+    """While one thread tokenizes a very long text in windows, another one tokenizes short texts."""
+    tokenizer = TextTokenizer(load_tokenizer(encoder), 32, "windows")
+    long = "a very long text without an end " * 150_000
     finished, waits = threading.Event(), []
 
-    def predict_long():
-        classifier.predict([long, long + "."])
+    def read_long():
+        tokenizer([long])
         finished.set()
 
-    alone = _duration(lambda: classifier.predict(["short"]))
-    thread = threading.Thread(target=predict_long)
-    total = time.perf_counter()
+    alone = _duration(lambda: tokenizer([long]))
+    thread = threading.Thread(target=read_long)
     thread.start()
     while not finished.is_set():
-        waits.append(_duration(lambda: classifier.predict(["short"])))
+        waits.append(_duration(lambda: tokenizer(["short"])))
     thread.join()
-    total = time.perf_counter() - total
-    # A single wait for the whole long prediction would be one long entry.
-    assert len(waits) >= 1
-    assert max(waits) < max(0.6 * total, 50 * alone)
+    # With one lock for the whole text, the first wait would be as long as its tokenization.
+    assert len(waits) > 5
+    assert max(waits) < 0.5 * alone
+
+
+def test_a_long_beginning_with_few_tokens(encoder):
+    """The words after a long run of spaces are read, although the end of the text is dense."""
+    tokenizer = TextTokenizer(load_tokenizer(encoder), 32, "head_tail")
+    end = " good word" * 2000
+    texts = [f"{' ' * 5000}{word}{end}" for word in ("bad", "thing")]
+    tokens = tokenizer(texts)
+    one, other = np.split(tokens.ids, tokens.starts[1:-1])
+    assert not np.array_equal(one, other)
+    whole = load_tokenizer(encoder)(texts[0], truncation=False, verbose=False)["input_ids"]
+    assert one.tolist() == whole[:16] + whole[-16:]
+
+
+def test_a_special_token_that_normalization_creates(encoder):
+    """A text that becomes a special token only by its normalization is no special token either."""
+    tokenizer = load_tokenizer(encoder)
+    token = AddedToken("<HUMAN>", special=True, normalized=True)
+    tokenizer.add_special_tokens({"additional_special_tokens": [token]})
+    control = tokenizer.convert_tokens_to_ids("<HUMAN>")
+    tokens = TextTokenizer(tokenizer, 32)(["say <human> now", "say <HUMAN> now", "<HUMAN>"])
+    assert control not in tokens.ids
 
 
 def _duration(function):
@@ -198,9 +221,23 @@ def test_a_stream_is_read_as_needed(classifier):
             read.append(1)
             yield "good"
 
-    batches = classifier.predict_batches(endless(), batch_rows=4)
+    other = copy.copy(classifier)
+    expected = other.predict_proba(["good"], task="label")
+    batches = other.predict_batches(endless(), batch_rows=4, proba=True)
     next(batches)
     assert len(read) == 4
+    other.fit(TEXTS, LABELS[::-1], sample_weight=[3.0] + [1.0] * 15)
+    assert not np.array_equal(other.predict_proba(["good"]), expected)
+    assert np.allclose(next(batches)[["label=n", "label=p"]], expected, atol=1e-6)
+
+
+def test_columns_with_one_name(encoder):
+    """Labels and probabilities that would share a column are an error before anything is read."""
+    texts = pd.DataFrame({"a": LABELS, "a=n": LABELS})
+    classifier = make(encoder).fit(TEXTS, texts)
+    with pytest.raises(ValueError, match="Two columns .* have the name 'a=n'"):
+        classifier.predict_batches(iter(TEXTS), proba=True)
+    assert len(list(classifier.predict_batches(iter(TEXTS), "a", proba=True))) == 1
 
 
 @pytest.mark.parametrize(

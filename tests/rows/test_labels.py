@@ -154,3 +154,28 @@ def test_labels_beyond_the_classes():
         -1,
         1,
     ]
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "codes"),
+    [
+        ([0.0, 2.0**53], [2**53 + 1, 2**53, 0], [-1, 1, 0]),
+        (np.float16([0.0, 2048]), [2049, 2048], [-1, 1]),
+        ([0, 1], [True, False], [-1, -1]),
+        ([0, 1], [True, 1, 1.0, np.bool_(False), "1"], [-1, 1, 1, -1, -1]),
+        ([False, True], [1, True, np.bool_(False)], [-1, 1, 0]),
+        ([0, 1], [10**400, 1], [-1, 1]),
+    ],
+)
+def test_labels_do_not_merge(classes, labels, codes):
+    """Ints are compared exactly, and a bool or a string never equals a number."""
+    assert encode_labels(np.array(labels, dtype=object), np.array(classes)).tolist() == codes
+
+
+def test_labels_of_another_kind_raise():
+    """A task whose labels all differ in kind from its classes raises an error with both types."""
+    classes = {"t": np.array([1, 2]), "u": np.array(["a", "b"], dtype=object)}
+    message = r"The label of row 0 \(task 't'\) is '1' \(str\).* numbers: 1, 2"
+    with pytest.raises(TypeError, match=message):
+        encode_table(table_of(t=["1", "2"], u=["a"]), classes)
+    assert encode_table(table_of(t=[1, "2"], u=["c"]), classes).labels.tolist() == [0, -1, -1]
