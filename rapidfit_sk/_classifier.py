@@ -556,9 +556,6 @@ class MultiheadClassifier(CallbackSupportMixin, PredictionMixin, ParameterGroup)
         if self.verbose:
             tqdm.write(score_table(scores))
 
-    def _replace_fitted(self, **attributes):
-        replace_fitted(self, attributes)
-
     # ----------------------------------------------------------------------------------------
     # Interface of scikit-learn
 

@@ -21,6 +21,7 @@ import torch
 from safetensors.numpy import save_file
 from skorch.history import History
 
+from ._atomic import replace_fitted
 from ._coverage import Coverage
 from ._fitted import FittedModel
 from ._fitting import find_device
@@ -280,13 +281,14 @@ def _restore(
     features = description["features"]
     if "feature_names_in_" in features:
         features["feature_names_in_"] = np.array(features["feature_names_in_"], dtype=object)
-    classifier._replace_fitted(
-        model_=model,
-        test_scores_=description["test_scores"],
-        saved_with_=description["versions"],
+    attributes = {
+        "model_": model,
+        "test_scores_": description["test_scores"],
+        "saved_with_": description["versions"],
         **{name: np.array(description["indices"][name], dtype=int) for name in INDICES},
         **features,
-    )
+    }
+    replace_fitted(classifier, attributes)
     return classifier
 
 

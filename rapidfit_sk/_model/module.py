@@ -566,6 +566,7 @@ def module_to_parts(module: MultiheadModule) -> dict[str, Any]:
 
 
 @computes
+@loading()  # transformers replaces functions of torch while another thread loads
 def module_from_parts(
     parts: dict[str, Any],
     *,

@@ -18,6 +18,7 @@ import torch
 
 from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TrainingConfig
 from rapidfit_sk import _folders as folders
+from rapidfit_sk._atomic import replace_fitted
 from rapidfit_sk._model.module import module_from_parts, module_to_parts
 from rapidfit_sk.testing import tiny_encoder
 
@@ -466,7 +467,7 @@ def test_refit_during_a_save(tmp_path, monkeypatch):
     real = type(classifier.model_.net).get_params_for
 
     def refitting(net, prefix):
-        classifier._replace_fitted(**{k: v for k, v in vars(other).items() if k.endswith("_")})
+        replace_fitted(classifier, {k: v for k, v in vars(other).items() if k.endswith("_")})
         return real(net, prefix)
 
     monkeypatch.setattr(type(classifier.model_.net), "get_params_for", refitting)
