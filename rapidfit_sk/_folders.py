@@ -283,7 +283,7 @@ def replace_folder(folder: Path, write: Callable[[Path], None]):
     with _new_folder(folder) as new:
         write(new)
         for path in [*new.rglob("*"), new]:
-            _sync(path)
+            sync(path)
         with _turn(folder.parent):
             _restore_backup(folder)
             _check_may_replace(folder)
@@ -322,13 +322,13 @@ def _swap(new: Path, folder: Path):
             folder.rename(_backup_of(folder))
         new.rename(folder)
         # The backup is only removed once the renames would survive a failure of the machine.
-        _sync(folder.parent)
+        sync(folder.parent)
     finally:
         _restore_backup(folder)
         _remove_backup(folder)
 
 
-def _sync(path: Path):
+def sync(path: Path):
     """Wait until a file, or the names in a folder, are on the disk."""
     is_folder = path.is_dir()
     if is_folder and os.name == "nt":

@@ -15,7 +15,7 @@ PACKAGE = Path(rapidfit_sk.__file__).parent
 # The layers of CONTRIBUTING.md from bottom to top. A file imports only from layers below its own.
 LAYERS = [
     {"_atomic", "_compat", "_forks", "_typing", "_validation"},
-    {"config", "datasets", "_rows"},
+    {"config", "datasets", "_folders", "_rows"},
     {"_model"},
     {"_training", "testing"},
     {"callbacks", "_bridge"},
@@ -23,7 +23,7 @@ LAYERS = [
     {"_fitted"},
     {"_checkpointing"},
     {"_fitting"},
-    {"_folders", "_schema"},
+    {"_schema"},
     {"_persistence", "_show_versions", "_views", "_visual_block"},
     {"_stream"},
     {"_prediction"},

@@ -194,8 +194,8 @@ _REPLACED: dict[Callable[..., Any], Callable[..., torch.Tensor]] = {
     torch.randn_like: randn_like,
 }
 
-# Functions that fill a tensor with random numbers: methods of a tensor, and initializers.
-_FILL_AT_RANDOM = {
+# Functions that fill a tensor with random numbers and take a generator.
+_FILL_WITH_GENERATOR = {
     "bernoulli_",
     "cauchy_",
     "exponential_",
@@ -204,32 +204,25 @@ _FILL_AT_RANDOM = {
     "kaiming_uniform_",
     "log_normal_",
     "normal_",
-    "orthogonal_",
     "random_",
-    "trunc_normal_",
     "uniform_",
+}
+# These initializers call the functions above, which is slower than filling a tensor with zeros.
+_FILL_AT_RANDOM = _FILL_WITH_GENERATOR | {
+    "orthogonal_",
+    "trunc_normal_",
     "xavier_normal_",
     "xavier_uniform_",
 }
 
 # Functions are compared by name, because transformers replaces those in torch.nn.init.
-_TAKE_GENERATOR = {
+_TAKE_GENERATOR = _FILL_WITH_GENERATOR | {
     "bernoulli",
-    "bernoulli_",
-    "cauchy_",
-    "exponential_",
-    "geometric_",
-    "kaiming_normal_",
-    "kaiming_uniform_",
-    "log_normal_",
     "multinomial",
     "normal",
-    "normal_",
     "poisson",
     "rand",
     "randint",
     "randn",
-    "random_",
     "randperm",
-    "uniform_",
 }

@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors.numpy import load, save
 
+from .._folders import sync
 from .._validation import short
 
 FORMAT_VERSION = 1
@@ -90,7 +91,7 @@ class Checkpoints:
             lock.release()
 
     def start(self, seeds: list[int]) -> list[int]:
-        """Return the seeds of the fit: those of the checkpoint, or the given ones without one."""
+        """Return the seeds in the checkpoint, or the given seeds if there is no checkpoint."""
         self.seeds = self.seeds or seeds
         return self.seeds
 
@@ -130,7 +131,7 @@ class Checkpoints:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(new, self.folder / _FILE)
-            _sync_folder(self.folder)
+            sync(self.folder)
         except OSError as error:
             with contextlib.suppress(OSError):
                 new.unlink(missing_ok=True)
@@ -178,17 +179,6 @@ def remove_checkpoint(folder: Path):
 
 def _digest(content) -> bytes:
     return hashlib.blake2b(content, digest_size=_DIGEST_SIZE).digest()
-
-
-def _sync_folder(folder: Path):
-    """Write the entries of a folder to disk, on systems where a folder can be opened."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _first_difference(before: Fingerprint, now: Fingerprint) -> str | None:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TrainingConfig
+from rapidfit_sk import MultiheadClassifier
 from rapidfit_sk.testing import tiny_encoder
 
+from .small import LABELS, TEXTS, make
+
 warnings.simplefilter("ignore")
-TEXTS = [f"good word {i}" if i % 2 else f"bad thing {i}" for i in range(64)]
-LABELS = ["p" if i % 2 else "n" for i in range(64)]
 
 
 def works(classifier, folder, expected):
@@ -25,7 +25,7 @@ def works(classifier, folder, expected):
         if not np.allclose(each.predict_proba(TEXTS), expected, atol=1e-6):
             return False
     classifier.add_task(TEXTS, LABELS, task="other")
-    return classifier.predict_all(TEXTS).shape == (64, 2)
+    return classifier.predict_all(TEXTS).shape == (16, 2)
 
 
 def fork(*arguments):
@@ -48,15 +48,14 @@ def outcome(process, patience):
 
 
 def main(activity, n_forks, patience):
-    training = TrainingConfig(model_name=tiny_encoder(), epochs=1, learning_rate=1e-3, test_size=0)
-    classifier = MultiheadClassifier(MultiheadConfig(training=training), random_state=0)
+    classifier = make(tiny_encoder())
     classifier.fit(TEXTS, LABELS)
     expected = classifier.predict_proba(TEXTS)
     with tempfile.TemporaryDirectory() as base:
         folder = Path(base, "model")
         classifier.save(folder)
         act = {
-            "predict": lambda: classifier.predict(TEXTS * 4),
+            "predict": lambda: classifier.predict(TEXTS * 16),
             "load": lambda: MultiheadClassifier.load(folder),
             "nothing": lambda: time.sleep(0.01),
         }[activity]

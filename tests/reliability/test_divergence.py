@@ -1,22 +1,16 @@
 """NaN and infinity are found where they arise."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from skorch.callbacks import Callback
 
-from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TrainingConfig
 from rapidfit_sk.testing import tiny_encoder
 
-TEXTS = [f"good word {i}" if i % 2 else f"bad thing {i}" for i in range(16)]
-LABELS = ["p" if i % 2 else "n" for i in range(16)]
-
-
-def make(encoder, **parameters):
-    training = TrainingConfig(model_name=encoder, epochs=1, learning_rate=1e-3, test_size=0)
-    config = MultiheadConfig(training=training).set_params(**parameters)
-    return MultiheadClassifier(config, random_state=0)
+from .small import LABELS, TEXTS, make
 
 
 def one_step(**parameters):
@@ -38,7 +32,7 @@ def one_step(**parameters):
 )
 def test_a_last_step_that_diverges(parameters):
     """A step after which the model gives no numbers is an error, also if it is the last one."""
-    classifier = make(tiny_encoder(), **parameters)
+    classifier = make(tiny_encoder(), parameters)
     with pytest.raises(FloatingPointError, match="in epoch [12]: .* The learning rate is .*Lower"):
         classifier.fit(TEXTS, LABELS)
     assert not hasattr(classifier, "model_")
@@ -53,7 +47,7 @@ def test_the_message_names_the_batch():
                 with torch.no_grad():
                     net.module_.heads[0][-1].weight.fill_(torch.nan)
 
-    classifier = make(tiny_encoder(), training__min_steps_per_epoch=8)
+    classifier = make(tiny_encoder(), {"training__min_steps_per_epoch": 8})
     classifier.set_params(callbacks=[Poison()])
     with pytest.raises(FloatingPointError, match="epoch 2: the training loss is nan at batch 4"):
         classifier.fit(TEXTS, LABELS)
@@ -68,7 +62,7 @@ def test_a_callback_that_spoils_weights(hook, value):
         with torch.no_grad():
             next(net.module_.encoder.parameters())[0, 0] = value
 
-    classifier = make(tiny_encoder(), training__epochs=1)
+    classifier = make(tiny_encoder())
     classifier.set_params(callbacks=[type("Spoils", (Callback,), {hook: spoil})()])
     with pytest.raises(FloatingPointError, match="not finite|is nan"):
         classifier.fit(TEXTS, LABELS)
@@ -82,7 +76,7 @@ def test_an_encoder_with_nan_weights(tmp_path):
     name = next(name for name in weights if "attention" in name)
     weights[name][0] = torch.nan
     save_file(weights, path, {"format": "pt"})
-    with pytest.raises((ValueError, OSError), match="finite"):
+    with pytest.raises(ValueError, match=f"nan or infinite, the first ones .*{re.escape(name)}"):
         make(folder).fit(TEXTS, LABELS)
 
 

@@ -12,18 +12,12 @@ import pandas as pd
 import pytest
 import torch
 
-from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TrainingConfig
+from rapidfit_sk import MultiheadClassifier
 from rapidfit_sk._model import UseGenerator
 from rapidfit_sk._model.randomness import ZeroInit
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
 
-TEXTS = [f"good word {i}" if i % 2 else f"bad thing {i}" for i in range(16)]
-LABELS = ["p" if i % 2 else "n" for i in range(16)]
-
-
-def make(encoder, **parameters):
-    training = TrainingConfig(model_name=encoder, epochs=1, learning_rate=1e-3, test_size=0)
-    return MultiheadClassifier(MultiheadConfig(training=training), random_state=0, **parameters)
+from .small import LABELS, TEXTS, make
 
 
 def generators():
@@ -144,7 +138,7 @@ def test_another_default_dtype_is_one_clear_error(encoder_name):
 
 FIT = """
 import hashlib, sys
-from tests.reliability.test_same_model import LABELS, TEXTS, make
+from tests.reliability.small import LABELS, TEXTS, make
 classifier = make(sys.argv[1]).fit(TEXTS, LABELS)
 print(hashlib.sha256(classifier.predict_proba(TEXTS).tobytes()).hexdigest())
 """

@@ -13,19 +13,13 @@ import polars as pl
 import pytest
 from transformers import AddedToken
 
-from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TrainingConfig
+from rapidfit_sk import MultiheadClassifier
 from rapidfit_sk._model import TextTokenizer, load_tokenizer
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
 
+from .small import LABELS, TEXTS, make
+
 ROOT = Path(__file__).parents[2]
-TEXTS = [f"good word {i}" if i % 2 else f"bad thing {i}" for i in range(16)]
-LABELS = ["p" if i % 2 else "n" for i in range(16)]
-
-
-def make(encoder, **parameters):
-    training = TrainingConfig(model_name=encoder, epochs=1, learning_rate=1e-3, test_size=0)
-    config = MultiheadConfig(training=training).set_params(**parameters)
-    return MultiheadClassifier(config, random_state=0)
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +77,10 @@ def test_cut_texts_lead_to_a_warning(encoder):
     y = pd.DataFrame({"a": LABELS, "b": LABELS})
     texts = [*TEXTS[:12], *(text + " word" * 40 for text in TEXTS[12:])]
     with pytest.warns(UserWarning, match="cut after 16 tokens: 25% of task 'a', 25% of task 'b'"):
-        classifier = make(encoder, training__max_length=16).fit(texts, y)
+        classifier = make(encoder, {"training__max_length": 16}).fit(texts, y)
     assert classifier.truncated_fraction_ == {"a": 0.25, "b": 0.25}
     options = {"training__max_length": 16, "training__long_text": "windows"}
-    assert make(encoder, **options).fit(texts, y).truncated_fraction_ == {"a": 0.0, "b": 0.0}
+    assert make(encoder, options).fit(texts, y).truncated_fraction_ == {"a": 0.0, "b": 0.0}
 
 
 def test_no_warning_for_usual_texts(encoder, tmp_path):
@@ -265,7 +259,7 @@ def test_bad_streams(classifier, stream, arguments, error, message):
 
 STREAM = """
 import psutil, sys
-from tests.reliability.test_texts import LABELS, TEXTS, make
+from tests.reliability.small import LABELS, TEXTS, make
 classifier = make(sys.argv[1]).fit(TEXTS, LABELS)
 list(classifier.predict_batches(f"good {i}" for i in range(20_000)))
 process = psutil.Process()

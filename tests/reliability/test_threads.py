@@ -6,11 +6,10 @@ import threading
 import numpy as np
 import pytest
 
-from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TrainingConfig
+from rapidfit_sk import MultiheadClassifier
 from rapidfit_sk.testing import tiny_encoder
 
-TEXTS = [f"good word {i}" if i % 2 else f"bad thing {i}" for i in range(16)]
-LABELS = ["p" if i % 2 else "n" for i in range(16)]
+from .small import LABELS, TEXTS, make
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +19,7 @@ def encoder():
 
 @pytest.fixture
 def classifier(encoder):
-    training = TrainingConfig(
-        model_name=encoder, epochs=1, learning_rate=1e-3, test_size=0, min_steps_per_epoch=1
-    )
-    return MultiheadClassifier(MultiheadConfig(training=training), random_state=0)
+    return make(encoder, {"training__min_steps_per_epoch": 1})
 
 
 def run_together(*functions):
