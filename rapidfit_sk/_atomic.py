@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 _Method = TypeVar("_Method", bound=Callable)
 
-# Attributes that fitting and loading set. All others, such as those of a subclass, stay as they are.
+# Attributes that fitting and loading set. Others, for example of a subclass, stay as they are.
 FITTED = {
     "feature_names_in_",
     "model_",
