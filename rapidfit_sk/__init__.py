@@ -3,6 +3,7 @@
 from ._classifier import MultiheadClassifier
 from ._model import find_encoder
 from ._show_versions import show_versions
+from ._text_classifier import TextClassifier
 from ._views import TaskClassifier
 from .config import (
     EncoderConfig,
@@ -21,6 +22,7 @@ __all__ = [
     "MultiheadClassifier",
     "MultiheadConfig",
     "TaskClassifier",
+    "TextClassifier",
     "TrainingConfig",
     "find_encoder",
     "show_versions",

@@ -42,20 +42,19 @@ _WITHOUT_EFFECT = {
 def open_checkpoints(
     classifier: Any,
     config: FullConfig,
-    rows: CodedRows,
-    validation: CodedRows | None,
+    rows: dict[str, CodedRows | None],
     start: FittedModel | None,
 ) -> Iterator[Checkpoints | None]:
     """Open the checkpoints of a fit.
 
     Parameters
     ----------
-    classifier : MultiheadClassifier
+    classifier : TextEstimator
         The classifier, with its parameters.
     config : FullConfig
         The configuration of the fit.
-    rows, validation : CodedRows
-        All rows, and the validation rows that the user passed, if there are any.
+    rows : dict of {str: CodedRows or None}
+        All rows of the fit; the keys name them in messages.
     start : FittedModel or None
         The model that a warm start continues.
 
@@ -71,8 +70,7 @@ def open_checkpoints(
         "rapidfit_sk": sys.modules[__package__].__version__,
         "torch": str(torch.__version__),
         **_parameters(classifier, config),
-        "the rows": _digest_of_rows(rows),
-        "the validation rows": _digest_of_rows(validation),
+        **{name: _digest_of_rows(part) for name, part in rows.items()},
         "the weights of the earlier fit": _digest_of_model(start),
     }
     report = tqdm.write if classifier.verbose else None

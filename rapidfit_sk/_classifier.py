@@ -7,61 +7,37 @@ from collections.abc import Collection
 from os import PathLike
 from typing import Any, ClassVar, Literal, Self
 
-import joblib
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
-from tqdm.auto import tqdm
 
 from ._atomic import all_or_nothing, fitted_attributes, replace_fitted
-from ._bridge import fit_tasks
-from ._checkpointing import open_checkpoints
-from ._compat import CallbackSupportMixin, with_callbacks
 from ._coverage import warn_of_coverage
-from ._fitted import FittedModel
-from ._fitting import (
-    Hardware,
-    Recipe,
-    check_device,
-    copied_callbacks,
-    find_device,
-    fit_calibrated,
-    fit_head,
-    fit_model,
-    for_one_epoch,
-    with_parameters,
-)
-from ._held_out import hold_out_rows, indices_of
+from ._estimator import FitRows
+from ._fitting import fit_calibrated, fit_head, with_parameters
+from ._held_out import hold_out_rows
 from ._model import private_seeds
-from ._persistence import library_versions, load_classifier, save_classifier
-from ._prediction import PredictionMixin
-from ._rows import Split, features_read, score_table, warn_of_contradictions
-from ._training import Callbacks, remove_checkpoint
+from ._prediction import TaskPredictor
+from ._rows import features_read
+from ._text_classifier import TextClassifier
+from ._training import Callbacks
 from ._typing import ArrayOrFrame, MemoryLike, RowsLike
 from ._validation import (
-    LARGEST_INT,
     Constraint,
-    InvalidParameterError,
     array_like,
-    boolean,
-    check_parameters,
-    instance_of,
-    integer,
+    check_argument,
     mapping_to,
     none,
-    one_of,
-    path,
-    real,
-    short,
     suggests_names,
     text,
 )
 from ._visual_block import visual_block
-from .config import FullConfig, MultiheadConfig, ParameterGroup
+from .config import MultiheadConfig
 
 
-class MultiheadClassifier(CallbackSupportMixin, PredictionMixin, ParameterGroup):
+class MultiheadClassifier(TaskPredictor):
     """Multi-task text classifier with a shared pretrained encoder and one head per task.
 
     Parameters
@@ -199,26 +175,9 @@ class MultiheadClassifier(CallbackSupportMixin, PredictionMixin, ParameterGroup)
     """
 
     _constraints: ClassVar[dict[str, Constraint]] = {
-        "config": instance_of(MultiheadConfig) | none,
-        "text_column": text(),
-        "task_column": text(),
-        "label_column": text(),
+        **TaskPredictor._constraints,
         "task_labels": mapping_to(array_like()) | none,
-        "callbacks": instance_of(list) | none,
-        "warm_start": boolean(),
-        "random_state": integer(0, 2**32 - 1) | instance_of(np.random.RandomState) | none,
-        "device": text() | instance_of(torch.device),
-        "precision": one_of("float32", "bfloat16", "auto"),
-        "compile": boolean(),
-        "memory": path() | instance_of(joblib.Memory) | none,
-        "cache_memory": integer(0) | real(0, 1),
-        "cache_disk": integer(0) | real(0, 1),
-        "checkpoint_dir": path() | none,
-        "checkpoint_steps": integer(1, LARGEST_INT) | none,
-        "keep_checkpoints": boolean(),
-        "verbose": integer(0) | boolean(),
     }
-    _groups: ClassVar[dict[str, type[ParameterGroup]]] = {"config": MultiheadConfig}
 
     @suggests_names
     def __init__(
@@ -339,38 +298,13 @@ class MultiheadClassifier(CallbackSupportMixin, PredictionMixin, ParameterGroup)
             hold rows out, or if the encoder does not read more than a twentieth of the texts or
             tokens of a task.
         """
-        folder = self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
-        if folder is not None and not self.keep_checkpoints:
-            remove_checkpoint(folder)
-        return self
-
-    @with_callbacks
-    def _fit(self, X, y, sample_weight, given):
-        """Train, replace the fitted attributes, and return the folder of the checkpoints."""
         config = self._checked_config()
-        start = self.model_ if self.warm_start and self.__sklearn_is_fitted__() else None
+        start = self._earlier(is_continued=self.warm_start)
         known = None if start is None else start.classes
         table, rows = self._reader.training_rows(X, y, sample_weight, known)
-        warn_of_contradictions(table, rows)
-        X_val, y_val, sample_weight_val = given
         validation = self._reader.validation_rows(X_val, y_val, sample_weight_val, rows.classes)
-
-        seeds = private_seeds(self.random_state, 4)
-        n_epochs = config.encoder.freeze_epochs + config.training.epochs
-        tasks = fit_tasks(self, n_epochs, table, self._columns)
-        with open_checkpoints(self, config, rows, validation, start) as checkpoints:
-            split_seed, *seeds = seeds if checkpoints is None else checkpoints.start(seeds)
-            parts = hold_out_rows(
-                config, rows, split_seed, validation=validation, warm_start=start is not None
-            )
-            recipe = self._recipe(config, seeds, fit_tasks=tasks, checkpoints=checkpoints)
-            model = fit_calibrated(functools.partial(fit_model, start=start), recipe, parts)
-            warn_of_coverage(model.coverage or {}, table.task_names, model.tokenizer.max_length)
-            fitted = self._fitted_by(model, model.score(parts.test), X, table, parts.split)
-            if tasks is not None:
-                tasks.end_fit(fitted)
-            replace_fitted(self, fitted)
-        return None if checkpoints is None else checkpoints.folder
+        features = features_read(X, self._columns[:2])
+        return self._fit_rows(config, FitRows(table, rows, features, validation), start)
 
     def train(self, data: RowsLike) -> Self:
         """Train on a dict of tasks or a long frame; an alias of :meth:`fit`.
@@ -427,18 +361,12 @@ class MultiheadClassifier(CallbackSupportMixin, PredictionMixin, ParameterGroup)
         learning rate rises and falls within each call. Tasks without rows in X keep their
         heads, but their predictions still change if the encoder trains.
         """
-        start = self.model_ if self.__sklearn_is_fitted__() else None
-        n_before = len(start.net.history) if start else 0
-        config = for_one_epoch(self._checked_config(), n_before)
+        config = self._checked_config()
+        start = self._earlier(is_continued=True)
         known = None if start is None else start.classes
         table, rows = self._reader.training_rows(X, y, sample_weight, known, in_part=True)
-        # Use new seeds for each epoch, because batch order and dropout must differ between epochs.
-        seeds = private_seeds(self.random_state, 3 * (n_before + 1))[-3:]
-        model = fit_model(self._recipe(config, seeds), rows, start=start)
-        none = np.empty(0, dtype=int)
-        split = Split(np.arange(len(rows)), none, none)
-        replace_fitted(self, self._fitted_by(model, {}, X, table, split))
-        return self
+        features = features_read(X, self._columns[:2])
+        return self._fit_epoch(config, FitRows(table, rows, features), start)
 
     @all_or_nothing
     def add_task(
@@ -508,53 +436,33 @@ class MultiheadClassifier(CallbackSupportMixin, PredictionMixin, ParameterGroup)
         replace_fitted(self, state)
         return self
 
-    def _checked_config(self) -> FullConfig:
-        """Check all parameters and return a full copy of the configuration."""
-        check_parameters(self, self._constraints)
-        columns = {self.text_column, self.task_column, self.label_column}
-        if len(columns) < 3:
-            raise InvalidParameterError(
-                "The 'text_column', 'task_column' and 'label_column' parameters of "
-                "MultiheadClassifier must be three different names. Got "
-                f"{short(self.text_column)}, {short(self.task_column)} and "
-                f"{short(self.label_column)} instead."
-            )
-        copied_callbacks(self.callbacks)
-        check_device(self.device)
-        return (self.config or MultiheadConfig())._filled()
+    def classifier_for(self, task: str) -> TextClassifier:
+        """Return an unfitted classifier of one task with the same configuration.
 
-    def _recipe(self, config: FullConfig, seeds, *, device=None, **options: Any) -> Recipe:
-        """Return the settings of a training."""
-        hardware = Hardware(
-            device or find_device(self.device),
-            self.precision,
-            self.compile,
-            self.cache_memory,
-            self.cache_disk,
-        )
-        return Recipe(
-            config,
-            tuple(seeds),
-            hardware,
-            callbacks=self.callbacks,
-            memory=self.memory,
-            verbose=int(self.verbose),
-            **options,
-        )
+        Pass it to tools that fit their estimator, for example ``CalibratedClassifierCV(cv=3)``.
 
-    def _fitted_by(self, model: FittedModel, scores, X, table, split) -> dict[str, Any]:
-        """Return the fitted attributes after a fit, and show its scores."""
-        self._show(scores)
-        return {
-            "model_": model,
-            "test_scores_": scores,
-            **indices_of(split, table),
-            **features_read(X, self._columns),
-        }
+        Parameters
+        ----------
+        task : str
+            The name of the task. The classifier need not be fitted.
 
-    def _show(self, scores):
-        if self.verbose:
-            tqdm.write(score_table(scores))
+        Returns
+        -------
+        classifier : TextClassifier
+            A classifier with copies of all parameters that both classes have. It learns the classes
+            from its labels, because it has no `task_labels`.
+
+        Examples
+        --------
+        >>> from rapidfit_sk import MultiheadClassifier
+        >>> classifier = MultiheadClassifier(random_state=0).classifier_for("sentiment")
+        >>> classifier.task, classifier.random_state
+        ('sentiment', 0)
+        """
+        check_argument("task", task, text())
+        parameters = clone(self).get_params(deep=False)
+        del parameters["task_labels"]
+        return TextClassifier(task=task, **parameters)
 
     # ----------------------------------------------------------------------------------------
     # Interface of scikit-learn
@@ -574,92 +482,3 @@ class MultiheadClassifier(CallbackSupportMixin, PredictionMixin, ParameterGroup)
         """Show the groups of the configuration and, once fitted, the tasks and their classes."""
         config = self.config if isinstance(self.config, MultiheadConfig) else MultiheadConfig()
         return visual_block(config, self.classes_ if self.__sklearn_is_fitted__() else None)
-
-    # ----------------------------------------------------------------------------------------
-    # Persistence
-
-    def save(self, folder: str | PathLike[str]) -> Self:
-        """Save the fitted classifier to a folder of plain files, without pickle.
-
-        Parameters
-        ----------
-        folder : str or path-like
-            The folder to write. An earlier save is replaced as a whole once the new one is
-            complete. A folder with any other files is refused.
-
-        Returns
-        -------
-        self : MultiheadClassifier
-            This classifier.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            Before :meth:`fit`.
-        ValueError
-            If the folder contains other files or cannot be replaced as a whole, such as the working
-            directory, or if a parameter is invalid.
-        TypeError
-            If a parameter is not plain data. The message names it.
-        OSError
-            If the folder cannot be written, for example on a full disk. An earlier save is kept.
-        TimeoutError
-            If other saves to folders beside this one block it for ten minutes.
-
-        Warns
-        -----
-        UserWarning
-            If `callbacks`, a RandomState or a joblib.Memory is set. These are not plain data, so
-            they are not saved.
-
-        See Also
-        --------
-        load : Load the classifier from the folder.
-
-        Notes
-        -----
-        The folder contains ``model.safetensors`` (the weights), ``classifier.json`` (parameters,
-        classes, scores, history, versions), the tokenizer files, and ``checksums.json`` with the
-        SHA-256 of each of these files.
-        """
-        check_is_fitted(self)
-        save_classifier(self, folder)
-        return self
-
-    @classmethod
-    def load(cls, folder: str | PathLike[str]) -> Self:
-        """Load a classifier from a folder that :meth:`save` wrote.
-
-        Loading does not unpickle anything, run code from the folder or use the hub.
-
-        Parameters
-        ----------
-        folder : str or path-like
-            The folder to read.
-
-        Returns
-        -------
-        classifier : MultiheadClassifier
-            A classifier with the same predictions as the saved one. ``saved_with_`` contains the
-            versions of the libraries that saved it.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the folder does not exist.
-        ValueError
-            If :meth:`save` did not write the folder, or files are missing, truncated or changed, or
-            a value in them is not valid.
-        OSError
-            If the folder cannot be read.
-        """
-        return load_classifier(cls, folder)
-
-    def __setstate__(self, state):
-        """Set the state; parameters that are newer than the pickle get their defaults."""
-        super().__setstate__(type(self)().get_params(deep=False) | state)
-
-    def __getstate__(self):
-        """Return the state, with the library versions if the classifier is fitted."""
-        state = super().__getstate__()
-        return state | {"saved_with_": library_versions()} if "model_" in state else state

@@ -292,7 +292,7 @@ def fit_calibrated(
         temperatures = _temperatures_of_calibration_fit(fit, recipe, parts)
         if checkpoints is not None:
             checkpoints.finish_calibration(temperatures)
-    model = fit(recipe, parts.train, parts.validation)
+    model = fit(recipe, parts.train.joined(parts.helpers), parts.validation)
     completed = len(model.net.history) == model.net.max_epochs
     return model.with_temperatures(temperatures) if completed else model
 
@@ -309,8 +309,10 @@ def _temperatures_of_calibration_fit(
         return {}
     if recipe.verbose:
         tqdm.write("Calibrating: training once on three quarters of the rows first.")
-    first = fit(recipe.silent(), rows.take(~held_out), None)
-    calibrated = first.fit_temperatures(rows.take(held_out))
+    calibration = rows.take(held_out)
+    helpers = None if parts.helpers is None else parts.helpers.without_texts_of(calibration)
+    first = fit(recipe.silent(), rows.take(~held_out).joined(helpers), None)
+    calibrated = first.fit_temperatures(calibration)
     trained = {calibrated.tasks[code] for code in np.unique(rows.tasks)}
     return {task: t for task, t in calibrated.temperatures.items() if task in trained}
 

@@ -24,6 +24,9 @@ class Parts:
         Training rows, and test rows that the fitted model is scored on.
     validation : CodedRows or None
         Validation rows, held out or given by the user.
+    helpers : CodedRows or None
+        Training rows of helper tasks, which are never held out. None of them has the text of a
+        validation or test row.
     split : Split
         Indices of the training, validation and test rows.
     needs_calibration_fit : bool
@@ -32,6 +35,7 @@ class Parts:
 
     train: CodedRows
     validation: CodedRows | None
+    helpers: CodedRows | None
     test: CodedRows
     split: Split
     needs_calibration_fit: bool
@@ -43,6 +47,7 @@ def hold_out_rows(
     seed: int,
     *,
     validation: CodedRows | None = None,
+    helpers: CodedRows | None = None,
     warm_start: bool = False,
 ) -> Parts:
     """Hold out test and validation rows, and warn about tasks and classes that are too small.
@@ -57,6 +62,8 @@ def hold_out_rows(
         Seed for the random choice of rows.
     validation : CodedRows or None, default=None
         Validation rows that the user passed. If there are any, no others are held out.
+    helpers : CodedRows or None, default=None
+        Rows of helper tasks. Those with the text of a validation or test row are left out.
     warm_start : bool, default=False
         Whether the training starts from a model that may have trained on these rows. If so, there
         is no calibration fit.
@@ -77,7 +84,7 @@ def hold_out_rows(
         rows.texts.groups,
         rows.tasks,
         rows.labels,
-        test_size=config.training.test_size,
+        test_size=config.training.test_size or 0,
         val_size=val_size,
         rng=np.random.default_rng(seed),
     )
@@ -92,10 +99,12 @@ def hold_out_rows(
             "trained on as X_val."
         )
     all_train = config.training.val_size is None and val_size == 0 and given is None
+    test = rows.take(split.test)
     return Parts(
         rows.take(split.train),
         validation,
-        rows.take(split.test),
+        None if helpers is None else helpers.without_texts_of(validation, test),
+        test,
         split,
         needs_calibration_fit=config.eval.calibrate and all_train and not warm_start,
     )
@@ -114,7 +123,7 @@ def _validation_size(config: FullConfig, n_rows: int) -> float:
     training = config.training
     if training.val_size is not None:
         return training.val_size
-    is_small = n_rows * (1 - training.test_size) < FEW_ROWS
+    is_small = n_rows * (1 - (training.test_size or 0)) < FEW_ROWS
     return 0 if is_small and config.eval.patience is None else 0.1
 
 
@@ -127,7 +136,7 @@ def _warn_of_split(
     given: CodedRows | None,
 ):
     """Issue a single warning for all notes on the split."""
-    sizes = {"test": config.training.test_size}
+    sizes = {"test": config.training.test_size or 0}
     if given is None:
         sizes["val"] = val_size
     notes, small = _notes_on_small_tasks(split, rows, sizes)

@@ -39,6 +39,7 @@ from ._folders import (
 from ._model import TextTokenizer, longest_input, module_to_parts, tokenizer_from_files
 from ._rows import Texts, parameter_labels, plain_label
 from ._schema import (
+    ESTIMATORS,
     FORMAT,
     FORMAT_VERSION,
     INDICES,
@@ -127,6 +128,7 @@ def _describe(classifier) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
+        "estimator": _name_of(type(classifier)),
         "versions": library_versions(),
         "parameters": _parameters(classifier),
         "tasks": [
@@ -157,7 +159,7 @@ def _parameters(classifier) -> dict[str, Any]:
         if isinstance(parameters[name], kind):
             del parameters[name]
             left_out.append(name)
-    if parameters["task_labels"] is not None:
+    if parameters.get("task_labels") is not None:
         parameters["task_labels"] = _plain_task_labels(parameters["task_labels"])
     _check_plain(parameters)
     if left_out:
@@ -221,7 +223,7 @@ def load_classifier(kind: type[_Classifier], folder: str | os.PathLike[str]) -> 
 
 def _load(kind: type[_Classifier], folder: Path) -> _Classifier:
     """Load a classifier from a folder. Nothing is built until all files have been checked."""
-    with _one_error(folder):
+    with _one_error(kind, folder):
         content = read_file(folder / DESCRIPTION, _MAX_DESCRIPTION)
         description = json.loads(content)
         check_format(description)
@@ -229,11 +231,23 @@ def _load(kind: type[_Classifier], folder: Path) -> _Classifier:
         verify(checksums, DESCRIPTION, content)
         files = _read_tokenizer(folder, checksums)
         tensors, data = _read_weights(folder, checksums)
+        _check_kind(kind, description.get("estimator", "MultiheadClassifier"))
         check_description(description, tensors)
         weights = {name: _array(layout, data) for name, layout in tensors.items()}
         check_finite(weights)
         parts = {"encoder": description["encoder"], "weights": weights}
         return _restore(kind, description, parts, files)
+
+
+def _check_kind(kind: type, name: object):
+    """Raise ValueError if a classifier of another class was saved."""
+    if _name_of(kind) != name and name in ESTIMATORS:
+        raise ValueError(f"it was saved by {name}, so use {name}.load")
+
+
+def _name_of(kind: type) -> str:
+    """Return the name of a class, or of the base class if it is a user's subclass."""
+    return next(each.__name__ for each in kind.__mro__ if each.__name__ in ESTIMATORS)
 
 
 def _read_tokenizer(folder: Path, checksums: dict[str, str]) -> dict[str, bytes]:
@@ -351,7 +365,7 @@ def _check_predicts(model: FittedModel):
 
 
 @contextlib.contextmanager
-def _one_error(folder: Path) -> Iterator[None]:
+def _one_error(kind: type, folder: Path) -> Iterator[None]:
     """Convert any error about the contents of a folder to a ValueError with one clear message."""
     try:
         yield
@@ -361,7 +375,7 @@ def _one_error(folder: Path) -> Iterator[None]:
         reason = str(error).strip().rstrip(".").splitlines()
         raise ValueError(
             f"The folder {str(folder)!r} does not contain a valid classifier written by "
-            "MultiheadClassifier.save: "
+            f"{_name_of(kind)}.save: "
             f"{reason[0][:_MAX_REASON] if reason else type(error).__name__}. "
             "Nothing was loaded. Save the classifier again, or pass another folder."
         ) from error

@@ -1,20 +1,18 @@
-"""Prediction methods of `MultiheadClassifier`, on a snapshot of its fitted model."""
+"""`TaskPredictor`: prediction for several tasks, on a snapshot of a fitted model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
 
+from ._estimator import TextEstimator
 from ._fitted import FittedModel, Probabilities, ProbabilitiesByTask
-from ._model import TextTokenizer
 from ._rows import (
-    Columns,
     Reader,
     Texts,
     as_pandas,
@@ -25,43 +23,56 @@ from ._rows import (
     read_unlabeled,
 )
 from ._stream import batches_of, check_columns, predicted_frame
-from ._training import MultiheadNet
 from ._typing import ArrayOrFrame, RowsLike
 from ._validation import boolean, check_argument, integer, short
 from ._views import TaskClassifier
 
+_NOT_AN_ARRAY = (
+    "The classes_ of MultiheadClassifier are a dict with one array per task. For tools that expect "
+    "a classifier of one task, use TextClassifier: pass classifier.classifier_for(task) to tools "
+    "that fit, and classifier[task] to tools that only predict."
+)
 
-class PredictionMixin:
-    """Mixin with the fitted attributes and the prediction methods of a classifier.
+
+class ClassesByTask(dict[str, np.ndarray]):
+    """Classes of several tasks, as a dict with one array per task.
+
+    Tools of scikit-learn for classifiers expect a single array. Operations of an array raise an
+    error that names a classifier of one task.
+    """
+
+    def __getitem__(self, task: str) -> np.ndarray:
+        """Return the classes of a task, or raise TypeError for the index of an array."""
+        if isinstance(task, str):
+            return super().__getitem__(task)
+        raise TypeError(_NOT_AN_ARRAY)
+
+    @property
+    def shape(self) -> NoReturn:
+        """Raise AttributeError, because several tasks have no common array of classes."""
+        raise AttributeError(_NOT_AN_ARRAY)
+
+    def __array__(self, dtype=None, copy=None) -> NoReturn:
+        """Raise TypeError, because several tasks have no common array of classes."""
+        raise TypeError(_NOT_AN_ARRAY)
+
+
+class TaskPredictor(TextEstimator):
+    """Base class with the fitted attributes and the prediction methods for several tasks.
 
     Each method reads `model_` once. Another thread may therefore fit the classifier or add a task
     at the same time.
     """
 
-    text_column: str
-    task_column: str
-    label_column: str
     task_labels: Any
-    memory: Any
-    model_: FittedModel
 
     # ----------------------------------------------------------------------------------------
     # Fitted attributes
 
     @property
-    def net_(self) -> MultiheadNet:
-        """The trained skorch net."""
-        return self._fitted("net_").net
-
-    @property
-    def tokenizer_(self) -> TextTokenizer:
-        """The tokenizer of the encoder, with the settings for long texts."""
-        return self._fitted("tokenizer_").tokenizer
-
-    @property
-    def classes_(self) -> dict[str, np.ndarray]:
+    def classes_(self) -> ClassesByTask:
         """The sorted classes of each task."""
-        return self._fitted("classes_").classes
+        return ClassesByTask(self._fitted("classes_").classes)
 
     @property
     def tasks_(self) -> list[str]:
@@ -93,18 +104,6 @@ class PredictionMixin:
         tasks = self._fitted("named_estimators_").tasks
         views.update({task: TaskClassifier(self, task) for task in tasks})
         return views
-
-    def _fitted(self, name: str) -> FittedModel:
-        """Return the fitted model, or raise AttributeError for attribute `name` before `fit`."""
-        if not self.__sklearn_is_fitted__():
-            kind = type(self).__name__
-            raise AttributeError(f"{kind!r} object has no attribute {name!r} before fit.")
-        return self.model_
-
-    def _snapshot(self) -> FittedModel:
-        """Return a snapshot, because another thread may call `fit` or `add_task` meanwhile."""
-        check_is_fitted(self)
-        return self.model_ if self.memory is not None else self.model_.without_memory()
 
     # ----------------------------------------------------------------------------------------
     # Prediction
@@ -287,16 +286,8 @@ class PredictionMixin:
         """Check whether the classifier has a task."""
         return task in self._snapshot().tasks
 
-    def __sklearn_is_fitted__(self) -> bool:
-        """Check whether the classifier is fitted."""
-        return hasattr(self, "model_")
-
     # ----------------------------------------------------------------------------------------
     # Input
-
-    @property
-    def _columns(self) -> Columns:
-        return Columns(self.text_column, self.task_column, self.label_column)
 
     @property
     def _reader(self) -> Reader:

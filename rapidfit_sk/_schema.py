@@ -28,6 +28,7 @@ from ._validation import (
 
 FORMAT = "rapidfit_sk classifier"
 FORMAT_VERSION = 1
+ESTIMATORS = ("MultiheadClassifier", "TextClassifier")
 INDICES = ("train_indices_", "val_indices_", "test_indices_")
 
 _DTYPES = {"F32": "<f4", "I64": "<i8", "I32": "<i4", "U8": "u1", "BOOL": "?"}
@@ -86,13 +87,13 @@ _DESCRIPTION = {
     "module": instance_of(dict),
     "max_length": integer(1),
     "long_text": one_of(*_LONG_TEXT),
-    "test_scores": _of_dict("a dict of dicts of numbers", _is_scores),
     "history": _of_all("a list of dicts", _is_dict),
     "indices": instance_of(dict),
     "features": instance_of(dict),
     "encoder": instance_of(dict),
 }
-_OPTIONS = {"coverage": _of_dict("a dict of dicts of numbers", _is_scores)}
+_BY_TASK = _of_dict("a dict of dicts of numbers", _is_scores)
+_OPTIONS = {"coverage": _BY_TASK, "estimator": one_of(*ESTIMATORS)}
 _TASK = {
     "name": text(),
     "temperature": real(1e-6, 1e6),
@@ -179,6 +180,9 @@ def check_description(description: dict[str, Any], tensors: dict[str, Layout]):
         The tensors of the file of weights, which bound all sizes in the description.
     """
     _check("", description, _DESCRIPTION, **_OPTIONS)
+    is_one = description.get("estimator") == "TextClassifier"
+    scores = Constraint("a dict of numbers", _is_scores) if is_one else _BY_TASK
+    _check("", description, {"test_scores": scores})
     _check("", description["indices"], dict.fromkeys(INDICES, _POSITIONS))
     _check_known("", description["features"], _FEATURES)
     _check("", description["features"], {}, **_FEATURES)

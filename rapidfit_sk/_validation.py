@@ -182,15 +182,15 @@ def check_argument(name: str, value: Any, constraint: Constraint) -> None:
         )
 
 
-def warn_user(message: str) -> None:
-    """Issue a UserWarning that points to the line in the user's code."""
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Issue a warning that points to the line in the user's code."""
     frame: FrameType | None = sys._getframe(1)
     level = 2
     # Decorators of other libraries may be between this package and the user's code.
     inside = (f"{__package__}.", "sklearn.callback.", "contextlib")
     while frame is not None and frame.f_globals.get("__name__", "").startswith(inside):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, UserWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
 def is_name(value: Any) -> bool:

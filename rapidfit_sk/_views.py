@@ -53,7 +53,8 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
     Notes
     -----
     A view cannot be fitted, because this would change the other tasks. To calibrate it or to tune
-    a threshold, wrap it: ``CalibratedClassifierCV(FrozenEstimator(classifier["intent"]))``.
+    a threshold, wrap it: ``CalibratedClassifierCV(FrozenEstimator(classifier["intent"]))``. For
+    tools that fit the classifier again, use ``classifier.classifier_for("intent")``.
 
     Examples
     --------
@@ -94,8 +95,9 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
         """
         raise TypeError(
             f"This is a view of task {self.task!r} and cannot be fitted. Fit the "
-            "MultiheadClassifier that it belongs to. For a meta-estimator that fits its "
-            "estimator, wrap the view: sklearn.frozen.FrozenEstimator(view)."
+            "MultiheadClassifier that it belongs to. For a tool that fits its estimator, pass "
+            f"classifier.classifier_for({self.task!r}), which trains a model for this task alone, "
+            "or wrap the view to keep its weights: sklearn.frozen.FrozenEstimator(view)."
         )
 
     def predict(self, X: ArrayOrFrame) -> np.ndarray:

@@ -220,7 +220,7 @@ class TrainingConfig(ParameterGroup):
         "gradient_accumulation_steps": integer(1, LARGEST_INT),
         "gradient_checkpointing": boolean(),
         "max_grad_norm": real(0, closed="neither") | none,
-        "test_size": real(0, 1, closed="left"),
+        "test_size": real(0, 1, closed="left") | none,
         "val_size": real(0, 1, closed="left") | none,
     }
 
@@ -240,7 +240,7 @@ class TrainingConfig(ParameterGroup):
         gradient_accumulation_steps: int = 1,
         gradient_checkpointing: bool = False,
         max_grad_norm: float | None = 1.0,
-        test_size: float = 0.1,
+        test_size: float | None = None,
         val_size: float | None = None,
     ):
         self.model_name = model_name

@@ -1,4 +1,4 @@
-"""Adapter that runs scikit-learn's checks for numeric data on `MultiheadClassifier`."""
+"""Adapter that runs scikit-learn's checks for numeric data on `TextClassifier`."""
 
 from string import ascii_lowercase
 
@@ -9,8 +9,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from rapidfit_sk import (
     EncoderConfig,
     LossConfig,
-    MultiheadClassifier,
     MultiheadConfig,
+    TextClassifier,
     TrainingConfig,
 )
 from rapidfit_sk.testing import tiny_encoder
@@ -40,13 +40,13 @@ class NumericAdapter(ClassifierMixin, BaseEstimator):
         )
         encoder = EncoderConfig(freeze_epochs=0, unfreeze_layers=2)
         config = MultiheadConfig(training=training, encoder=encoder, loss=LossConfig())
-        return MultiheadClassifier(config, random_state=self.random_state)
+        return TextClassifier(config, random_state=self.random_state)
 
     def fit(self, X, y, sample_weight=None):
         X, y = validate_data(self, X, y)
         check_classification_targets(y)
         self.classifier_ = self._classifier().fit(_texts(X), y, sample_weight)
-        (self.classes_,) = self.classifier_.classes_.values()
+        self.classes_ = self.classifier_.classes_
         return self
 
     def predict(self, X):

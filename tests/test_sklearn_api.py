@@ -25,6 +25,7 @@ from rapidfit_sk import (
     MultiheadClassifier,
     MultiheadConfig,
     TaskClassifier,
+    TextClassifier,
     TrainingConfig,
 )
 from rapidfit_sk._compat import CallbackSupportMixin
@@ -46,6 +47,7 @@ GROUPS = [
     EvalConfig,
     MultiheadConfig,
     MultiheadClassifier,
+    TextClassifier,
 ]
 DATA_FREE = [
     "check_estimator_cloneable",
@@ -93,7 +95,8 @@ def expected_failures(estimator):
 @pytest.mark.filterwarnings("ignore:.*rows have the same text", "ignore:.*no validation rows")
 @parametrize_with_checks([NumericAdapter()], expected_failed_checks=expected_failures)
 def test_checks_of_scikit_learn(estimator, check):
-    """All other checks pass on an adapter that converts numeric rows to texts."""
+    """All other checks of a classifier pass on an adapter that converts numeric rows to texts."""
+    assert is_classifier(estimator)
     check(estimator)
 
 

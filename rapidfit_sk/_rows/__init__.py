@@ -3,6 +3,7 @@
 from .calibration import fit_temperatures, probabilities
 from .labels import CodedRows, common_dtype, encode_labels, encode_tasks, warn_of_contradictions
 from .metrics import mean_over_tasks, score_table, scores_per_task, standard_error
+from .one_task import OneTaskReader
 from .reader import Reader
 from .splits import Split, assign_folds, hold_out, split_rows, tasks_without
 from .tables import (
@@ -22,6 +23,7 @@ __all__ = [
     "CodedRows",
     "Columns",
     "LabeledTable",
+    "OneTaskReader",
     "Reader",
     "Split",
     "Texts",

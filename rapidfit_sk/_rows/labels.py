@@ -21,6 +21,8 @@ def learn_classes(
     table: LabeledTable,
     task_labels: Mapping[str, Collection[Any]] | None = None,
     known: Mapping[str, np.ndarray] | None = None,
+    *,
+    advice: str = "set the 'task_labels' parameter to all classes of the task",
 ) -> dict[str, np.ndarray]:
     """Return the sorted classes of each task.
 
@@ -33,6 +35,8 @@ def learn_classes(
         their labels.
     known : dict of {str: ndarray} or None
         Tasks and classes of an earlier fit. All of them are kept.
+    advice : str
+        What else the user can do if a task has only one class, for the message.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def learn_classes(
         if task in task_labels:
             owner = f"The 'task_labels' parameter, task {short(task)}"
             labels = parameter_labels(task_labels[task], owner)
-        classes[task] = _sorted_classes(distinct_values(labels), task, classes.get(task))
+        classes[task] = _sorted_classes(distinct_values(labels), task, classes.get(task), advice)
         if task in task_labels:
             _check_labels_are_given(table, rows, classes[task])
     return classes
@@ -172,6 +176,25 @@ class CodedRows:
             self.weights[rows],
             self.classes,
         )
+
+    def joined(self, others: CodedRows | None) -> CodedRows:
+        """Return these rows and then others, which have the same tasks and classes."""
+        if others is None:
+            return self
+        return CodedRows(
+            Texts.of([*self.texts.strings(), *others.texts.strings()]),
+            np.concatenate([self.tasks, others.tasks]),
+            np.concatenate([self.labels, others.labels]),
+            np.concatenate([self.weights, others.weights]),
+            self.classes,
+        )
+
+    def without_texts_of(self, *others: CodedRows | None) -> CodedRows:
+        """Return the rows whose text is not in any of the others."""
+        texts = [text for rows in others if rows is not None for text in rows.texts.distinct]
+        # Groups treat texts that differ only in Unicode normalization as the same text.
+        groups = Texts.of([*self.texts.strings(), *texts]).groups
+        return self.take(~np.isin(groups[: len(self)], groups[len(self) :]))
 
 
 def encode_table(table: LabeledTable, classes: dict[str, np.ndarray]) -> CodedRows:
@@ -313,7 +336,9 @@ def _distinguished(labels: list[str]) -> str:
     return listed(labels)
 
 
-def _sorted_classes(labels: list[Any], task: str, known: np.ndarray | None) -> np.ndarray:
+def _sorted_classes(
+    labels: list[Any], task: str, known: np.ndarray | None, advice: str
+) -> np.ndarray:
     """Return the sorted classes of a task: the known classes and the labels."""
     if known is not None:
         _check_kinds([*known, *labels], task)
@@ -324,7 +349,7 @@ def _sorted_classes(labels: list[Any], task: str, known: np.ndarray | None) -> n
         found = f"only one class ({short(distinct[0])})" if distinct else "no classes"
         raise ValueError(
             f"Task {short(task)} has {found}, but a head needs at least two. "
-            f"Drop the task or add rows of another class. {IN_FOLDS}"
+            f"Add rows of another class, drop the task, or {advice}. {IN_FOLDS}"
         )
     classes = exact_array(labels, distinct)
     if classes is None:

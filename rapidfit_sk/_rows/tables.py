@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -200,7 +200,7 @@ def _read_cells(X, y, columns, tasks) -> _Cells:
     if is_long(X, columns):
         return _read_long(X, y, columns)
     if isinstance(y, pd.DataFrame):
-        cells = _read_wide(_read_strings(X, columns), y, columns)
+        cells = _read_wide(read_strings(X, columns), y, columns)
         _check_tasks_have_rows(y.columns, cells, tasks)
         return cells
     return _read_single(X, y, columns, tasks)
@@ -281,10 +281,10 @@ def read_texts(X: RowsLike, columns: Columns, *, first: int = 0) -> Texts:
 
     Messages number the rows from `first`.
     """
-    return Texts.of(_read_strings(X, columns, first))
+    return Texts.of(read_strings(X, columns, first))
 
 
-def _read_strings(X, columns, first_row=0) -> NDArray[np.object_]:
+def read_strings(X, columns, first_row=0) -> NDArray[np.object_]:
     """Return the checked texts of X as an array of strings."""
     X = as_pandas(X)
     if isinstance(X, str):
@@ -323,15 +323,16 @@ def as_pandas(X: Any, name: str = "X") -> Any:
     return pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in columns.items()})
 
 
-def features_read(X: RowsLike, columns: Columns) -> dict[str, Any]:
-    """Return ``n_features_in_`` of a frame, and ``feature_names_in_`` if all names are strings."""
+def features_read(X: RowsLike, used: Collection[str]) -> dict[str, Any]:
+    """Return ``n_features_in_`` of a frame, and ``feature_names_in_`` if all names are strings.
+
+    The features are the columns whose names are in `used`, or a single column of any name.
+    """
     X = as_pandas(X)
     if not isinstance(X, pd.DataFrame):
         return {}
     names = [
-        name
-        for name in X.columns
-        if X.shape[1] == 1 or (isinstance(name, str) and name in columns[:2])
+        name for name in X.columns if X.shape[1] == 1 or (isinstance(name, str) and name in used)
     ]
     features: dict[str, Any] = {"n_features_in_": len(names)}
     if all(isinstance(name, str) for name in names):
@@ -471,12 +472,12 @@ def _read_single(X, y, columns, tasks) -> _Cells:
     if y is None:
         if isinstance(X, pd.DataFrame):
             _column(X, columns.task)
-        _read_strings(X, columns)
+        read_strings(X, columns)
         raise ValueError(
             f"y is missing. Pass the labels as y, or pass X as a frame with the columns "
             f"{short(columns.text)}, {short(columns.task)} and {short(columns.label)}."
         )
-    texts = _read_strings(X, columns)
+    texts = read_strings(X, columns)
     labels, task = column_values(y), _name_of_task(y, columns, tasks)
     if not is_task_name(task):
         raise task_error(task, "y")

@@ -1,0 +1,359 @@
+"""`TextEstimator`: the base class of both classifiers, which trains, saves and loads."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any, ClassVar, Self
+
+import joblib
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from tqdm.auto import tqdm
+
+from ._atomic import replace_fitted
+from ._bridge import fit_tasks
+from ._checkpointing import open_checkpoints
+from ._compat import CallbackSupportMixin, with_callbacks
+from ._coverage import warn_of_coverage
+from ._fitted import FittedModel
+from ._fitting import (
+    Hardware,
+    Recipe,
+    check_device,
+    copied_callbacks,
+    find_device,
+    fit_calibrated,
+    fit_model,
+    for_one_epoch,
+)
+from ._held_out import hold_out_rows, indices_of
+from ._model import TextTokenizer, private_seeds
+from ._persistence import library_versions, load_classifier, save_classifier
+from ._rows import CodedRows, Columns, LabeledTable, Split, score_table, warn_of_contradictions
+from ._training import Callbacks, MultiheadNet, remove_checkpoint
+from ._typing import MemoryLike
+from ._validation import (
+    LARGEST_INT,
+    Constraint,
+    InvalidParameterError,
+    boolean,
+    check_parameters,
+    instance_of,
+    integer,
+    none,
+    one_of,
+    path,
+    real,
+    short,
+    text,
+)
+from .config import FullConfig, MultiheadConfig, ParameterGroup
+
+
+@dataclass(frozen=True, eq=False)
+class FitRows:
+    """Rows of a fit, and what the estimator remembers about its input.
+
+    Attributes
+    ----------
+    table : LabeledTable
+        The rows as they were given.
+    rows : CodedRows
+        The same rows as codes.
+    features : dict
+        ``n_features_in_`` and ``feature_names_in_``, if X is a frame.
+    validation : CodedRows or None, default=None
+        Validation rows that the user passed.
+    helpers : CodedRows or None, default=None
+        Rows of helper tasks, which train along but are never held out.
+    """
+
+    table: LabeledTable
+    rows: CodedRows
+    features: dict[str, Any]
+    validation: CodedRows | None = None
+    helpers: CodedRows | None = None
+
+    def with_validation(self, validation: CodedRows | None) -> FitRows:
+        """Return the same rows with validation rows."""
+        return replace(self, validation=validation)
+
+    def by_name(self) -> dict[str, CodedRows | None]:
+        """Return all coded rows; the keys name them in messages."""
+        return {
+            "the rows": self.rows,
+            "the validation rows": self.validation,
+            "the helpers": self.helpers,
+        }
+
+
+class TextEstimator(CallbackSupportMixin, ParameterGroup):
+    """Base class of classifiers that train one encoder with a head per task.
+
+    Subclasses read their input and call :meth:`_fit_rows` or :meth:`_fit_epoch`, which set the
+    fitted attributes.
+    """
+
+    _constraints: ClassVar[dict[str, Constraint]] = {
+        "config": instance_of(MultiheadConfig) | none,
+        "text_column": text(),
+        "task_column": text(),
+        "label_column": text(),
+        "callbacks": instance_of(list) | none,
+        "warm_start": boolean(),
+        "random_state": integer(0, 2**32 - 1) | instance_of(np.random.RandomState) | none,
+        "device": text() | instance_of(torch.device),
+        "precision": one_of("float32", "bfloat16", "auto"),
+        "compile": boolean(),
+        "memory": path() | instance_of(joblib.Memory) | none,
+        "cache_memory": integer(0) | real(0, 1),
+        "cache_disk": integer(0) | real(0, 1),
+        "checkpoint_dir": path() | none,
+        "checkpoint_steps": integer(1, LARGEST_INT) | none,
+        "keep_checkpoints": boolean(),
+        "verbose": integer(0) | boolean(),
+    }
+    _groups: ClassVar[dict[str, type[ParameterGroup]]] = {"config": MultiheadConfig}
+    # The meaning of `training.test_size=None`.
+    _default_test_size: ClassVar[float] = 0.1
+
+    config: MultiheadConfig | None
+    text_column: str
+    task_column: str
+    label_column: str
+    callbacks: Callbacks | None
+    warm_start: bool
+    random_state: int | np.random.RandomState | None
+    device: str | torch.device
+    precision: str
+    compile: bool
+    memory: MemoryLike | None
+    cache_memory: float
+    cache_disk: float
+    keep_checkpoints: bool
+    verbose: int
+    model_: FittedModel
+
+    # ----------------------------------------------------------------------------------------
+    # Training
+
+    def _fit_rows(self, config: FullConfig, given: FitRows, start: FittedModel | None) -> Self:
+        """Train on some rows, from the weights of `start` if there is a model to start from."""
+        folder = self._train(config, given, start)
+        if folder is not None and not self.keep_checkpoints:
+            remove_checkpoint(folder)
+        return self
+
+    @with_callbacks
+    def _train(self, config, given, start):
+        """Train, replace the fitted attributes, and return the folder of the checkpoints."""
+        table, rows = given.table, given.rows
+        warn_of_contradictions(table, rows)
+        seeds = private_seeds(self.random_state, 4)
+        n_epochs = config.encoder.freeze_epochs + config.training.epochs
+        tasks = fit_tasks(self, n_epochs, table, self._columns)
+        with open_checkpoints(self, config, given.by_name(), start) as checkpoints:
+            split_seed, *seeds = seeds if checkpoints is None else checkpoints.start(seeds)
+            parts = hold_out_rows(
+                config,
+                rows,
+                split_seed,
+                validation=given.validation,
+                helpers=given.helpers,
+                warm_start=start is not None,
+            )
+            recipe = self._recipe(config, seeds, fit_tasks=tasks, checkpoints=checkpoints)
+            model = fit_calibrated(functools.partial(fit_model, start=start), recipe, parts)
+            warn_of_coverage(model.coverage or {}, table.task_names, model.tokenizer.max_length)
+            fitted = self._fitted_by(model, model.score(parts.test), given, parts.split)
+            if tasks is not None:
+                tasks.end_fit(fitted)
+            replace_fitted(self, fitted)
+        return None if checkpoints is None else checkpoints.folder
+
+    def _fit_epoch(self, config: FullConfig, given: FitRows, start: FittedModel | None) -> Self:
+        """Train for one epoch on all rows, see :func:`for_one_epoch`."""
+        n_before = len(start.net.history) if start else 0
+        # Use new seeds for each epoch, because batch order and dropout must differ between epochs.
+        seeds = private_seeds(self.random_state, 3 * (n_before + 1))[-3:]
+        recipe = self._recipe(for_one_epoch(config, n_before), seeds)
+        model = fit_model(recipe, given.rows.joined(given.helpers), start=start)
+        none = np.empty(0, dtype=int)
+        split = Split(np.arange(len(given.rows)), none, none)
+        replace_fitted(self, self._fitted_by(model, {}, given, split))
+        return self
+
+    def _earlier(self, *, is_continued: bool) -> FittedModel | None:
+        """Return the fitted model if the training continues it and there is one."""
+        return self.model_ if is_continued and self.__sklearn_is_fitted__() else None
+
+    def _checked_config(self) -> FullConfig:
+        """Check all parameters and return a full copy of the configuration."""
+        check_parameters(self, self._constraints)
+        if len(set(self._columns)) < 3:
+            raise InvalidParameterError(
+                "The 'text_column', 'task_column' and 'label_column' parameters of "
+                f"{type(self).__name__} must be three different names. Got "
+                f"{short(self.text_column)}, {short(self.task_column)} and "
+                f"{short(self.label_column)} instead."
+            )
+        copied_callbacks(self.callbacks)
+        check_device(self.device)
+        config = (self.config or MultiheadConfig())._filled()
+        if config.training.test_size is None:
+            config.training.test_size = self._default_test_size
+        return config
+
+    def _recipe(self, config: FullConfig, seeds, *, device=None, **options: Any) -> Recipe:
+        """Return the settings of a training."""
+        hardware = Hardware(
+            device or find_device(self.device),
+            self.precision,
+            self.compile,
+            self.cache_memory,
+            self.cache_disk,
+        )
+        return Recipe(
+            config,
+            tuple(seeds),
+            hardware,
+            callbacks=self.callbacks,
+            memory=self.memory,
+            verbose=int(self.verbose),
+            **options,
+        )
+
+    def _fitted_by(self, model: FittedModel, scores, given: FitRows, split) -> dict[str, Any]:
+        """Return the fitted attributes after a fit, and show its scores."""
+        self._show(scores)
+        indices = indices_of(split, given.table)
+        return {"model_": model, "test_scores_": scores, **indices, **given.features}
+
+    def _show(self, scores):
+        if self.verbose:
+            tqdm.write(score_table(scores))
+
+    # ----------------------------------------------------------------------------------------
+    # Fitted model
+
+    @property
+    def net_(self) -> MultiheadNet:
+        """The trained skorch net."""
+        return self._fitted("net_").net
+
+    @property
+    def tokenizer_(self) -> TextTokenizer:
+        """The tokenizer of the encoder, with the settings for long texts."""
+        return self._fitted("tokenizer_").tokenizer
+
+    def _fitted(self, name: str) -> FittedModel:
+        """Return the fitted model, or raise AttributeError for attribute `name` before `fit`."""
+        if not self.__sklearn_is_fitted__():
+            kind = type(self).__name__
+            raise AttributeError(f"{kind!r} object has no attribute {name!r} before fit.")
+        return self.model_
+
+    def _snapshot(self) -> FittedModel:
+        """Return a snapshot, because another thread may train the estimator meanwhile."""
+        check_is_fitted(self)
+        return self.model_ if self.memory is not None else self.model_.without_memory()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Check whether the estimator is fitted."""
+        return hasattr(self, "model_")
+
+    @property
+    def _columns(self) -> Columns:
+        return Columns(self.text_column, self.task_column, self.label_column)
+
+    # ----------------------------------------------------------------------------------------
+    # Persistence
+
+    def save(self, folder: str | PathLike[str]) -> Self:
+        """Save the fitted classifier to a folder of plain files, without pickle.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            The folder to write. An earlier save is replaced as a whole once the new one is
+            complete. A folder with any other files is refused.
+
+        Returns
+        -------
+        self : object
+            This classifier.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If the folder contains other files or cannot be replaced as a whole, such as the working
+            directory, or if a parameter is invalid.
+        TypeError
+            If a parameter is not plain data. The message names it.
+        OSError
+            If the folder cannot be written, for example on a full disk. An earlier save is kept.
+        TimeoutError
+            If other saves to folders beside this one block it for ten minutes.
+
+        Warns
+        -----
+        UserWarning
+            If `callbacks`, a RandomState or a joblib.Memory is set. These are not plain data, so
+            they are not saved.
+
+        See Also
+        --------
+        load : Load the classifier from the folder.
+
+        Notes
+        -----
+        The folder contains ``model.safetensors`` (the weights), ``classifier.json`` (parameters,
+        classes, scores, history, versions), the tokenizer files, and ``checksums.json`` with the
+        SHA-256 of each of these files.
+        """
+        check_is_fitted(self)
+        save_classifier(self, folder)
+        return self
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str]) -> Self:
+        """Load a classifier from a folder that :meth:`save` wrote.
+
+        Loading does not unpickle anything, run code from the folder or use the hub.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            The folder to read.
+
+        Returns
+        -------
+        classifier : object
+            A classifier with the same predictions as the saved one. ``saved_with_`` contains the
+            versions of the libraries that saved it.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder does not exist.
+        ValueError
+            If :meth:`save` did not write the folder, if a classifier of another class was saved
+            there, or if files are missing, truncated or changed, or a value in them is not valid.
+        OSError
+            If the folder cannot be read.
+        """
+        return load_classifier(cls, folder)
+
+    def __setstate__(self, state):
+        """Set the state; parameters that are newer than the pickle get their defaults."""
+        super().__setstate__(type(self)().get_params(deep=False) | state)
+
+    def __getstate__(self):
+        """Return the state, with the library versions if the classifier is fitted."""
+        state = super().__getstate__()
+        return state | {"saved_with_": library_versions()} if "model_" in state else state
