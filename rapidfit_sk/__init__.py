@@ -1,8 +1,8 @@
 """Text classification for several tasks on one shared encoder, as a scikit-learn estimator."""
 
+from typing import TYPE_CHECKING, Any
+
 from ._classifier import MultiheadClassifier
-from ._model import find_encoder
-from ._show_versions import show_versions
 from ._text_classifier import TextClassifier
 from ._views import TaskClassifier
 from .config import (
@@ -13,6 +13,10 @@ from .config import (
     MultiheadConfig,
     TrainingConfig,
 )
+
+if TYPE_CHECKING:
+    from ._model import find_encoder
+    from ._show_versions import show_versions
 
 __all__ = [
     "EncoderConfig",
@@ -29,3 +33,16 @@ __all__ = [
 ]
 
 __version__ = "0.1.0.dev0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import the functions that need torch when they are first used."""
+    if name == "find_encoder":
+        from ._model import find_encoder
+
+        return find_encoder
+    if name == "show_versions":
+        from ._show_versions import show_versions
+
+        return show_versions
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

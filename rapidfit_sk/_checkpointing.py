@@ -16,6 +16,7 @@ from sklearn.base import clone
 from tqdm.auto import tqdm
 
 from ._fitted import FittedModel
+from ._held_out import FitRows
 from ._model import module_to_parts
 from ._rows import CodedRows
 from ._training import Checkpoints, Fingerprint
@@ -42,7 +43,7 @@ _WITHOUT_EFFECT = {
 def open_checkpoints(
     classifier: Any,
     config: FullConfig,
-    rows: dict[str, CodedRows | None],
+    given: FitRows,
     start: FittedModel | None,
 ) -> Iterator[Checkpoints | None]:
     """Open the checkpoints of a fit.
@@ -53,8 +54,8 @@ def open_checkpoints(
         The classifier, with its parameters.
     config : FullConfig
         The configuration of the fit.
-    rows : dict of {str: CodedRows or None}
-        All rows of the fit; the keys name them in messages.
+    given : FitRows
+        All rows of the fit.
     start : FittedModel or None
         The model that a warm start continues.
 
@@ -70,7 +71,7 @@ def open_checkpoints(
         "rapidfit_sk": sys.modules[__package__].__version__,
         "torch": str(torch.__version__),
         **_parameters(classifier, config),
-        **{name: _digest_of_rows(part) for name, part in rows.items()},
+        **{name: _digest_of_rows(part) for name, part in given.by_name().items()},
         "the weights of the earlier fit": _digest_of_model(start),
     }
     report = tqdm.write if classifier.verbose else None

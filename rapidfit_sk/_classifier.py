@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection
 from os import PathLike
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from ._atomic import all_or_nothing, fitted_attributes, replace_fitted
-from ._coverage import warn_of_coverage
-from ._estimator import FitRows
-from ._fitting import fit_calibrated, fit_head, with_parameters
-from ._held_out import hold_out_rows
-from ._model import private_seeds
+from ._held_out import FitRows
 from ._prediction import TaskPredictor
 from ._rows import features_read
 from ._text_classifier import TextClassifier
-from ._training import Callbacks
-from ._typing import ArrayOrFrame, MemoryLike, RowsLike
+from ._typing import ArrayOrFrame, Device, MemoryLike, RowsLike
 from ._validation import (
     Constraint,
     array_like,
@@ -188,10 +181,10 @@ class MultiheadClassifier(TaskPredictor):
         task_column: str = "task",
         label_column: str = "label",
         task_labels: dict[str, Collection[Any]] | None = None,
-        callbacks: Callbacks | None = None,
+        callbacks: list[Any] | None = None,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
-        device: str | torch.device = "auto",
+        device: str | Device = "auto",
         precision: Literal["float32", "bfloat16", "auto"] = "float32",
         compile: bool = False,
         memory: MemoryLike | None = None,
@@ -416,21 +409,15 @@ class MultiheadClassifier(TaskPredictor):
         The new head has the same layout as the others. It trains as in :meth:`fit` with
         ``encoder.unfreeze_layers=0``.
         """
+        from ._engine import train_head
+
         check_is_fitted(self)
         state = fitted_attributes(self)
         before = state["model_"]
-        config = with_parameters(
-            self._checked_config(), encoder__unfreeze_layers=0, loss__task_weights=None
-        )
-        rows = self._reader.rows_of_new_task(X, y, sample_weight, task, before.tasks)
-
-        split_seed, *seeds = private_seeds(self.random_state, 4)
-        parts = hold_out_rows(config, rows, split_seed)
-        recipe = self._recipe(config, seeds, device=before.net.device)
-        head = fit_calibrated(functools.partial(fit_head, before), recipe, parts)
-        warn_of_coverage(head.coverage or {}, head.tasks, head.tokenizer.max_length)
-        scores = state["test_scores_"] | head.score(parts.test)
-        state |= {"model_": before.with_task(head), "test_scores_": scores}
+        table, rows = self._reader.rows_of_new_task(X, y, sample_weight, task, before.tasks)
+        model, scores = train_head(self, self._checked_config(), FitRows(table, rows, {}), before)
+        scores = state["test_scores_"] | scores
+        state |= {"model_": model, "test_scores_": scores}
         state.pop("saved_with_", None)
         self._show(scores)
         replace_fitted(self, state)

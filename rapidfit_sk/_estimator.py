@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import joblib
 import numpy as np
-import torch
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from ._atomic import replace_fitted
-from ._bridge import fit_tasks
-from ._checkpointing import open_checkpoints
 from ._compat import CallbackSupportMixin, with_callbacks
-from ._coverage import warn_of_coverage
-from ._fitted import FittedModel
-from ._fitting import (
-    Hardware,
-    Recipe,
-    check_device,
-    copied_callbacks,
-    find_device,
-    fit_calibrated,
-    fit_model,
-    for_one_epoch,
-)
-from ._held_out import hold_out_rows, indices_of
-from ._model import TextTokenizer, private_seeds
-from ._persistence import library_versions, load_classifier, save_classifier
-from ._rows import CodedRows, Columns, LabeledTable, Split, score_table, warn_of_contradictions
-from ._training import Callbacks, MultiheadNet, remove_checkpoint
-from ._typing import MemoryLike
+from ._held_out import FitRows, indices_of
+from ._rows import Columns, score_table
+from ._typing import Device, MemoryLike
 from ._validation import (
     LARGEST_INT,
     Constraint,
@@ -44,6 +23,7 @@ from ._validation import (
     instance_of,
     integer,
     none,
+    of_type,
     one_of,
     path,
     real,
@@ -52,42 +32,12 @@ from ._validation import (
 )
 from .config import FullConfig, MultiheadConfig, ParameterGroup
 
-
-@dataclass(frozen=True, eq=False)
-class FitRows:
-    """Rows of a fit, and what the estimator remembers about its input.
-
-    Attributes
-    ----------
-    table : LabeledTable
-        The rows as they were given.
-    rows : CodedRows
-        The same rows as codes.
-    features : dict
-        ``n_features_in_`` and ``feature_names_in_``, if X is a frame.
-    validation : CodedRows or None, default=None
-        Validation rows that the user passed.
-    helpers : CodedRows or None, default=None
-        Rows of helper tasks, which train along but are never held out.
-    """
-
-    table: LabeledTable
-    rows: CodedRows
-    features: dict[str, Any]
-    validation: CodedRows | None = None
-    helpers: CodedRows | None = None
-
-    def with_validation(self, validation: CodedRows | None) -> FitRows:
-        """Return the same rows with validation rows."""
-        return replace(self, validation=validation)
-
-    def by_name(self) -> dict[str, CodedRows | None]:
-        """Return all coded rows; the keys name them in messages."""
-        return {
-            "the rows": self.rows,
-            "the validation rows": self.validation,
-            "the helpers": self.helpers,
-        }
+# torch, transformers and skorch take seconds to import, so the modules that need them are imported
+# in the methods that use them.
+if TYPE_CHECKING:
+    from ._fitted import FittedModel
+    from ._model import TextTokenizer
+    from ._training import MultiheadNet
 
 
 class TextEstimator(CallbackSupportMixin, ParameterGroup):
@@ -105,7 +55,7 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         "callbacks": instance_of(list) | none,
         "warm_start": boolean(),
         "random_state": integer(0, 2**32 - 1) | instance_of(np.random.RandomState) | none,
-        "device": text() | instance_of(torch.device),
+        "device": text() | of_type("torch.device"),
         "precision": one_of("float32", "bfloat16", "auto"),
         "compile": boolean(),
         "memory": path() | instance_of(joblib.Memory) | none,
@@ -124,10 +74,10 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
     text_column: str
     task_column: str
     label_column: str
-    callbacks: Callbacks | None
+    callbacks: list[Any] | None
     warm_start: bool
     random_state: int | np.random.RandomState | None
-    device: str | torch.device
+    device: str | Device
     precision: str
     compile: bool
     memory: MemoryLike | None
@@ -142,6 +92,8 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
 
     def _fit_rows(self, config: FullConfig, given: FitRows, start: FittedModel | None) -> Self:
         """Train on some rows, from the weights of `start` if there is a model to start from."""
+        from ._engine import remove_checkpoint
+
         folder = self._train(config, given, start)
         if folder is not None and not self.keep_checkpoints:
             remove_checkpoint(folder)
@@ -150,40 +102,15 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
     @with_callbacks
     def _train(self, config, given, start):
         """Train, replace the fitted attributes, and return the folder of the checkpoints."""
-        table, rows = given.table, given.rows
-        warn_of_contradictions(table, rows)
-        seeds = private_seeds(self.random_state, 4)
-        n_epochs = config.encoder.freeze_epochs + config.training.epochs
-        tasks = fit_tasks(self, n_epochs, table, self._columns)
-        with open_checkpoints(self, config, given.by_name(), start) as checkpoints:
-            split_seed, *seeds = seeds if checkpoints is None else checkpoints.start(seeds)
-            parts = hold_out_rows(
-                config,
-                rows,
-                split_seed,
-                validation=given.validation,
-                helpers=given.helpers,
-                warm_start=start is not None,
-            )
-            recipe = self._recipe(config, seeds, fit_tasks=tasks, checkpoints=checkpoints)
-            model = fit_calibrated(functools.partial(fit_model, start=start), recipe, parts)
-            warn_of_coverage(model.coverage or {}, table.task_names, model.tokenizer.max_length)
-            fitted = self._fitted_by(model, model.score(parts.test), given, parts.split)
-            if tasks is not None:
-                tasks.end_fit(fitted)
-            replace_fitted(self, fitted)
-        return None if checkpoints is None else checkpoints.folder
+        from ._engine import train
+
+        return train(self, config, given, start)
 
     def _fit_epoch(self, config: FullConfig, given: FitRows, start: FittedModel | None) -> Self:
-        """Train for one epoch on all rows, see :func:`for_one_epoch`."""
-        n_before = len(start.net.history) if start else 0
-        # Use new seeds for each epoch, because batch order and dropout must differ between epochs.
-        seeds = private_seeds(self.random_state, 3 * (n_before + 1))[-3:]
-        recipe = self._recipe(for_one_epoch(config, n_before), seeds)
-        model = fit_model(recipe, given.rows.joined(given.helpers), start=start)
-        none = np.empty(0, dtype=int)
-        split = Split(np.arange(len(given.rows)), none, none)
-        replace_fitted(self, self._fitted_by(model, {}, given, split))
+        """Train for one epoch on all rows, and replace the fitted attributes."""
+        from ._engine import train_epoch
+
+        train_epoch(self, config, given, start)
         return self
 
     def _earlier(self, *, is_continued: bool) -> FittedModel | None:
@@ -200,31 +127,13 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
                 f"{short(self.text_column)}, {short(self.task_column)} and "
                 f"{short(self.label_column)} instead."
             )
-        copied_callbacks(self.callbacks)
-        check_device(self.device)
+        from ._engine import check_training
+
+        check_training(self)
         config = (self.config or MultiheadConfig())._filled()
         if config.training.test_size is None:
             config.training.test_size = self._default_test_size
         return config
-
-    def _recipe(self, config: FullConfig, seeds, *, device=None, **options: Any) -> Recipe:
-        """Return the settings of a training."""
-        hardware = Hardware(
-            device or find_device(self.device),
-            self.precision,
-            self.compile,
-            self.cache_memory,
-            self.cache_disk,
-        )
-        return Recipe(
-            config,
-            tuple(seeds),
-            hardware,
-            callbacks=self.callbacks,
-            memory=self.memory,
-            verbose=int(self.verbose),
-            **options,
-        )
 
     def _fitted_by(self, model: FittedModel, scores, given: FitRows, split) -> dict[str, Any]:
         """Return the fitted attributes after a fit, and show its scores."""
@@ -316,6 +225,8 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         classes, scores, history, versions), the tokenizer files, and ``checksums.json`` with the
         SHA-256 of each of these files.
         """
+        from ._persistence import save_classifier
+
         check_is_fitted(self)
         save_classifier(self, folder)
         return self
@@ -347,6 +258,8 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         OSError
             If the folder cannot be read.
         """
+        from ._persistence import load_classifier
+
         return load_classifier(cls, folder)
 
     def __setstate__(self, state):
@@ -356,4 +269,8 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
     def __getstate__(self):
         """Return the state, with the library versions if the classifier is fitted."""
         state = super().__getstate__()
-        return state | {"saved_with_": library_versions()} if "model_" in state else state
+        if "model_" not in state:
+            return state
+        from ._persistence import library_versions
+
+        return state | {"saved_with_": library_versions()}

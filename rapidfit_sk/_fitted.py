@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import NoReturn, TypeAlias
 
 import numpy as np
 import torch
@@ -17,9 +16,6 @@ from ._model import TextTokenizer, TokensOnDemand
 from ._rows import CodedRows, Texts, common_dtype, fit_temperatures, probabilities, scores_per_task
 from ._training import EmbeddingCache, Embeddings, MultiheadNet, PaddedTokens, TextRows
 from ._validation import short, unknown_task
-
-# An array for one task, or a dict of arrays for several tasks.
-Probabilities: TypeAlias = NDArray[np.float64] | dict[str, NDArray[np.float64]]
 
 # Number of distinct texts that are tokenized at once. It limits the memory of a prediction, apart
 # from its output.
@@ -231,19 +227,3 @@ class FittedModel:
     def __setstate__(self, state):
         """Set the fields in `__dict__`, because a frozen dataclass cannot assign them."""
         vars(self).update(state)
-
-
-class ProbabilitiesByTask(dict[str, NDArray[np.float64]]):
-    """Probabilities of several tasks, as a dict with one array per task.
-
-    Arrays of different tasks have different rows and columns. A conversion to a single array, for
-    example by a scorer of scikit-learn, therefore raises an error.
-    """
-
-    def __array__(self, dtype=None, copy=None) -> NoReturn:
-        """Raise TypeError, because several tasks have no common array of probabilities."""
-        raise TypeError(
-            f"The probabilities of {len(self)} tasks cannot be combined into one array. Score one "
-            "task with rapidfit_sk.model_selection.task_scorer(task, metric), or with the view "
-            "classifier[task]."
-        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,43 @@ from .config import FullConfig
 
 # With fewer rows than this, no validation rows are held out by default.
 FEW_ROWS = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class FitRows:
+    """Rows of a fit, and what the estimator remembers about its input.
+
+    Attributes
+    ----------
+    table : LabeledTable
+        The rows as they were given.
+    rows : CodedRows
+        The same rows as codes.
+    features : dict
+        ``n_features_in_`` and ``feature_names_in_``, if X is a frame.
+    validation : CodedRows or None, default=None
+        Validation rows that the user passed.
+    helpers : CodedRows or None, default=None
+        Rows of helper tasks, which train along but are never held out.
+    """
+
+    table: LabeledTable
+    rows: CodedRows
+    features: dict[str, Any]
+    validation: CodedRows | None = None
+    helpers: CodedRows | None = None
+
+    def with_validation(self, validation: CodedRows | None) -> FitRows:
+        """Return the same rows with validation rows."""
+        return replace(self, validation=validation)
+
+    def by_name(self) -> dict[str, CodedRows | None]:
+        """Return all coded rows; the keys name them in messages."""
+        return {
+            "the rows": self.rows,
+            "the validation rows": self.validation,
+            "the helpers": self.helpers,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +81,9 @@ class Parts:
 
 def hold_out_rows(
     config: FullConfig,
-    rows: CodedRows,
+    given: FitRows,
     seed: int,
     *,
-    validation: CodedRows | None = None,
-    helpers: CodedRows | None = None,
     warm_start: bool = False,
 ) -> Parts:
     """Hold out test and validation rows, and warn about tasks and classes that are too small.
@@ -56,14 +92,11 @@ def hold_out_rows(
     ----------
     config : FullConfig
         The configuration.
-    rows : CodedRows
-        All rows.
+    given : FitRows
+        The rows of the fit. If the user passed validation rows, no others are held out. Helpers
+        with the text of a validation or test row are left out.
     seed : int
         Seed for the random choice of rows.
-    validation : CodedRows or None, default=None
-        Validation rows that the user passed. If there are any, no others are held out.
-    helpers : CodedRows or None, default=None
-        Rows of helper tasks. Those with the text of a validation or test row are left out.
     warm_start : bool, default=False
         Whether the training starts from a model that may have trained on these rows. If so, there
         is no calibration fit.
@@ -79,6 +112,7 @@ def hold_out_rows(
         If a task or a class has too few rows to hold some out, if scores on held-out rows are
         optimistic, or if there are no validation rows although they are expected.
     """
+    rows, validation, helpers = given.rows, given.validation, given.helpers
     val_size = _validation_size(config, len(rows)) if validation is None else 0
     split = split_rows(
         rows.texts.groups,
@@ -88,17 +122,16 @@ def hold_out_rows(
         val_size=val_size,
         rng=np.random.default_rng(seed),
     )
-    given = validation
-    if given is None and len(split.val):
+    if given.validation is None and len(split.val):
         validation = rows.take(split.val)
-    _warn_of_split(config, split, rows, val_size, validation, given)
+    _warn_of_split(config, split, rows, val_size, validation, given.validation)
     if warm_start and (len(split.test) or len(split.val)):
         warn_user(
             "An earlier fit may have trained on rows that are held out now, so scores on them are "
             "optimistic. Set test_size=0, and pass validation rows that the classifier has not "
             "trained on as X_val."
         )
-    all_train = config.training.val_size is None and val_size == 0 and given is None
+    all_train = config.training.val_size is None and val_size == 0 and validation is None
     test = rows.take(split.test)
     return Parts(
         rows.take(split.train),

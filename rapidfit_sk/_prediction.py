@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NoReturn, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, overload
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import Bunch
 
 from ._estimator import TextEstimator
-from ._fitted import FittedModel, Probabilities, ProbabilitiesByTask
 from ._rows import (
     Reader,
     Texts,
@@ -26,6 +25,12 @@ from ._stream import batches_of, check_columns, predicted_frame
 from ._typing import ArrayOrFrame, RowsLike
 from ._validation import boolean, check_argument, integer, short
 from ._views import TaskClassifier
+
+if TYPE_CHECKING:
+    from ._fitted import FittedModel
+
+# An array for one task, or a dict of arrays for several tasks.
+Probabilities: TypeAlias = NDArray[np.float64] | dict[str, NDArray[np.float64]]
 
 _NOT_AN_ARRAY = (
     "The classes_ of MultiheadClassifier are a dict with one array per task. For tools that expect "
@@ -55,6 +60,22 @@ class ClassesByTask(dict[str, np.ndarray]):
     def __array__(self, dtype=None, copy=None) -> NoReturn:
         """Raise TypeError, because several tasks have no common array of classes."""
         raise TypeError(_NOT_AN_ARRAY)
+
+
+class ProbabilitiesByTask(dict[str, NDArray[np.float64]]):
+    """Probabilities of several tasks, as a dict with one array per task.
+
+    Arrays of different tasks have different rows and columns. A conversion to a single array, for
+    example by a scorer of scikit-learn, therefore raises an error.
+    """
+
+    def __array__(self, dtype=None, copy=None) -> NoReturn:
+        """Raise TypeError, because several tasks have no common array of probabilities."""
+        raise TypeError(
+            f"The probabilities of {len(self)} tasks cannot be combined into one array. Score one "
+            "task with rapidfit_sk.model_selection.task_scorer(task, metric), or with the view "
+            "classifier[task]."
+        )
 
 
 class TaskPredictor(TextEstimator):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ._fitted import FittedModel
 from ._rows import Columns, Texts, as_pandas, probabilities, read_texts
 from ._validation import short
+
+if TYPE_CHECKING:
+    from ._fitted import FittedModel
 
 
 def batches_of(items: Iterable[Any], columns: Columns, n_rows: int) -> Iterator[tuple[Texts, Any]]:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from os import PathLike
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 
 from ._atomic import all_or_nothing
-from ._estimator import FitRows, TextEstimator
-from ._fitted import FittedModel
-from ._fitting import with_parameters
+from ._estimator import TextEstimator
+from ._held_out import FitRows
 from ._rows import OneTaskReader, features_read, read_texts
-from ._training import Callbacks
-from ._typing import ArrayOrFrame, MemoryLike
+from ._typing import ArrayOrFrame, Device, MemoryLike
 from ._validation import Constraint, short, suggests_names, text
 from ._visual_block import visual_block
 from .config import FullConfig, MultiheadConfig
+
+if TYPE_CHECKING:
+    from ._fitted import FittedModel
 
 
 class TextClassifier(ClassifierMixin, TextEstimator):
@@ -140,10 +140,10 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         text_column: str = "text",
         task_column: str = "task",
         label_column: str = "label",
-        callbacks: Callbacks | None = None,
+        callbacks: list[Any] | None = None,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
-        device: str | torch.device = "auto",
+        device: str | Device = "auto",
         precision: Literal["float32", "bfloat16", "auto"] = "float32",
         compile: bool = False,
         memory: MemoryLike | None = None,
@@ -299,7 +299,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
             X, y, sample_weight, helpers, known, classes
         )
         if len(rows.classes) == 1:
-            config = with_parameters(config, loss__task_weights=None)
+            config.loss.task_weights = None
         features = features_read(X, [self.text_column])
         return config, FitRows(table, rows, features, helpers=others)
 

@@ -20,6 +20,14 @@ class FrameLike(Protocol):
     def __getitem__(self, key: Any, /) -> Any: ...
 
 
+class Device(Protocol):
+    """A torch.device. torch takes seconds to import, so its type is described here."""
+
+    @property
+    def type(self) -> str:
+        """The kind of device, such as "cpu" or "cuda"."""
+
+
 #: Texts or labels, as one column or as a frame.
 ArrayOrFrame: TypeAlias = ArrayLike | FrameLike
 #: Labeled rows in any form that ``fit`` accepts, including a dict of tasks.

@@ -120,6 +120,14 @@ def instance_of(*kinds: type) -> Constraint:
     return Constraint(f"an instance of {names}", lambda value: isinstance(value, kinds))
 
 
+def of_type(name: str) -> Constraint:
+    """Allow an instance of the class of this full name, which need not be imported yet."""
+    phrase = f"an instance of {name.rpartition('.')[2]}"
+    return Constraint(
+        phrase, lambda value: f"{type(value).__module__}.{type(value).__qualname__}" == name
+    )
+
+
 def array_like() -> Constraint:
     """Allow an iterable object with a length, except strings, bytes and dicts."""
     return Constraint(

@@ -25,6 +25,7 @@ LAYERS = [
     {"_fitting"},
     {"_schema"},
     {"_persistence", "_show_versions", "_views", "_visual_block"},
+    {"_engine"},
     {"_estimator", "_stream"},
     {"_prediction", "_text_classifier"},
     {"_classifier"},
@@ -133,6 +134,21 @@ def test_rows_and_configuration_work_without_torch():
         "    importlib.import_module(f'rapidfit_sk.{place}')\n"
         "    heavy = {'torch', 'skorch', 'transformers'} & set(sys.modules)\n"
         "    assert not heavy, (place, heavy)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_is_light():
+    """The public classes are imported without torch, transformers and skorch."""
+    code = (
+        "import sys\n"
+        "from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TextClassifier\n"
+        "from rapidfit_sk.model_selection import TaskStratifiedKFold\n"
+        "from rapidfit_sk.datasets import load_support_messages\n"
+        "repr(MultiheadClassifier()), TextClassifier().get_params(), load_support_messages()\n"
+        "heavy = {'torch', 'skorch', 'transformers', 'tokenizers', 'safetensors'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

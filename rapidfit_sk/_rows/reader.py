@@ -96,8 +96,8 @@ class Reader:
         sample_weight: ArrayLike | None,
         task: str | None,
         known: list[str],
-    ) -> CodedRows:
-        """Read the rows of a new task with :func:`read_new_task`, and return them as codes."""
+    ) -> tuple[LabeledTable, CodedRows]:
+        """Read the rows of a new task with :func:`read_new_task`, as a table and as codes."""
         X, y = as_pandas(X), as_pandas(y, "y")
         table = read_new_task(X, y, self.columns, task, known, sample_weight=sample_weight)
         (name,) = table.task_names
@@ -105,7 +105,8 @@ class Reader:
         classes = learn_classes(table, given)
         warn_of_similar_classes(classes, given)
         _warn_of_gaps(gaps(X, y, self.columns))
-        return encode_training_table(table.without_zeros(), classes)
+        table = table.without_zeros()
+        return table, encode_training_table(table, classes)
 
     def known_rows(
         self,

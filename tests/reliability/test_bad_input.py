@@ -38,7 +38,7 @@ from rapidfit_sk import (
     TrainingConfig,
     find_encoder,
 )
-from rapidfit_sk._held_out import hold_out_rows
+from rapidfit_sk._held_out import FitRows, hold_out_rows
 from rapidfit_sk._rows import Columns, Reader
 from rapidfit_sk._validation import InvalidParameterError, short
 from rapidfit_sk.datasets import load_support_messages
@@ -1497,7 +1497,7 @@ def test_normal_forms_of_a_text_stay_together():
     assert len(rows.texts.distinct) == 60
     assert rows.texts.groups.tolist() == [*range(30), *range(30)]
     config = MultiheadConfig(training=TrainingConfig(test_size=0.3, val_size=0.3))._filled()
-    split = hold_out_rows(config, rows, 0).split
+    split = hold_out_rows(config, FitRows(None, rows, {}), 0).split
     for part in split:
         assert set(part % 30) == {row % 30 for row in part}
     sides = [set(part % 30) for part in split]

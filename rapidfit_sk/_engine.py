@@ -1,0 +1,131 @@
+"""Training of an estimator: from the rows of a fit to its fitted attributes.
+
+Estimators import this module when they are fitted, because it imports torch, transformers and
+skorch.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._atomic import replace_fitted
+from ._bridge import fit_tasks
+from ._checkpointing import open_checkpoints
+from ._coverage import warn_of_coverage
+from ._fitted import FittedModel
+from ._fitting import (
+    Hardware,
+    Recipe,
+    check_device,
+    copied_callbacks,
+    find_device,
+    fit_calibrated,
+    fit_head,
+    fit_model,
+    for_one_epoch,
+    with_parameters,
+)
+from ._held_out import FitRows, hold_out_rows
+from ._model import private_seeds
+from ._rows import Split, warn_of_contradictions
+from ._training import remove_checkpoint
+from .config import FullConfig
+
+__all__ = ["check_training", "remove_checkpoint", "train", "train_epoch", "train_head"]
+
+
+def check_training(estimator: Any):
+    """Raise InvalidParameterError for callbacks or a device that cannot be used."""
+    copied_callbacks(estimator.callbacks)
+    check_device(estimator.device)
+
+
+def train(
+    estimator: Any, config: FullConfig, given: FitRows, start: FittedModel | None
+) -> Path | None:
+    """Train, replace the fitted attributes, and return the folder of the checkpoints, if any.
+
+    Parameters
+    ----------
+    estimator : TextEstimator
+        The estimator.
+    config : FullConfig
+        Its checked configuration.
+    given : FitRows
+        The rows.
+    start : FittedModel or None
+        The model that a warm start continues.
+    """
+    table = given.table
+    warn_of_contradictions(table, given.rows)
+    seeds = private_seeds(estimator.random_state, 4)
+    n_epochs = config.encoder.freeze_epochs + config.training.epochs
+    tasks = fit_tasks(estimator, n_epochs, table, estimator._columns)
+    with open_checkpoints(estimator, config, given, start) as checkpoints:
+        split_seed, *seeds = seeds if checkpoints is None else checkpoints.start(seeds)
+        parts = hold_out_rows(config, given, split_seed, warm_start=start is not None)
+        recipe = _recipe(estimator, config, seeds, fit_tasks=tasks, checkpoints=checkpoints)
+        model = fit_calibrated(functools.partial(fit_model, start=start), recipe, parts)
+        warn_of_coverage(model.coverage or {}, table.task_names, model.tokenizer.max_length)
+        fitted = estimator._fitted_by(model, model.score(parts.test), given, parts.split)
+        if tasks is not None:
+            tasks.end_fit(fitted)
+        replace_fitted(estimator, fitted)
+    return None if checkpoints is None else checkpoints.folder
+
+
+def train_epoch(estimator: Any, config: FullConfig, given: FitRows, start: FittedModel | None):
+    """Train for one epoch on all rows, and replace the fitted attributes; see :func:`train`."""
+    n_before = len(start.net.history) if start else 0
+    # Use new seeds for each epoch, because batch order and dropout must differ between epochs.
+    seeds = private_seeds(estimator.random_state, 3 * (n_before + 1))[-3:]
+    recipe = _recipe(estimator, for_one_epoch(config, n_before), seeds)
+    model = fit_model(recipe, given.rows.joined(given.helpers), start=start)
+    none = np.empty(0, dtype=int)
+    split = Split(np.arange(len(given.rows)), none, none)
+    replace_fitted(estimator, estimator._fitted_by(model, {}, given, split))
+
+
+def train_head(
+    estimator: Any, config: FullConfig, given: FitRows, before: FittedModel
+) -> tuple[FittedModel, dict[str, dict[str, float]]]:
+    """Train one new head on the frozen encoder of a fitted model.
+
+    Returns
+    -------
+    model : FittedModel
+        The fitted model with the new task.
+    scores : dict
+        The scores of the new task on its test rows.
+    """
+    config = with_parameters(config, encoder__unfreeze_layers=0, loss__task_weights=None)
+    split_seed, *seeds = private_seeds(estimator.random_state, 4)
+    parts = hold_out_rows(config, given, split_seed)
+    recipe = _recipe(estimator, config, seeds, device=before.net.device)
+    head = fit_calibrated(functools.partial(fit_head, before), recipe, parts)
+    warn_of_coverage(head.coverage or {}, head.tasks, head.tokenizer.max_length)
+    return before.with_task(head), head.score(parts.test)
+
+
+def _recipe(estimator: Any, config: FullConfig, seeds, *, device=None, **options: Any) -> Recipe:
+    """Return the settings of a training."""
+    hardware = Hardware(
+        device or find_device(estimator.device),
+        estimator.precision,
+        estimator.compile,
+        estimator.cache_memory,
+        estimator.cache_disk,
+    )
+    return Recipe(
+        config,
+        tuple(seeds),
+        hardware,
+        callbacks=estimator.callbacks,
+        memory=estimator.memory,
+        verbose=int(estimator.verbose),
+        **options,
+    )
