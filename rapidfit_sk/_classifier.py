@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from os import PathLike
 from typing import Any, ClassVar, Literal, Self
 
@@ -20,9 +20,11 @@ from ._typing import ArrayOrFrame, Device, MemoryLike, RowsLike
 from ._validation import (
     Constraint,
     array_like,
+    boolean,
     check_argument,
     mapping_to,
     none,
+    short,
     suggests_names,
     text,
 )
@@ -318,7 +320,11 @@ class MultiheadClassifier(TaskPredictor):
 
     @all_or_nothing
     def partial_fit(
-        self, X: RowsLike, y: ArrayOrFrame | None = None, sample_weight: ArrayLike | None = None
+        self,
+        X: RowsLike,
+        y: ArrayOrFrame | None = None,
+        classes: Collection[Any] | Mapping[str, Collection[Any]] | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Train for one epoch on these rows, starting from the fitted weights if there are any.
 
@@ -329,6 +335,9 @@ class MultiheadClassifier(TaskPredictor):
             adds a head. New labels add columns to a head, and its old columns keep their weights.
         y : array-like, DataFrame or None, default=None
             The labels, if X does not contain them.
+        classes : dict of {str: array-like}, array-like or None, default=None
+            All classes of some tasks, or of the only task in X, as in `task_labels`. Pass them if
+            the rows of this call do not have all classes. Any other label in the rows is an error.
         sample_weight : array-like of shape (n_rows,) or None, default=None
             The weight of each row.
 
@@ -357,7 +366,9 @@ class MultiheadClassifier(TaskPredictor):
         config = self._checked_config()
         start = self._earlier(is_continued=True)
         known = None if start is None else start.classes
-        table, rows = self._reader.training_rows(X, y, sample_weight, known, in_part=True)
+        table, rows = self._reader.training_rows(
+            X, y, sample_weight, known, in_part=True, classes=classes
+        )
         features = features_read(X, self._columns[:2])
         return self._fit_epoch(config, FitRows(table, rows, features), start)
 
@@ -369,6 +380,7 @@ class MultiheadClassifier(TaskPredictor):
         sample_weight: ArrayLike | None = None,
         *,
         task: str | None = None,
+        replace: bool = False,
     ) -> Self:
         """Add one task without changing the predictions of the other tasks.
 
@@ -386,6 +398,8 @@ class MultiheadClassifier(TaskPredictor):
             The weight of each row.
         task : str or None, default=None
             The name of the task, if neither a task column nor the name of `y` gives it.
+        replace : bool, default=False
+            Whether a task of the same name is removed first. The new task is then the last one.
 
         Returns
         -------
@@ -398,11 +412,13 @@ class MultiheadClassifier(TaskPredictor):
         sklearn.exceptions.NotFittedError
             Before :meth:`fit`.
         ValueError
-            If the classifier already has the task, X has several tasks, or the task has no name.
+            If the classifier already has the task and `replace` is False, X has several tasks, or
+            the task has no name.
 
         See Also
         --------
         partial_fit : Train the encoder, too, which may change all tasks.
+        remove_task : Remove a task.
 
         Notes
         -----
@@ -412,14 +428,60 @@ class MultiheadClassifier(TaskPredictor):
         from ._engine import train_head
 
         check_is_fitted(self)
+        check_argument("replace", replace, boolean())
         state = fitted_attributes(self)
         before = state["model_"]
-        table, rows = self._reader.rows_of_new_task(X, y, sample_weight, task, before.tasks)
+        known = [] if replace else before.tasks
+        table, rows = self._reader.rows_of_new_task(X, y, sample_weight, task, known)
+        (name,) = rows.classes
+        if name in before.classes:
+            before = before.without_task(name)
         model, scores = train_head(self, self._checked_config(), FitRows(table, rows, {}), before)
         scores = state["test_scores_"] | scores
         state |= {"model_": model, "test_scores_": scores}
         state.pop("saved_with_", None)
         self._show(scores)
+        replace_fitted(self, state)
+        return self
+
+    @all_or_nothing
+    def remove_task(self, task: str) -> Self:
+        """Remove one task without changing the predictions of the other tasks.
+
+        Parameters
+        ----------
+        task : str
+            The name of the task.
+
+        Returns
+        -------
+        self : MultiheadClassifier
+            The classifier without the task. ``train_indices_`` and similar attributes still
+            describe the last fit.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If the classifier does not have the task, or has no other task.
+
+        See Also
+        --------
+        add_task : Add a task, or replace one.
+        """
+        check_is_fitted(self)
+        state = fitted_attributes(self)
+        model = state["model_"]
+        model.check_task(task)
+        if len(model.tasks) == 1:
+            raise ValueError(
+                f"The task {short(task)} cannot be removed, because it is the only task. To "
+                "replace it, call add_task with replace=True, or fit again."
+            )
+        scores = {name: each for name, each in state["test_scores_"].items() if name != task}
+        state |= {"model_": model.without_task(task), "test_scores_": scores}
+        state.pop("saved_with_", None)
         replace_fitted(self, state)
         return self
 

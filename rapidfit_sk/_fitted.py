@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -187,16 +188,31 @@ class FittedModel:
 
     def with_task(self, other: FittedModel) -> FittedModel:
         """Return a copy with the single task of another model, trained on the same encoder."""
-        net = self.net.with_head_of(other.net)
-        encode = functools.partial(net.embed_texts, self.tokenizer)
-        return replace(
-            self,
-            net=net,
-            memory=None if self.memory is None else self.memory.moved_to(net.module_, encode),
+        return self._with_net(
+            self.net.with_head_of(other.net),
             classes=self.classes | other.classes,
             temperatures=self.temperatures | other.temperatures,
             coverage=(self.coverage or {}) | (other.coverage or {}),
         )
+
+    def without_task(self, task: str) -> FittedModel:
+        """Return a copy without a task. The weights of the encoder and the other heads stay."""
+        by_task: dict[str, dict[str, Any]] = {
+            "classes": self.classes,
+            "temperatures": self.temperatures,
+            "coverage": self.coverage or {},
+        }
+        rest = {
+            name: {key: value for key, value in values.items() if key != task}
+            for name, values in by_task.items()
+        }
+        return self._with_net(self.net.without_head(self.tasks.index(task)), **rest)
+
+    def _with_net(self, net: MultiheadNet, **fields: Any) -> FittedModel:
+        """Return a copy with a net that has the same encoder, and with other fields."""
+        encode = functools.partial(net.embed_texts, self.tokenizer)
+        memory = None if self.memory is None else self.memory.moved_to(net.module_, encode)
+        return replace(self, net=net, memory=memory, **fields)
 
     def fit_temperatures(self, rows: CodedRows) -> FittedModel:
         """Return a copy with temperatures that are fitted on calibration rows.

@@ -397,3 +397,75 @@ def test_task_weights_of_other_tasks_do_not_matter(make_classifier, sentiment, i
     loss = LossConfig(task_weights={"sentiment": 2.0})
     classifier = make_classifier(epochs=0, loss=loss).fit(sentiment)
     assert classifier.add_task(intent).tasks_ == ["sentiment", "intent"]
+
+
+# --------------------------------------------------------------------------------------------
+# classes, replace, remove_task
+
+
+def test_partial_fit_with_classes(make_classifier, messages, intent):
+    """`classes` fixes the columns, for one task as an array and for several tasks as a dict."""
+    one = intent[intent["label"] == "ask"].head(4)
+    texts, labels = one["text"].tolist(), one["label"].tolist()
+    with pytest.raises(ValueError, match="only one class.*'task_labels' parameter"):
+        make_classifier().partial_fit(texts, labels)
+    classifier = make_classifier().partial_fit(texts, labels, ["ask", "buy"])
+    assert classifier.classes_["label"].tolist() == ["ask", "buy"]
+    assert classifier.predict_proba(TEXTS).shape == (len(TEXTS), 2)
+    classes = {"intent": ["ask", "buy", "complain", "sell"], "sentiment": ["negative", "positive"]}
+    first = messages[messages["label"].isin(["ask", "negative"])]
+    several = make_classifier().partial_fit(first, classes=classes)
+    assert {task: labels.tolist() for task, labels in several.classes_.items()} == classes
+    with pytest.raises(ValueError, match="several tasks"):
+        make_classifier().partial_fit(first, classes=["ask"])
+    with pytest.raises(ValueError, match="'buy' is not one of the classes in the 'classes'"):
+        make_classifier().partial_fit(intent, classes={"intent": ["ask", "sell"]})
+
+
+def test_remove_task_changes_no_other_task(make_classifier, messages, tmp_path):
+    """The other tasks give the same probabilities to the bit, also after saving and training."""
+    classifier = make_classifier(memory=tmp_path / "memory").fit(messages)
+    before = classifier.predict_proba(TEXTS)
+    assert classifier.remove_task("intent") is classifier
+    assert classifier.tasks_ == ["sentiment", "emotion"]
+    assert "intent" not in classifier.test_scores_
+    assert "intent" not in classifier.truncated_fraction_
+    classifier.save(tmp_path / "model")
+    for again in (classifier, MultiheadClassifier.load(tmp_path / "model")):
+        after = again.predict_proba(TEXTS)
+        assert list(after) == ["sentiment", "emotion"]
+        assert all(np.array_equal(after[task], before[task]) for task in after)
+    classifier.partial_fit(messages)
+    assert classifier.tasks_ == ["sentiment", "emotion", "intent"]
+
+
+def test_replaced_task(make_classifier, messages, sentiment, intent):
+    """add_task(replace=True) trains the head anew, as if the task had never been there."""
+    classifier = make_classifier().fit(messages)
+    before = classifier.predict_proba(TEXTS)
+    other = intent.assign(label=np.where(intent["label"] == "ask", "question", "other"))
+    fresh = joblib_copy(classifier).remove_task("intent").add_task(other)
+    with pytest.raises(ValueError, match="already has a task 'intent'"):
+        classifier.add_task(other)
+    classifier.add_task(other, replace=True)
+    assert classifier.tasks_ == ["sentiment", "emotion", "intent"]
+    after = classifier.predict_proba(TEXTS)
+    assert np.array_equal(after["intent"], fresh.predict_proba(TEXTS)["intent"])
+    assert all(np.array_equal(after[task], before[task]) for task in ("sentiment", "emotion"))
+    only = make_classifier().fit(sentiment).add_task(sentiment, replace=True)
+    assert only.tasks_ == ["sentiment"]
+    assert only.add_task(intent, replace=True).tasks_ == ["sentiment", "intent"]
+
+
+def test_remove_task_refuses(make_classifier, sentiment, intent):
+    """An unknown task, the only task and an unfitted classifier lead to an error."""
+    classifier = make_classifier().fit(sentiment)
+    with pytest.raises(ValueError, match="only task"):
+        classifier.remove_task("sentiment")
+    with pytest.raises(ValueError, match="'intent'"):
+        classifier.remove_task("intent")
+    with pytest.raises(NotFittedError):
+        make_classifier().remove_task("intent")
+    with pytest.raises(ValueError, match="'replace'"):
+        classifier.add_task(intent, replace="yes")
+    assert classifier.tasks_ == ["sentiment"]

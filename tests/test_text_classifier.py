@@ -299,7 +299,7 @@ def test_calibration_fit_leaves_out_helpers_of_its_calibration_texts(
         trained.append([set(rows.take(rows.tasks == t).texts.distinct) for t in range(3)])
         return original(recipe, rows, validation, start=start)
 
-    monkeypatch.setattr("rapidfit_sk._estimator.fit_model", recorded)
+    monkeypatch.setattr("rapidfit_sk._engine.fit_model", recorded)
     config = make_config(test_size=0, val_size=None)
     classifier = make(config).fit(intent["text"], intent["label"], helpers=helpers)
     (own, *others), last = trained

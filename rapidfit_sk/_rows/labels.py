@@ -22,6 +22,7 @@ def learn_classes(
     task_labels: Mapping[str, Collection[Any]] | None = None,
     known: Mapping[str, np.ndarray] | None = None,
     *,
+    given_as: str = "task_labels",
     advice: str = "set the 'task_labels' parameter to all classes of the task",
 ) -> dict[str, np.ndarray]:
     """Return the sorted classes of each task.
@@ -35,6 +36,8 @@ def learn_classes(
         their labels.
     known : dict of {str: ndarray} or None
         Tasks and classes of an earlier fit. All of them are kept.
+    given_as : str, default="task_labels"
+        Name of the parameter that contains `task_labels`, for messages.
     advice : str
         What else the user can do if a task has only one class, for the message.
 
@@ -56,29 +59,29 @@ def learn_classes(
         an unsupported type.
     """
     task_labels, classes = task_labels or {}, dict(known or {})
-    _check_tasks_are_there(task_labels, [*classes, *table.task_names])
+    _check_tasks_are_there(task_labels, [*classes, *table.task_names], given_as)
     for task in table.task_names:
         rows = np.flatnonzero(table.tasks == task)
         labels = table.labels[rows]
         if task in task_labels:
-            owner = f"The 'task_labels' parameter, task {short(task)}"
+            owner = f"The {given_as!r} parameter, task {short(task)}"
             labels = parameter_labels(task_labels[task], owner)
         classes[task] = _sorted_classes(distinct_values(labels), task, classes.get(task), advice)
         if task in task_labels:
-            _check_labels_are_given(table, rows, classes[task])
+            _check_labels_are_given(table, rows, classes[task], given_as)
     return classes
 
 
-def _check_tasks_are_there(task_labels, tasks):
+def _check_tasks_are_there(task_labels, tasks, given_as):
     for task in task_labels:
         if task not in tasks:
             raise ValueError(
-                f"The 'task_labels' parameter names {short(task)}, which is not a task of the "
+                f"The {given_as!r} parameter names {short(task)}, which is not a task of the "
                 f"data.{suggestion(task, tasks)} The tasks are: {listed(tasks)}. {IN_FOLDS}"
             )
 
 
-def _check_labels_are_given(table, rows, classes):
+def _check_labels_are_given(table, rows, classes, given_as):
     unknown = rows[encode_labels(table.labels[rows], classes) < 0]
     if not len(unknown):
         return
@@ -87,7 +90,7 @@ def _check_labels_are_given(table, rows, classes):
         _check_kinds([*classes, label], task)  # True is not the class 1, although they are equal
     raise ValueError(
         f"In {table.place(unknown[0])}, the label {short(label)} is not one of the classes in the "
-        f"'task_labels' parameter: {listed(classes.tolist())}. Add the label to 'task_labels', or "
+        f"{given_as!r} parameter: {listed(classes.tolist())}. Add the label to {given_as!r}, or "
         "drop the row."
     )
 

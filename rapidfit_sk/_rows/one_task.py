@@ -79,7 +79,7 @@ class OneTaskReader:
         known = known or {}
         table = self._table(X, y, sample_weight)
         given = {} if classes is None else {self.task: classes}
-        learned = learn_classes(table, given, known, advice=_ADVICE)
+        learned = learn_classes(table, given, known, given_as="classes", advice=_ADVICE)
         others = self._helper_table(helpers, len(column_values(as_pandas(y, "y"))))
         if others is not None:
             learned = learn_classes(others, known=learned)

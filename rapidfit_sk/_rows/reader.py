@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._typing import ArrayOrFrame, RowsLike
-from .._validation import short, warn_user
+from .._validation import array_like, check_argument, listed, mapping_to, short, warn_user
 from .labels import (
     CodedRows,
     encode_table,
@@ -55,6 +55,7 @@ class Reader:
         known: dict[str, np.ndarray] | None,
         *,
         in_part: bool = False,
+        classes: Any = None,
     ) -> tuple[LabeledTable, CodedRows]:
         """Read training rows, and return them as a table and as codes.
 
@@ -67,6 +68,8 @@ class Reader:
         in_part : bool, default=False
             Whether tasks in `task_labels` may be missing from X, because a later call may pass
             their rows.
+        classes : dict of {str: array-like}, array-like or None, default=None
+            Classes for this call, in addition to `task_labels`.
 
         Returns
         -------
@@ -83,11 +86,13 @@ class Reader:
         if in_part:
             there = {*table.task_names, *known}
             task_labels = {task: given for task, given in task_labels.items() if task in there}
-        classes = learn_classes(table, task_labels, known)
-        warn_of_similar_classes(classes, {**known, **task_labels})
+        task_labels = {**task_labels, **_classes_by_task(classes, table.task_names)}
+        given_as = "task_labels" if classes is None else "classes"
+        learned = learn_classes(table, task_labels, known, given_as=given_as)
+        warn_of_similar_classes(learned, {**known, **task_labels})
         _warn_of_gaps(gaps(X, y, self.columns))
         table = table.without_zeros()
-        return table, encode_training_table(table, classes)
+        return table, encode_training_table(table, learned)
 
     def rows_of_new_task(
         self,
@@ -138,6 +143,20 @@ class Reader:
             if given is not None:
                 raise ValueError(f"{name} was given without X_val. Pass both or neither of them.")
         return None
+
+
+def _classes_by_task(classes: Any, tasks: list[str]) -> dict[str, Collection[Any]]:
+    """Return the `classes` argument of `partial_fit` as a dict of tasks."""
+    if classes is None:
+        return {}
+    if not isinstance(classes, Mapping):
+        if len(tasks) > 1:
+            raise ValueError(
+                f"classes must be a dict of tasks, because X has several tasks: {listed(tasks)}."
+            )
+        classes = {tasks[0]: classes}
+    check_argument("classes", classes, mapping_to(array_like()))
+    return dict(classes)
 
 
 def _warn_of_gaps(missing: dict[str, int]):

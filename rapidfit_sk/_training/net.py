@@ -194,19 +194,29 @@ class MultiheadNet(NeuralNet):
         change, so other threads can predict with it at the same time.
         """
         own, new = self.get_params_for("module"), other.get_params_for("module")
+        net = self._with_heads(
+            [*self.module_.heads, *other.module_.heads], [*own["n_classes"], *new["n_classes"]]
+        )
+        net.history_ = type(self.history)([*self.history, *other.history])
+        return net
+
+    def without_head(self, task: int) -> Self:
+        """Return a net without the head of a task. It shares all other weights with this net."""
+        heads, sizes = [*self.module_.heads], [*self.get_params_for("module")["n_classes"]]
+        del heads[task], sizes[task]
+        return self._with_heads(heads, sizes)
+
+    def _with_heads(self, heads: list[torch.nn.Module], n_classes: list[int]) -> Self:
+        """Return a net with other heads on the same encoder."""
         net = copy.copy(self)
         module = MultiheadModule(
             twin_of(self.module_.encoder),
-            [*self.module_.heads, *other.module_.heads],
-            own["pooling"],
+            heads,
+            self.get_params_for("module")["pooling"],
             self.module_.precision,
             self.module_.compiles,
         )
-        net.__dict__.update(
-            module_=module,
-            module__n_classes=[*own["n_classes"], *new["n_classes"]],
-            history_=type(self.history)([*self.history, *other.history]),
-        )
+        net.__dict__.update(module_=module, module__n_classes=n_classes)
         return net
 
     def __copy__(self) -> Self:
