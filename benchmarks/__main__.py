@@ -13,6 +13,7 @@ NAMES = [
     "train-loop",
     "train-naive",
     "heads-only",
+    "helpers",
     "frozen-prefix",
     "search",
     "predict",
@@ -62,7 +63,11 @@ def main():
     print(", ".join(f"{name} {value}" for name, value in machine().items()), flush=True)
     results = []
     # `all` leaves out benchmarks that take hours or need another environment.
-    everything = [name for name in NAMES if name != "quality" and (name != "peers" or options.peer)]
+    everything = [
+        name
+        for name in NAMES
+        if name not in ("helpers", "quality") and (name != "peers" or options.peer)
+    ]
     for name in everything if options.name == "all" else [options.name]:
         module = importlib.import_module(f".{name.replace('-', '_')}", __package__)
         results += module.run(options)

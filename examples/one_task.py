@@ -1,0 +1,87 @@
+"""Study one task of the bundled messages with tools of scikit-learn and cleanlab.
+
+Run ``python examples/one_task.py``. It needs the extras [bundled] and [ecosystem] and no network.
+"""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np
+import sklearn
+from cleanlab.filter import find_label_issues
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.metrics import classification_report, log_loss
+from sklearn.model_selection import StratifiedKFold, cross_val_predict, cross_validate
+
+from rapidfit_sk import EvalConfig, MultiheadConfig, TextClassifier, TrainingConfig
+from rapidfit_sk.datasets import load_support_messages
+
+N_ERRORS = 10
+
+
+def load():
+    """Return texts with their intents, and rows of the other tasks on other texts."""
+    messages = load_support_messages()
+    is_own = messages["text"].factorize()[0] % 2 == 0
+    is_intent = messages["task"] == "intent"
+    own = messages[is_own & is_intent]
+    return own["text"].to_numpy(), own["label"].to_numpy(), messages[~is_own & ~is_intent]
+
+
+def compare_with_helpers(classifier, X, y, helpers, cv):
+    """Cross-validate without and with helpers."""
+    for name, params in {"alone": {}, "with helpers": {"helpers": (helpers,)}}.items():
+        scores = cross_validate(classifier, X, y, cv=cv, scoring="f1_macro", params=params)
+        f1 = scores["test_score"]
+        print(f"  {name:12}  macro-averaged F1 {f1.mean():.3f} (folds: {np.round(f1, 3)})")
+
+
+def find_planted_errors(classifier, X, y, cv):
+    """Change some labels, and count how many of them cleanlab finds."""
+    rng = np.random.default_rng(0)
+    changed = rng.choice(len(y), N_ERRORS, replace=False)
+    classes, noisy = np.unique(y), y.copy()
+    for i in changed:
+        noisy[i] = rng.choice(classes[classes != y[i]])
+    p = cross_val_predict(classifier, X, noisy, cv=cv, method="predict_proba")
+    codes = np.searchsorted(classes, noisy)
+    issues = find_label_issues(codes, p, return_indices_ranked_by="self_confidence", n_jobs=1)
+    found = np.intersect1d(issues, changed)
+    print(f"  cleanlab reports {len(issues)} labels; {len(found)} of the {N_ERRORS} changed ones.")
+    for i in issues[:3]:
+        print(f"  {noisy[i]:9} was {y[i]:9} {X[i][:60]}")
+
+
+def main():
+    """Print cross-validated scores, label errors, calibration and a report."""
+    sklearn.set_config(enable_metadata_routing=True)
+    X, y, helpers = load()
+    print(f"{len(X)} texts with an intent; {len(helpers)} rows of other tasks on other texts.")
+    config = MultiheadConfig(
+        training=TrainingConfig(model_name="sentence-transformers/all-MiniLM-L6-v2"),
+        eval=EvalConfig(calibrate=False),
+    )
+    classifier = TextClassifier(config, task="intent", random_state=0)
+    classifier.set_fit_request(helpers=True)
+    cv = StratifiedKFold(3, shuffle=True, random_state=0)
+
+    print("\nCross-validation:")
+    compare_with_helpers(classifier, X, y, helpers, cv)
+
+    print("\nLabel errors:")
+    find_planted_errors(classifier, X, y, cv)
+
+    print("\nCalibration:")
+    p = cross_val_predict(classifier, X, y, cv=cv, method="predict_proba")
+    print(f"  log loss as trained    {log_loss(y, p):.3f}")
+    calibrated = CalibratedClassifierCV(classifier, method="sigmoid", cv=3)
+    calibrated_p = cross_val_predict(calibrated, X, y, cv=cv, method="predict_proba")
+    print(f"  log loss calibrated    {log_loss(y, calibrated_p):.3f}")
+
+    print("\nReport of the cross-validated predictions:")
+    print(classification_report(y, np.unique(y)[p.argmax(axis=1)], digits=3))
+
+
+if __name__ == "__main__":
+    main()
