@@ -123,9 +123,9 @@ class MultiheadClassifier(TaskPredictor):
         ``accuracy``, ``f1`` (macro-averaged) and ``n_rows`` on the test rows of each task that
         has test rows.
     truncated_fraction_, unknown_fraction_ : dict of {str: float}
-        For each task, the share of its training texts that are longer than ``training.max_length``
-        and not read to the end, and the share of its tokens that the tokenizer does not know. A
-        share above 0.05 leads to a warning.
+        For each task, the share of its training texts that are longer than the maximum length
+        (``training.max_length``) and not read to the end, and the share of its tokens that the
+        tokenizer does not know. A share above 0.05 leads to a warning.
     n_features_in_, feature_names_in_ : int and ndarray of str
         Number and names of the columns of X that are used as features, in their order: the text
         column and the task column. They exist if X is a frame, the names only if all are strings.

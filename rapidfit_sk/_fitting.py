@@ -30,7 +30,14 @@ from ._coverage import coverage_of
 from ._fitted import FittedModel
 from ._forks import computes
 from ._held_out import Parts
-from ._model import TextTokenizer, build_heads, load_tokenizer, longest_input, twin_of
+from ._model import (
+    TextTokenizer,
+    build_heads,
+    is_causal,
+    load_tokenizer,
+    longest_input,
+    twin_of,
+)
 from ._rows import CodedRows, encode_labels, hold_out
 from ._training import (
     Callbacks,
@@ -53,6 +60,9 @@ from .callbacks import (
     WarmupCosine,
 )
 from .config import FullConfig, LossConfig, TrainingConfig
+
+# Number of tokens to which `max_length=None` limits the input of an encoder.
+USUAL_LENGTH = 128
 
 # Share of the training rows that a calibration fit leaves out, to calibrate on.
 CALIBRATION_SIZE = 0.25
@@ -202,8 +212,8 @@ def fit_model(
     Raises
     ------
     ValueError
-        If the configuration has a weight for a task that is not in the rows, or specifies another
-        module than `start` has.
+        If the configuration has a weight for a task that is not in the rows, specifies another
+        module than `start` has, or does not suit the encoder.
     """
     if recipe.fit_tasks is not None:
         recipe.fit_tasks.begin_fit()
@@ -213,6 +223,8 @@ def fit_model(
         _start_from(net, start, rows.classes)
     net.initialize()
     tokenizer = _make_tokenizer(recipe.config.training, net.module_.encoder, start)
+    if start is None:
+        _check_pooling(recipe.config, net.module_.encoder, tokenizer)
     model = FittedModel(net, tokenizer, rows.classes, dict.fromkeys(rows.classes, 1.0))
     if recipe.fit_tasks is not None:
         recipe.fit_tasks.follow(model)
@@ -612,12 +624,27 @@ def _make_tokenizer(
     name = os.fspath(training.model_name)
     tokenizer = load_tokenizer(name) if start is None else start.tokenizer.tokenizer
     longest = longest_input(encoder, tokenizer)
-    if training.max_length > longest:
+    max_length = training.max_length
+    if max_length is None:
+        max_length = int(min(USUAL_LENGTH, longest))
+    if max_length > longest:
         raise InvalidParameterError(
             f"The 'max_length' parameter of TrainingConfig must be at most {longest}, the longest "
-            f"input of {training.model_name!r} in tokens. Got {training.max_length} instead."
+            f"input of {training.model_name!r} in tokens. Got {max_length} instead. Set it to "
+            "None for a length that suits the encoder."
         )
-    return TextTokenizer(tokenizer, training.max_length, training.long_text)
+    return TextTokenizer(tokenizer, max_length, training.long_text)
+
+
+def _check_pooling(config: FullConfig, encoder: PreTrainedModel, tokenizer: TextTokenizer):
+    """Raise InvalidParameterError for the first token of a causal encoder as the embedding."""
+    if config.pooling == "cls" and is_causal(encoder, tokenizer.tokenizer):
+        raise InvalidParameterError(
+            "The 'pooling' parameter of MultiheadConfig must be 'attention', 'mean' or 'max' for "
+            f"{type(encoder).__name__}. Got 'cls' instead. Each token of this encoder attends "
+            "only to itself and to earlier tokens, so the vector of the first token contains "
+            "nothing of the rest of the text."
+        )
 
 
 def _check_task_weights(task_weights: dict[str, float] | None, tasks: list[str]):

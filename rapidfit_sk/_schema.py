@@ -287,6 +287,7 @@ _SIZES = {
     "n_embd",
     "n_head",
     "n_heads",
+    "n_inner",
     "num_attention_heads",
     "num_heads",
     "num_key_value_heads",
@@ -294,6 +295,7 @@ _SIZES = {
     "relative_attention_num_buckets",
     "type_vocab_size",
     "vocab_size",
+    "word_embed_proj_dim",
 }
 _POSITION_TABLES = re.compile(r"position_embeddings|embed_positions|\bwpe\b")
 _MAX_INT = 2**20  # no other size of an encoder is larger

@@ -146,8 +146,9 @@ class TrainingConfig(ParameterGroup):
         Folder of the encoder, or its name on the Hugging Face hub. The default is
         ``"sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"``. See
         :func:`rapidfit_sk.find_encoder` for the places that are searched.
-    max_length : int, default=128
-        Maximum number of tokens that the encoder reads at once, including special tokens.
+    max_length : int or None, default=None
+        Maximum number of tokens that the encoder reads at once, including special tokens. None
+        means 128, or the longest input of the encoder if it is shorter.
     long_text : {"truncate", "head_tail", "windows"}, default="head_tail"
         Method for texts with more than `max_length` tokens. "truncate" keeps the beginning of
         the text. "head_tail" keeps the beginning and the end, with half of `max_length` each
@@ -209,7 +210,7 @@ class TrainingConfig(ParameterGroup):
 
     _constraints: ClassVar[dict[str, Constraint]] = {
         "model_name": path(),
-        "max_length": integer(2, LARGEST_INT),
+        "max_length": integer(2, LARGEST_INT) | none,
         "long_text": one_of("truncate", "head_tail", "windows"),
         "batch_size": integer(1, LARGEST_INT),
         "epochs": integer(0, LARGEST_INT),
@@ -229,7 +230,7 @@ class TrainingConfig(ParameterGroup):
         self,
         *,
         model_name: str | PathLike[str] = _DEFAULT_ENCODER,
-        max_length: int = 128,
+        max_length: int | None = None,
         long_text: Literal["truncate", "head_tail", "windows"] = "head_tail",
         batch_size: int = 16,
         epochs: int = 10,
@@ -541,6 +542,8 @@ class MultiheadConfig(ParameterGroup):
         each dimension. "attention" is a weighted mean with weights that each task learns [1]_, so
         tasks can use different tokens. All tokens start with the same weight, and the weights
         change only while the encoder trains, so head-only epochs use the mean. Padding is ignored.
+        Causal encoders such as GPT-2 do not support "cls", because their first token does not
+        attend to the rest of the text.
     task_sampling : {"proportional", "sqrt", "equal"}, default="proportional"
         Number of rows of each task in an epoch. "proportional" draws every row once. "sqrt" draws
         rows in proportion to the square root of the number of rows of a task. "equal" draws the

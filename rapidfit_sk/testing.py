@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import tempfile
@@ -12,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from ._model import UseGenerator, loading
@@ -41,6 +50,17 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "albert": {"embedding_size": 16},
     "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 16},
     "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_heads": 2, "num_layers": None},
+    "gpt2": {},
+    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
+    "llama": {"num_key_value_heads": 1},
+}
+
+# Special tokens of the causal architectures, whose tokenizers read bytes: the one before each text,
+# the one for the end, and the one for padding. "" means that there is none.
+_CAUSAL = {
+    "gpt2": ("", "<|endoftext|>", ""),
+    "opt": ("</s>", "</s>", "<pad>"),
+    "llama": ("<s>", "</s>", ""),
 }
 
 
@@ -52,6 +72,8 @@ def tiny_encoder(
     seed: int = 0,
 ) -> str:
     """Write a tiny encoder with random weights and its tokenizer to a folder.
+
+    The tokenizers of "gpt2" and "llama" have no padding token, as is usual for causal models.
 
     Parameters
     ----------
@@ -85,7 +107,7 @@ def tiny_encoder(
         known = ", ".join(ARCHITECTURES)
         raise ValueError(f"architecture must be one of {known}. Got {architecture!r} instead.")
     path = _temporary_folder() if folder is None else Path(folder)
-    tokenizer = _tokenizer()
+    tokenizer = _byte_tokenizer(architecture) if architecture in _CAUSAL else _word_tokenizer()
     tokenizer.save_pretrained(path)
     with loading(), UseGenerator(torch.Generator().manual_seed(seed)):
         config = _config(architecture, n_layers, tokenizer)
@@ -103,11 +125,13 @@ def _config(architecture, n_layers, tokenizer):
         "intermediate_size": 64,
         "max_position_embeddings": 256,
         "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.cls_token_id,
-        "eos_token_id": tokenizer.sep_token_id,
-        "cls_token_id": tokenizer.cls_token_id,
-        "sep_token_id": tokenizer.sep_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
     }
+    if architecture not in _CAUSAL:
+        first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+        common |= {"bos_token_id": first, "eos_token_id": last}
+        common |= {"cls_token_id": first, "sep_token_id": last}
     if "dim" in special or "d_model" in special:
         # DistilBERT and T5 have other names for these sizes.
         common = {k: v for k, v in common.items() if not k.startswith(("hidden", "num_", "inter"))}
@@ -118,7 +142,7 @@ def _own(architecture):
     return ARCHITECTURES[architecture].items()
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def _word_tokenizer() -> PreTrainedTokenizerFast:
     """Build a WordPiece tokenizer from the words of the bundled messages."""
     words = Counter(
         word
@@ -144,6 +168,34 @@ def _tokenizer() -> PreTrainedTokenizerFast:
         sep_token="[SEP]",
         mask_token="[MASK]",
     )
+
+
+def _byte_tokenizer(architecture) -> PreTrainedTokenizerFast:
+    """Build a tokenizer of bytes and frequent sequences of them, with few special tokens."""
+    first, end, padding = _CAUSAL[architecture]
+    named = {"bos_token": first or end, "eos_token": end, "unk_token": end, "pad_token": padding}
+    named = {name: token for name, token in named.items() if token}
+    tokenizer = Tokenizer.from_str(_byte_pairs())
+    tokenizer.add_special_tokens(list(dict.fromkeys(named.values())))
+    if first:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{first} $A", special_tokens=[(first, tokenizer.token_to_id(first))]
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=256, **named)
+
+
+@functools.cache
+def _byte_pairs() -> str:
+    """Return a tokenizer with byte pairs of the bundled messages, as JSON."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, initial_alphabet=alphabet, show_progress=False, special_tokens=[]
+    )
+    tokenizer.train_from_iterator(sorted(load_support_messages()["text"].unique()), trainer)
+    return tokenizer.to_str()
 
 
 class _TemporaryFolders:

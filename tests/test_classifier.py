@@ -1,6 +1,8 @@
 """`MultiheadClassifier`: input forms, splits, predictions, parameters, seeds and errors."""
 
+import json
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from rapidfit_sk import (
     MultiheadClassifier,
 )
 from rapidfit_sk._fitting import find_device
+from rapidfit_sk._model import load_tokenizer
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
 
 TASKS = ["sentiment", "intent", "emotion"]
@@ -548,6 +551,44 @@ def test_too_long_for_the_encoder(make_classifier, messages):
     """A max_length above the limit of the encoder is refused, and the message gives the limit."""
     with pytest.raises(ValueError, match="'max_length'.* at most 256, .* Got 300"):
         make_classifier(max_length=300).fit(messages)
+
+
+def with_short_inputs(folder, n):
+    """Write a tiny encoder to a folder that reads at most `n` tokens, and return the folder."""
+    tokenizer = load_tokenizer(tiny_encoder(folder))
+    tokenizer.model_max_length = n
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def length_of(classifier):
+    """Return the number of tokens that the encoder of a fitted classifier reads at once."""
+    return classifier.tokenizer_.max_length
+
+
+def test_default_length_suits_the_encoder(make_classifier, messages, tmp_path):
+    """By default, an encoder reads 128 tokens or, if that is less, its longest input."""
+    name, few = with_short_inputs(tmp_path / "short", 24), messages.head(40)
+    assert length_of(make_classifier().fit(few)) == 128
+    short = make_classifier(model_name=name, long_text="windows").fit(few)
+    assert length_of(short) == 24
+    assert short.config.training.max_length is None
+    with pytest.raises(ValueError, match="at most 24, .* Got 25 instead. Set it to None"):
+        make_classifier(model_name=name, max_length=25).fit(few)
+    loaded = MultiheadClassifier.load(short.save(tmp_path / "model") and tmp_path / "model")
+    for each in (short, loaded, pickle.loads(pickle.dumps(short))):
+        assert length_of(each) == length_of(each.partial_fit(few)) == 24
+        assert each.get_params()["config__training__max_length"] is None
+    description = json.loads((tmp_path / "model" / "classifier.json").read_text())
+    assert description["max_length"] == 24
+    assert description["parameters"]["config"]["training"]["max_length"] is None
+
+
+def test_warning_about_the_default_length(make_classifier, messages, tmp_path):
+    """The warning about cut texts names the length that the default stands for."""
+    name = with_short_inputs(tmp_path, 6)
+    with pytest.warns(UserWarning, match="Texts are cut after 6 tokens"):
+        make_classifier(model_name=name).fit(messages.head(40))
 
 
 def test_unknown_task_in_weights(make_classifier, messages):

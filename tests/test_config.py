@@ -50,6 +50,7 @@ def test_signature_is_explicit(group):
         ("head", "hidden_multiplier", 0, r"a float in the range \(0.0, 100.0\]"),
         ("training", "epochs", True, "an int"),
         ("training", "batch_size", 0, r"an int in the range \[1, 2147483647\]"),
+        ("training", "max_length", 1, r"an int in the range \[2, 2147483647\] or None"),
         ("training", "learning_rate", 0, "a float"),
         ("training", "max_grad_norm", 0, r"\(0.0, inf\) or None"),
         ("training", "test_size", 1.0, r"\[0.0, 1.0\)"),

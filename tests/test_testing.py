@@ -21,9 +21,21 @@ def test_folder_is_a_hugging_face_encoder(tmp_path, architecture):
     assert sum(p.numel() for p in encoder.parameters()) < 200_000
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids = tokenizer("A message, with a word from nowhere: zyx.")["input_ids"]
+    if tokenizer.cls_token_id is None:  # the tokenizer of a causal model
+        assert tokenizer.decode(ids, skip_special_tokens=True).startswith("A message, with")
+        return
     assert ids[0] == tokenizer.cls_token_id
     assert ids[-1] == tokenizer.sep_token_id
     assert tokenizer.unk_token_id not in ids
+
+
+def test_causal_models_have_few_special_tokens():
+    """The tokenizers of causal models have no padding token, or no token before a text."""
+    special = {}
+    for architecture in ("gpt2", "opt", "llama"):
+        tokenizer = AutoTokenizer.from_pretrained(tiny_encoder(architecture=architecture))
+        special[architecture] = tokenizer.pad_token, tokenizer.decode(tokenizer("")["input_ids"])
+    assert special == {"gpt2": (None, ""), "opt": ("<pad>", "</s>"), "llama": (None, "<s>")}
 
 
 def test_seed(tmp_path):

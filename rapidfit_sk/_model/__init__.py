@@ -2,7 +2,9 @@
 
 from .encoders import (
     describe_encoder,
+    embedding_width,
     find_encoder,
+    is_causal,
     layer_stack,
     load_tokenizer,
     loading,
@@ -35,8 +37,10 @@ __all__ = [
     "build_module",
     "checkpointed_layers",
     "describe_encoder",
+    "embedding_width",
     "find_encoder",
     "grown_copy",
+    "is_causal",
     "layer_stack",
     "load_tokenizer",
     "loading",

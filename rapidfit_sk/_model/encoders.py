@@ -73,10 +73,19 @@ _DIGESTS: dict[Fingerprint, str] = {}
 _STACKS = (
     "encoder.layer",  # BERT, RoBERTa, XLM-R, MPNet, DeBERTa, ELECTRA, CamemBERT
     "transformer.layer",  # DistilBERT
-    "layers",  # ModernBERT
+    "layers",  # ModernBERT, Llama, Mistral, Qwen, Gemma, Phi, GPT-NeoX
+    "h",  # GPT-2, GPT-J, GPT-Neo, BLOOM, Falcon
+    "decoder.layers",  # OPT
     "encoder.layers",
     "encoder.block",
     "block",  # the encoder half of T5
+    "blocks",  # MPT
+    # The same layers inside a model with a head for another task.
+    "model.layers",
+    "model.decoder.layers",
+    "transformer.h",
+    "transformer.blocks",
+    "gpt_neox.layers",
 )
 
 
@@ -144,6 +153,7 @@ def load_encoder(model_name: str) -> PreTrainedModel:
     model, report = _load(AutoModel, model_name, output_loading_info=True)
     encoder = _encoder_half(model)
     _check_finite(encoder, model_name)
+    _align(encoder)
     # Weights missing from the checkpoint are initialized at random, so they differ between loads.
     if fingerprint is not None and not any(map(_is_used, report["missing_keys"])):
         _FINGERPRINTS[encoder] = fingerprint
@@ -152,8 +162,12 @@ def load_encoder(model_name: str) -> PreTrainedModel:
 
 def _encoder_half(model) -> PreTrainedModel:
     # `config.is_encoder_decoder` is no use here: it is False if transformers 4 saved only the
-    # encoder half.
-    encoder = model.get_encoder() if hasattr(model, "decoder") else model
+    # encoder half. OPT and similar models have only a decoder, which then is the whole model.
+    has_halves = hasattr(model, "encoder") and hasattr(model, "decoder")
+    encoder = model.get_encoder() if has_halves else model
+    # A causal model would keep keys and values for the generation of text. A recomputation for
+    # gradient checkpointing would add them a second time.
+    encoder.config.use_cache = False
     # transformers 5 keeps the precision of the file; transformers 4 does not.
     return encoder.float()
 
@@ -167,6 +181,20 @@ def _check_finite(encoder, model_name):
                 f"in {name!r}. Its file may be damaged. Get the encoder again, or pass another "
                 "'model_name'."
             )
+
+
+# Alignment of weights in memory, in bytes. The last bit of a product may depend on a smaller one.
+_ALIGNMENT = 16
+
+
+def _align(encoder):
+    """Copy the weights of an encoder that are not aligned, which depends on the file.
+
+    Otherwise, the last bits of predictions could change when a classifier is saved and loaded.
+    """
+    for parameter in encoder.parameters():
+        if parameter.data_ptr() % _ALIGNMENT:
+            parameter.data = parameter.data.clone()
 
 
 def take_fingerprint(encoder: torch.nn.Module) -> Fingerprint | None:
@@ -247,6 +275,7 @@ _NOT_ARCHITECTURE = {
     "return_dict",
     "torch_dtype",
     "torchscript",
+    "use_cache",
     "use_pretrained_backbone",
     "use_timm_backbone",
 }
@@ -500,6 +529,34 @@ def longest_input(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
     limit = tokenizer.model_max_length
     # The value is None or, for XLNet, -1 if the encoder has no limit.
     return min(limit, positions) if positions and positions > 0 else limit
+
+
+def embedding_width(encoder: PreTrainedModel) -> int:
+    """Return the width of the vectors that an encoder returns for its tokens.
+
+    It differs from the width of the hidden states in OPT models that project them at the end.
+    """
+    projected = getattr(encoder.config, "word_embed_proj_dim", None)
+    return encoder.config.hidden_size if projected is None else projected
+
+
+# Number of texts in which `is_causal` compares the first token.
+_N_COMPARED = 8
+
+
+def is_causal(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Return whether the vector of the first token ignores all tokens that follow it.
+
+    The encoder runs on texts of two tokens that differ in the second token.
+    """
+    special = set(tokenizer.all_special_ids)
+    ordinary = sorted(set(tokenizer.get_vocab().values()) - special)
+    seconds = [ordinary[i * len(ordinary) // _N_COMPARED] for i in range(_N_COMPARED)]
+    ids = torch.tensor([[ordinary[0], second] for second in seconds], device=encoder.device)
+    with torch.inference_mode():
+        output = encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
+    first = output.last_hidden_state[:, 0]
+    return torch.allclose(first, first[:1].expand_as(first), atol=1e-5)
 
 
 def layer_stack(encoder: PreTrainedModel) -> list[torch.nn.Module]:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from .._forks import computes
 from .encoders import (
     describe_encoder,
+    embedding_width,
     empty_encoder,
     layer_stack,
     load_encoder,
@@ -465,7 +466,7 @@ def build_module(
     # every new parameter of the process without data.
     with loading():
         encoder = load_encoder(model_name)
-        width = encoder.config.hidden_size
+        width = embedding_width(encoder)
         heads = [build_head(width, n, pooling, **head) for n in n_classes]
     return MultiheadModule(encoder, heads, pooling, precision, compile)
 
@@ -484,7 +485,7 @@ def build_heads(
     The other parameters are as in :func:`build_module`.
     """
     with loading():
-        heads = [build_head(encoder.config.hidden_size, n, pooling, **head) for n in n_classes]
+        heads = [build_head(embedding_width(encoder), n, pooling, **head) for n in n_classes]
     heads = [each.to(encoder.device) for each in heads]
     return MultiheadModule(encoder, heads, pooling, precision, compile)
 
@@ -526,7 +527,7 @@ def grown_copy(
         encoder, heads = copy.deepcopy(module.encoder), [*copy.deepcopy(module.heads)]
         for old, place, n in zip(heads, places, n_classes, strict=False):
             old[-1] = _widened(old[-1], place, n)
-        width = encoder.config.hidden_size
+        width = embedding_width(encoder)
         for n in n_classes[len(places) :]:
             heads.append(build_head(width, n, module.pooling, **head))
     return MultiheadModule(encoder, heads, module.pooling, precision, compile)
@@ -603,7 +604,7 @@ def module_from_parts(
     def build():
         encoder = empty_encoder(parts["encoder"])
         with loading(), ZeroInit():
-            heads = [build_head(encoder.config.hidden_size, n, pooling, **head) for n in n_classes]
+            heads = [build_head(embedding_width(encoder), n, pooling, **head) for n in n_classes]
         return MultiheadModule(encoder, heads, pooling, precision, compile)
 
     _check_weights(_outline(build), parts["weights"])

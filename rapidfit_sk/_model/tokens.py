@@ -92,7 +92,8 @@ class TextTokenizer:
         self._n_special = _n_special(tokenizer)
         self._special_tokens = _special_tokens(tokenizer)
         self._unknown_id = _unknown_id(tokenizer)
-        self._control_ids = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+        self._control_ids = set(tokenizer.all_special_ids) - {self._unknown_id}
+        self._padding = _padding_id(tokenizer)
         self._cuts_left = getattr(tokenizer, "truncation_side", "right") == "left"
 
     def __getstate__(self):
@@ -133,10 +134,8 @@ class TextTokenizer:
 
     def _joined(self, lists: list[list[int]], is_cut: NDArray[np.bool_]) -> TokenIds:
         """Cut the ids of all texts and join them."""
-        # Some tokenizers have no padding token; any id works, because padding is masked.
-        padding = self.tokenizer.pad_token_id or 0
         # Without special tokens, an empty text would have no token.
-        of_texts = [self._windows(ids or [padding]) for ids in lists]
+        of_texts = [self._windows(ids or [self._padding]) for ids in lists]
         windows = list(chain.from_iterable(of_texts))
         starts = _bounds(map(len, windows))
         flat = np.fromiter(chain.from_iterable(windows), np.int32, count=starts[-1])
@@ -145,7 +144,7 @@ class TextTokenizer:
         n_ordinary = np.diff(starts[firsts]) - sum(self._n_special) * np.diff(firsts)
         if self.long_text != "windows":
             is_cut = is_cut | (np.fromiter(map(len, lists), int) > self.max_length)
-        return TokenIds(flat, starts, firsts, padding, is_cut, n_unknown, n_ordinary)
+        return TokenIds(flat, starts, firsts, self._padding, is_cut, n_unknown, n_ordinary)
 
     # ----------------------------------------------------------------------------------------
     # Texts
@@ -254,6 +253,17 @@ def _unknown_id(tokenizer) -> int:
     # GPT-2 and similar tokenizers have one token for all purposes, which is never unknown text.
     is_shared = unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id)
     return -1 if unknown is None or is_shared else unknown
+
+
+def _padding_id(tokenizer) -> int:
+    """Return the id that pads texts, and that replaces an empty text without special tokens.
+
+    Many causal models have no padding token. Any id works for padding, because it is masked. The
+    token that ends texts is the best substitute for an empty text, because it has no meaning.
+    """
+    names = ("pad", "eos", "bos", "sep", "cls")
+    ids = (getattr(tokenizer, f"{name}_token_id") for name in names)
+    return next((each for each in ids if each is not None), 0)
 
 
 def _parts_of(text: str) -> list[str]:

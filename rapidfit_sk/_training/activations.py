@@ -17,7 +17,14 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from .._model import MultiheadModule, TokensOnDemand, layer_stack, states_entering, uses_bfloat16
+from .._model import (
+    MultiheadModule,
+    TokensOnDemand,
+    embedding_width,
+    layer_stack,
+    states_entering,
+    uses_bfloat16,
+)
 from .batches import Embeddings, HiddenStates, PaddedTokens, Source, by_length
 from .cache import EmbeddingCache
 from .guard import CachedTensor
@@ -112,7 +119,7 @@ class ActivationCache:
             with _evaluating(self.module):
                 embeddings = self.memory.embed(self.tokens.texts)
             return CachedTensor(torch.from_numpy(embeddings), self.module)
-        width = self.module.encoder.config.hidden_size
+        width = embedding_width(self.module.encoder)
         embeddings = np.empty((len(self.tokens), width), np.float32)
         self._states = self._new_states(self.first_trainable)
         self._run(embeddings, self._states)

@@ -21,6 +21,7 @@ from .._model import (
     MultiheadModule,
     TextTokenizer,
     describe_encoder,
+    embedding_width,
     take_fingerprint,
     uses_bfloat16,
     weights_digest,
@@ -100,7 +101,7 @@ def open_cache(
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     # With a bare digest as its name, `joblib.Memory.reduce_size` would treat it as a joblib item.
-    store = EmbeddingStore(folder / f"encoder-{digest[:32]}", module.encoder.config.hidden_size)
+    store = EmbeddingStore(folder / f"encoder-{digest[:32]}", embedding_width(module.encoder))
     return EmbeddingCache(store, encode, Guard(module))
 
 

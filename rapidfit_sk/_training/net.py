@@ -26,6 +26,7 @@ from .._model import (
     UseGenerator,
     build_module,
     checkpointed_layers,
+    embedding_width,
     grown_copy,
     module_from_parts,
     module_to_parts,
@@ -698,7 +699,7 @@ class MultiheadNet(NeuralNet):
         """Return the embeddings of distinct texts, pooled as for a head without a query."""
         tokens, n = TokensOnDemand(texts, tokenizer), len(texts)
         dataset = TextRows(tokens, np.arange(n), np.zeros(n, dtype=int), 1)
-        embeddings = np.empty((n, self.module_.encoder.config.hidden_size), np.float32)
+        embeddings = np.empty((n, embedding_width(self.module_.encoder)), np.float32)
         for rows, part in self.iter_embeddings(dataset):
             embeddings[rows] = part
         return embeddings

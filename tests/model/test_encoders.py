@@ -14,16 +14,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from rapidfit_sk import find_encoder
 from rapidfit_sk._model import encoders as _encoders
 from rapidfit_sk._model.encoders import (
+    is_causal,
     layer_stack,
     load_encoder,
     load_tokenizer,
     longest_input,
     tokenizer_from_files,
     tokenizer_to_files,
+    with_layers,
 )
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
 
@@ -196,10 +199,35 @@ def test_layers_are_found_in_order(architecture):
     assert order == [0, 1, 2]
 
 
+@pytest.mark.parametrize("path", ["model.layers", "transformer.h", "gpt_neox.layers", "blocks"])
+def test_layers_of_other_decoders_are_found(path):
+    """Layers are found under the names that other decoders use."""
+    encoder = load_encoder(tiny_encoder(architecture="llama", n_layers=3))
+    layers = list(encoder.layers)
+    encoder.layers = None
+    *outer, last = path.split(".")
+    place = encoder
+    for name in outer:
+        setattr(place, name, torch.nn.Module())
+        place = getattr(place, name)
+    setattr(place, last, torch.nn.ModuleList(layers))
+    assert layer_stack(encoder) == layers
+    twin = with_layers(encoder, layers[1:])
+    assert (len(twin.get_submodule(path)), layer_stack(encoder)) == (2, layers)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_causal_encoders_are_detected(architecture):
+    """An encoder is causal if its first token does not attend to later tokens."""
+    folder = tiny_encoder(architecture=architecture, n_layers=2)
+    found = is_causal(load_encoder(folder), load_tokenizer(folder))
+    assert found == (architecture in ("gpt2", "opt", "llama"))
+
+
 def test_unknown_layout_is_refused():
     """If the layers are not found, the error names the two options that still work."""
     encoder = load_encoder(tiny_encoder())
-    encoder.encoder.layer, encoder.encoder.blocks = None, encoder.encoder.layer
+    encoder.encoder.layer, encoder.encoder.unheard_of = None, encoder.encoder.layer
     with pytest.raises(ValueError, match="layers of BertModel were not found.*to 0 .* None"):
         layer_stack(encoder)
 
@@ -234,6 +262,15 @@ def test_half_precision_files_are_read_as_float32(tmp_path):
     """An encoder is float32, whatever the precision of its file."""
     load_encoder(tiny_encoder()).half().save_pretrained(tmp_path)
     assert {p.dtype for p in load_encoder(str(tmp_path)).parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("n", [0, 8])
+def test_weights_are_aligned(n):
+    """Weights are aligned in memory, whatever the size of the header of their file."""
+    path = Path(tiny_encoder(n_layers=2), "model.safetensors")
+    save_file(load_file(path), path, metadata={"format": "pt", "filler": n * "x"})
+    encoder = load_encoder(str(path.parent))
+    assert not any(parameter.data_ptr() % 16 for parameter in encoder.parameters())
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

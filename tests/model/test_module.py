@@ -88,7 +88,9 @@ def test_exactly_the_top_layers_train(folder, k):
 
 
 def _may_stay(name):
-    return name.endswith("bias") and any(key in name for key in ("key", "k_lin", ".k.", "pos_"))
+    return name.endswith("bias") and any(
+        key in name for key in ("key", "k_lin", "k_proj", ".k.", "pos_")
+    )
 
 
 def test_all_of_the_encoder_trains(folder):

@@ -35,6 +35,30 @@ def test_empty_text_has_a_token(encoder_name):
     assert tokens.ids[0] == tokenizer.pad_token_id
 
 
+@pytest.mark.parametrize(
+    ("architecture", "name"), [("gpt2", "eos"), ("llama", "eos"), ("opt", "pad")]
+)
+def test_padding_without_a_padding_token(architecture, name):
+    """A tokenizer without a padding token pads with its end token; the vocabulary is the same."""
+    tokenizer = load_tokenizer(tiny_encoder(architecture=architecture))
+    n, pad = len(tokenizer), tokenizer.pad_token_id
+    tokens = TextTokenizer(tokenizer, 32)(["why", "", "Do you ship to Norway?"])
+    padding = getattr(tokenizer, f"{name}_token_id")
+    assert tokens.padding == padding
+    inputs = PaddedTokens(tokens).inputs(np.arange(3))
+    assert (inputs["input_ids"][inputs["attention_mask"] == 0] == padding).all()
+    assert inputs["attention_mask"].sum(1).tolist() == tokens.lengths.tolist()
+    assert inputs["attention_mask"][:, 0].all()  # padding follows the text
+    assert (len(tokenizer), tokenizer.pad_token_id) == (n, pad)
+
+
+def test_empty_text_of_a_causal_encoder():
+    """An empty text is the end token if the tokenizer adds no special tokens, not a word."""
+    tokenizer = load_tokenizer(tiny_encoder(architecture="gpt2"))
+    tokens = TextTokenizer(tokenizer, 32)(["", "!"])
+    assert tokens.ids.tolist() == [tokenizer.eos_token_id, tokenizer("!")["input_ids"][0]]
+
+
 def test_texts_are_cut(encoder_name):
     """No text is longer than max_length, and a cut text ends with the special token."""
     tokenizer = load_tokenizer(encoder_name)

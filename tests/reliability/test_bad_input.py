@@ -856,7 +856,7 @@ def test_odd_weights(weights):
 
 BAD_VALUES = {
     "training__model_name": ["", "a\0b", 3, None, b"a"],
-    "training__max_length": [1, 2**31, 2**63, DIGITS, 2.0, True, "8", None, np.timedelta64(8)],
+    "training__max_length": [1, 2**31, 2**63, DIGITS, 2.0, True, "8", np.timedelta64(8)],
     "training__long_text": ["x", "", None, 3, ["windows"]],
     "training__batch_size": [0, -1, 2**63, 2**31, DIGITS, 16.0, True, "16", np.nan],
     "training__epochs": [-1, 2**63, True, 1.5, np.inf],

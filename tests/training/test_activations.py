@@ -270,7 +270,9 @@ def test_auto_precision_depends_on_the_hardware(monkeypatch):
     uses_bfloat16.cache_clear()
 
 
-@pytest.mark.parametrize("architecture", ["bert", "albert", "modernbert", "t5"])
+@pytest.mark.parametrize(
+    "architecture", ["bert", "albert", "modernbert", "t5", "gpt2", "opt", "llama"]
+)
 @pytest.mark.parametrize("layers", [2, None])
 def test_checkpointing_does_not_change_the_fit(make_classifier, messages, architecture, layers):
     """Recomputed layers use the same dropout masks, so a fit learns the same weights."""
