@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import clone
-from tqdm.auto import tqdm
 
 from ._fitted import FittedModel
 from ._held_out import FitRows
 from ._model import module_to_parts
+from ._report import report
 from ._rows import CodedRows
 from ._training import Checkpoints, Fingerprint
 from .config import FullConfig, ParameterGroup
@@ -74,11 +74,11 @@ def open_checkpoints(
         **{name: _digest_of_rows(part) for name, part in given.by_name().items()},
         "the weights of the earlier fit": _digest_of_model(start),
     }
-    report = tqdm.write if classifier.verbose else None
     # A relative path would mean another folder after a change of the working directory.
     folder = Path(os.fspath(classifier.checkpoint_dir)).absolute()
     n_steps = classifier.checkpoint_steps
-    with Checkpoints.opened(folder, fingerprint, n_steps, report) as checkpoints:
+    shown = report if classifier.verbose else None
+    with Checkpoints.opened(folder, fingerprint, n_steps, shown) as checkpoints:
         yield checkpoints
 
 

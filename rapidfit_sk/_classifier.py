@@ -37,9 +37,11 @@ class MultiheadClassifier(TaskPredictor):
 
     Parameters
     ----------
-    config : MultiheadConfig or None, default=None
-        The configuration of the model and its training. None means the defaults. Each of its
-        parameters is also a parameter of the classifier, such as ``config__head__dropout``.
+    config : MultiheadConfig, dict or None, default=None
+        The configuration of the model and its training. None means the defaults, and a dict means
+        ``MultiheadConfig.from_dict(config)``. Each of its parameters is also a parameter of the
+        classifier, such as ``config__head__dropout``. If `set_params` sets one of them, `config`
+        becomes a MultiheadConfig.
     text_column, task_column, label_column : str, default="text", "task" and "label"
         Names of the columns of a long frame.
     task_labels : dict of {str: array-like} or None, default=None
@@ -97,7 +99,13 @@ class MultiheadClassifier(TaskPredictor):
         Whether to keep the checkpoint of a finished fit. The same call of :meth:`fit` then returns
         its model without training, unless `warm_start` makes it start from another model.
     verbose : int or bool, default=0
-        If 1 or more, :meth:`fit` shows a progress bar and then the scores on the test rows.
+        How much of a training is shown on standard error. With 1 or True, it is a progress bar in
+        a terminal or a notebook, and one line per epoch elsewhere: the layers that train, the
+        losses, the validation accuracy of each task and the time left. After the training, a table
+        shows the scores on the test rows or, without test rows, the scores on the validation rows
+        in the epoch whose weights were kept. With 2 or more, the lines also have the validation F1
+        score of each task and the learning rates, and a terminal or a notebook shows them above
+        the progress bar.
 
     Attributes
     ----------
@@ -177,7 +185,7 @@ class MultiheadClassifier(TaskPredictor):
     @suggests_names
     def __init__(
         self,
-        config: MultiheadConfig | None = None,
+        config: MultiheadConfig | dict[str, Any] | None = None,
         *,
         text_column: str = "text",
         task_column: str = "task",
@@ -440,7 +448,7 @@ class MultiheadClassifier(TaskPredictor):
         scores = state["test_scores_"] | scores
         state |= {"model_": model, "test_scores_": scores}
         state.pop("saved_with_", None)
-        self._show(scores)
+        self._show(model, scores)
         replace_fitted(self, state)
         return self
 
@@ -529,5 +537,6 @@ class MultiheadClassifier(TaskPredictor):
 
     def _sk_visual_block_(self):
         """Show the groups of the configuration and, once fitted, the tasks and their classes."""
-        config = self.config if isinstance(self.config, MultiheadConfig) else MultiheadConfig()
-        return visual_block(config, self.classes_ if self.__sklearn_is_fitted__() else None)
+        return visual_block(
+            self._shown_config(), self.classes_ if self.__sklearn_is_fitted__() else None
+        )

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import joblib
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
-from tqdm.auto import tqdm
 
 from ._compat import CallbackSupportMixin, with_callbacks
 from ._held_out import FitRows, indices_of
-from ._rows import Columns, score_table
+from ._report import report
+from ._rows import Columns
 from ._typing import Device, MemoryLike
 from ._validation import (
     LARGEST_INT,
@@ -48,7 +48,7 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
     """
 
     _constraints: ClassVar[dict[str, Constraint]] = {
-        "config": instance_of(MultiheadConfig) | none,
+        "config": instance_of(MultiheadConfig, dict) | none,
         "text_column": text(),
         "task_column": text(),
         "label_column": text(),
@@ -70,7 +70,7 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
     # The meaning of `training.test_size=None`.
     _default_test_size: ClassVar[float] = 0.1
 
-    config: MultiheadConfig | None
+    config: MultiheadConfig | dict[str, Any] | None
     text_column: str
     task_column: str
     label_column: str
@@ -130,20 +130,26 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         from ._engine import check_training
 
         check_training(self)
-        config = (self.config or MultiheadConfig())._filled()
+        config = self._group("config")._filled()
         if config.training.test_size is None:
             config.training.test_size = self._default_test_size
         return config
 
     def _fitted_by(self, model: FittedModel, scores, given: FitRows, split) -> dict[str, Any]:
         """Return the fitted attributes after a fit, and show its scores."""
-        self._show(scores)
+        self._show(model, scores)
         indices = indices_of(split, given.table)
         return {"model_": model, "test_scores_": scores, **indices, **given.features}
 
-    def _show(self, scores):
+    def _show(self, model: FittedModel, scores):
+        from ._fitting import describe_scores
+
         if self.verbose:
-            tqdm.write(score_table(scores))
+            report(describe_scores(model, scores))
+
+    def _shown_config(self) -> ParameterGroup:
+        """Return the configuration for the diagram, or the defaults if it is not valid."""
+        return self._group("config") if self._nested_params("config") else MultiheadConfig()
 
     # ----------------------------------------------------------------------------------------
     # Fitted model

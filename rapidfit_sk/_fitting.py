@@ -22,7 +22,6 @@ from skorch.callbacks import (
     LRScheduler,
     PassthroughScoring,
 )
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ._bridge import FitTasks
@@ -38,7 +37,8 @@ from ._model import (
     longest_input,
     twin_of,
 )
-from ._rows import CodedRows, encode_labels, hold_out
+from ._report import report
+from ._rows import CodedRows, encode_labels, hold_out, score_table
 from ._training import (
     Callbacks,
     Checkpoints,
@@ -116,7 +116,7 @@ class Recipe:
     checkpoints : Checkpoints or None, default=None
         Stores the state of the trainings.
     verbose : int, default=0
-        If 1 or more, progress is shown.
+        If 1 or more, progress is shown; if 2 or more, with more details.
     """
 
     config: FullConfig
@@ -320,7 +320,7 @@ def _temperatures_of_calibration_fit(
     if not held_out.any():
         return {}
     if recipe.verbose:
-        tqdm.write("Calibrating: training once on three quarters of the rows first.")
+        report("Calibrating: training once on three quarters of the rows first.")
     calibration = rows.take(held_out)
     helpers = None if parts.helpers is None else parts.helpers.without_texts_of(calibration)
     first = fit(recipe.silent(), rows.take(~held_out).joined(helpers), None)
@@ -382,6 +382,51 @@ def _temperatures_of(net: MultiheadNet, rows: CodedRows) -> dict[str, float]:
     kept = net.history[stopping.best_epoch_]
     names = {task: f"temperature/{task}" for task in rows.classes}
     return {task: kept[name] for task, name in names.items() if name in kept}
+
+
+def describe_scores(model: FittedModel, test_scores: dict[str, dict[str, float]]) -> str:
+    """Return a table of the scores after a training.
+
+    Parameters
+    ----------
+    model : FittedModel
+        The trained model.
+    test_scores : dict
+        The scores of each task on the test rows.
+
+    Returns
+    -------
+    table : str
+        The scores on the test rows. If there are none, the scores on the validation rows in the
+        epoch whose weights were kept.
+    """
+    if test_scores:
+        return score_table("Scores on the test rows", test_scores)
+    kept = _kept_epoch(model.net)
+    if kept is None:
+        return "No rows were held out, so there are no scores."
+    number, scores = kept
+    title = f"Scores on the validation rows after epoch {number}, whose weights were kept"
+    return score_table(title, scores)
+
+
+def _kept_epoch(net: MultiheadNet) -> tuple[int, dict[str, dict[str, float]]] | None:
+    """Return the number, from 1, and the validation scores of the epoch whose weights were kept."""
+    callbacks = dict(net.callbacks_)
+    stopping, scoring = callbacks.get("early_stopping"), callbacks.get("task_scores")
+    if stopping is None or scoring is None or stopping.best_epoch_ is None:
+        return None
+    # After a warm start, the history begins with the epochs of the earlier fit.
+    epoch = net.history[stopping.best_epoch_ - net.epoch_ - 1]
+    scores = {
+        task: {
+            "accuracy": epoch[f"valid_accuracy/{task}"],
+            "f1": epoch[f"valid_f1/{task}"],
+            "n_rows": n_rows,
+        }
+        for task, n_rows in scoring.n_rows_.items()
+    }
+    return stopping.best_epoch_ + 1, scores
 
 
 # --------------------------------------------------------------------------------------------
@@ -594,7 +639,7 @@ def _make_callbacks(
     if recipe.fit_tasks is not None:
         callbacks.append(("scikit_learn", recipe.fit_tasks))
     if recipe.verbose:
-        callbacks.append(("progress", TrainingProgress()))
+        callbacks.append(("progress", TrainingProgress(recipe.verbose)))
     return callbacks
 
 

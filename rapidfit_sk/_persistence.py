@@ -151,6 +151,7 @@ def _parameters(classifier) -> dict[str, Any]:
     parameters = classifier.get_params(deep=False)
     config = parameters["config"]
     if config is not None:
+        config = classifier._group("config")
         unset = {name: None for name, group in config.get_params(False).items() if group is None}
         parameters["config"] = config.to_dict() | unset
     with_callbacks = parameters.pop("callbacks") or vars(classifier).get("_skl_callbacks")

@@ -32,10 +32,10 @@ class TextClassifier(ClassifierMixin, TextEstimator):
 
     Parameters
     ----------
-    config : MultiheadConfig or None, default=None
-        The configuration of the model and its training. None means the defaults. Each of its
-        parameters is also a parameter of the classifier, such as ``config__head__dropout``. In this
-        class, ``training.test_size=None`` means 0: all rows of X are training or validation rows.
+    config : MultiheadConfig, dict or None, default=None
+        The configuration, as in :class:`MultiheadClassifier`. Each of its parameters is also a
+        parameter of the classifier, such as ``config__head__dropout``. In this class,
+        ``training.test_size=None`` means 0: all rows of X are training or validation rows.
         ``loss.task_weights`` has no effect without helpers.
     task : str, default="label"
         Name of the task in messages, in the history and in ``loss.task_weights``. Helpers must not
@@ -71,7 +71,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
     keep_checkpoints : bool, default=False
         Whether to keep the checkpoint of a finished fit.
     verbose : int or bool, default=0
-        If 1 or more, :meth:`fit` shows its progress and then the scores on the held-out rows.
+        How much of a training is shown on standard error, as in :class:`MultiheadClassifier`.
 
     Attributes
     ----------
@@ -134,7 +134,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
     @suggests_names
     def __init__(
         self,
-        config: MultiheadConfig | None = None,
+        config: MultiheadConfig | dict[str, Any] | None = None,
         *,
         task: str = "label",
         text_column: str = "text",
@@ -402,6 +402,5 @@ class TextClassifier(ClassifierMixin, TextEstimator):
 
     def _sk_visual_block_(self):
         """Show the groups of the configuration and, once fitted, the classes."""
-        config = self.config if isinstance(self.config, MultiheadConfig) else MultiheadConfig()
         fitted = {self.task: self.classes_} if self.__sklearn_is_fitted__() else None
-        return visual_block(config, fitted)
+        return visual_block(self._shown_config(), fitted)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from os import PathLike, fspath
 from types import FrameType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
@@ -271,25 +271,54 @@ def unknown_task(task: Any, known: Iterable[str]) -> str:
     )
 
 
-def check_names(owner: str, given: Iterable[str], known: Iterable[str], error=ValueError) -> None:
-    """Raise an error for the first unknown name, and suggest the closest known name."""
+def check_names(
+    owner: str,
+    given: Iterable[str],
+    known: Iterable[str],
+    *,
+    error: type[Exception] = ValueError,
+    hint: Callable[[str], str] = lambda name: "",
+) -> None:
+    """Raise an error for the first unknown name.
+
+    Parameters
+    ----------
+    owner : str
+        What the parameters belong to.
+    given, known : iterable of str
+        The names to check, and all names that exist.
+    error : type, default=ValueError
+        The type of the error.
+    hint : callable
+        Returns what to do instead for an unknown name, or an empty string. In this case, the
+        message suggests the closest known name.
+    """
     known = list(known)
     for name in given:
-        if name not in known:
-            raise error(
-                f"{owner} has no parameter {short(name)}.{suggestion(name, known)} "
-                f"Its parameters are: {', '.join(known)}."
-            )
+        if name in known:
+            continue
+        advice = hint(name)
+        if not advice:
+            advice = f"{suggestion(name, known)} Its parameters are: {', '.join(known)}."
+        raise error(f"{owner} has no parameter {short(name)}.{advice}")
 
 
-_Self = TypeVar("_Self")
+class HasParameters(Protocol):
+    """An object that can tell where a parameter belongs that it does not have."""
+
+    @classmethod
+    def _home_of(cls, name: str, value: Any) -> str:
+        """Return a sentence that names the group of a parameter, or an empty string."""
+
+
+_Self = TypeVar("_Self", bound=HasParameters)
 _Parameters = ParamSpec("_Parameters")
 
 
 def suggests_names(
     init: Callable[Concatenate[_Self, _Parameters], None],
 ) -> Callable[Concatenate[_Self, _Parameters], None]:
-    """Decorate `__init__` to suggest the closest name for an unknown keyword.
+    """Decorate `__init__` to suggest the group or the closest name for an unknown keyword.
 
     The signature does not change, because scikit-learn and editors read it.
     """
@@ -297,7 +326,14 @@ def suggests_names(
 
     @functools.wraps(init)
     def checked(self: _Self, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:
-        check_names(type(self).__name__, kwargs, known, error=TypeError)
+        kind = type(self)
+        check_names(
+            kind.__name__,
+            kwargs,
+            known,
+            error=TypeError,
+            hint=lambda name: kind._home_of(name, kwargs[name]),
+        )
         init(self, *args, **kwargs)
 
     return checked

@@ -50,7 +50,8 @@ class ParameterGroup(BaseEstimator):
 
     In a plain `BaseEstimator`, `config=None` would hide `config__head__dropout` from `get_params`,
     so a grid search over it would fail. In this class, `get_params` lists the defaults of a group
-    that is None, and `set_params` creates the group when one of its parameters is set.
+    that is None, and `set_params` creates the group when one of its parameters is set. A group that
+    is a dict is treated in the same way.
     """
 
     _constraints: ClassVar[dict[str, Constraint]] = {}
@@ -71,11 +72,20 @@ class ParameterGroup(BaseEstimator):
         """
         params = super().get_params(deep=deep)
         if deep:
-            for name, group in self._groups.items():
-                if params[name] is None:
-                    defaults = group().get_params(deep=True)
-                    params |= {f"{name}__{key}": value for key, value in defaults.items()}
+            for name in self._groups:
+                if not isinstance(params[name], ParameterGroup):
+                    nested = self._nested_params(name)
+                    params |= {f"{name}__{key}": value for key, value in nested.items()}
         return params
+
+    def _nested_params(self, name: str) -> dict[str, Any]:
+        """Return the parameters of a group, also if it is None or a dict; none if it is invalid."""
+        if not self._constraints[name].accepts(getattr(self, name)):
+            return {}
+        try:
+            return self._group(name).get_params(deep=True)
+        except (TypeError, ValueError):  # an error in `fit`, like any other invalid value
+            return {}
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters of this group and of nested groups.
@@ -94,7 +104,8 @@ class ParameterGroup(BaseEstimator):
         Raises
         ------
         ValueError
-            If a name is unknown. The message suggests the closest one, and nothing is set.
+            If a name is unknown. The message suggests the closest one or the right group, and
+            nothing is set.
         """
         self._check_keys(params)
         own = self.get_params(deep=False)
@@ -102,20 +113,22 @@ class ParameterGroup(BaseEstimator):
             if not any(key.startswith(f"{name}__") for key in params):
                 continue
             value = params.get(name, own[name])
-            if value is None:
-                params[name] = group()
-            elif not isinstance(value, group):
+            if isinstance(value, group):
+                continue
+            if not self._constraints[name].accepts(value):
                 raise InvalidParameterError(
                     f"The parameters of {name!r} cannot be set, because {name!r} is not an "
                     f"instance of {group.__name__}. Got {short(value)} instead."
                 )
+            params[name] = _group_from(group, {} if value is None else value)
         return super().set_params(**params)
 
     @classmethod
     def _check_keys(cls, keys):
         """Check the names of parameters, including those of nested groups."""
         parts = [key.partition("__") for key in keys]
-        check_names(cls.__name__, (name for name, _, _ in parts), cls._get_param_names())
+        names = (name for name, _, _ in parts)
+        check_names(cls.__name__, names, cls._get_param_names(), hint=cls._path_hint)
         inner: dict[str, list[str]] = {}
         for name, is_nested, key in parts:
             if is_nested and name not in cls._groups:
@@ -128,16 +141,90 @@ class ParameterGroup(BaseEstimator):
         for name, nested in inner.items():
             cls._groups[name]._check_keys(nested)
 
+    @classmethod
+    def _path_to(cls, name: str) -> list[str]:
+        """Return the names of the groups that lead to a parameter, and its own name.
+
+        The list is empty if no nested group has the parameter.
+        """
+        for group, kind in cls._groups.items():
+            if name in kind._get_param_names():
+                return [group, name]
+            inner = kind._path_to(name)
+            if inner:
+                return [group, *inner]
+        return []
+
+    @classmethod
+    def _path_hint(cls, name: str) -> str:
+        """Return " Did you mean 'group__name'?" for a parameter of a nested group."""
+        path = cls._path_to(name)
+        return f" Did you mean {'__'.join(path)!r}?" if path else ""
+
+    @classmethod
+    def _home_of(cls, name: str, value: Any) -> str:
+        """Return a sentence that shows how to set a parameter of a nested group."""
+        path = cls._path_to(name.rpartition("__")[2])
+        if not path:
+            return ""
+        kinds: list[type[ParameterGroup]] = [cls]
+        for group in path[:-1]:
+            kinds.append(kinds[-1]._groups[group])
+        example = f"{path[-1]}={short(value)}"
+        for group, kind in zip(path[-2::-1], kinds[:0:-1], strict=True):
+            example = f"{group}={kind.__name__}({example})"
+        return (
+            f" It is a parameter of {kinds[-1].__name__}: pass {example}, or call "
+            f"set_params({'__'.join(path)}={short(value)})."
+        )
+
+    def _group(self, name: str) -> ParameterGroup:
+        """Return a group as an instance of its class, also if it is None or a dict.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the value is a dict with an unknown key, or anything else.
+        """
+        value = getattr(self, name)
+        return _group_from(self._groups[name], {} if value is None else value)
+
     def _filled(self):
         """Check the parameters and return a copy in which no group is None."""
         check_parameters(self, self._constraints)
         params = self.get_params(deep=False)
-        for name, group in self._groups.items():
-            params[name] = (params[name] or group())._filled()
+        for name in self._groups:
+            params[name] = self._group(name)._filled()
         return type(self)(**params)
 
 
-class TrainingConfig(ParameterGroup):
+class ConfigGroup(ParameterGroup):
+    """Group of parameters that is equal to another one with equal parameters.
+
+    A nested group that is None equals a group of its defaults, and a path equals its string, as in
+    :meth:`MultiheadConfig.to_dict`. Groups can change, so they have no hash.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        """Check whether another group has the same class and equal parameters."""
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._compared() == other._compared()
+
+    def _compared(self) -> dict[str, Any]:
+        """Return the parameters in the form in which they are compared."""
+        params = self.get_params(deep=False)
+        for name, value in params.items():
+            if value is None and name in self._groups:
+                params[name] = self._groups[name]()
+            elif isinstance(value, PathLike):
+                params[name] = fspath(value)
+        return params
+
+
+class TrainingConfig(ConfigGroup):
     """Parameters of the encoder, the batches, the training schedule and the splits.
 
     Parameters
@@ -274,7 +361,7 @@ class TrainingConfig(ParameterGroup):
         return filled
 
 
-class HeadConfig(ParameterGroup):
+class HeadConfig(ConfigGroup):
     """Architecture and initialization of the heads.
 
     Parameters
@@ -343,7 +430,7 @@ class HeadConfig(ParameterGroup):
         return {name: value for name, value in self.get_params().items() if name != "init"}
 
 
-class EncoderConfig(ParameterGroup):
+class EncoderConfig(ConfigGroup):
     """Parameters of the fine-tuning of the encoder.
 
     Parameters
@@ -396,7 +483,7 @@ class EncoderConfig(ParameterGroup):
         self.lr_multiplier = lr_multiplier
 
 
-class LossConfig(ParameterGroup):
+class LossConfig(ConfigGroup):
     """Parameters of the loss function.
 
     Parameters
@@ -454,7 +541,7 @@ class LossConfig(ParameterGroup):
         self.task_weights = task_weights
 
 
-class EvalConfig(ParameterGroup):
+class EvalConfig(ConfigGroup):
     """Parameters of early stopping, the choice of the best epoch, and calibration.
 
     Parameters
@@ -521,7 +608,7 @@ class EvalConfig(ParameterGroup):
         self.calibrate = calibrate
 
 
-class MultiheadConfig(ParameterGroup):
+class MultiheadConfig(ConfigGroup):
     """Configuration of a :class:`~rapidfit_sk.MultiheadClassifier`, in groups of parameters.
 
     Parameters
@@ -552,6 +639,11 @@ class MultiheadConfig(ParameterGroup):
     See Also
     --------
     rapidfit_sk.MultiheadClassifier : The classifier that uses the configuration.
+
+    Notes
+    -----
+    Two configurations are equal if all their parameters are equal. A group that is None equals a
+    group of its defaults. Configurations can change, so they have no hash.
 
     References
     ----------
@@ -634,11 +726,7 @@ class MultiheadConfig(ParameterGroup):
         MultiheadConfig(training=TrainingConfig(epochs=5))
         """
         _check_mapping("from_dict", values)
-        groups = {}
-        for key, value in values.items():
-            _check_key(cls, key)
-            groups[key] = _group_from(cls._groups[key], value) if key in cls._groups else value
-        return cls(**groups)
+        return _group_from(cls, values)
 
     @classmethod
     def guide(cls) -> Self:
@@ -690,7 +778,8 @@ class MultiheadConfig(ParameterGroup):
         Returns
         -------
         values : dict
-            Nested dicts from which :meth:`from_dict` builds an equal configuration.
+            Nested dicts from which :meth:`from_dict` builds an equal configuration. A classifier
+            also takes them as its `config`.
 
         Raises
         ------
@@ -743,11 +832,16 @@ def _check_key(config, key):
 
 
 def _group_from(group, values):
+    """Build a group from a dict, or copy a group; None stays None."""
     if values is None or isinstance(values, group):
         return copy.copy(values)
     _check_mapping(group.__name__, values)
-    check_names(group.__name__, values, group().get_params())
-    return group(**_copied(values))
+    for key in values:
+        _check_key(group, key)
+    params = _copied(values)
+    for key in values.keys() & group._groups.keys():
+        params[key] = _group_from(group._groups[key], values[key])
+    return group(**params)
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ PACKAGE = Path(rapidfit_sk.__file__).parent
 
 # The layers of CONTRIBUTING.md from bottom to top. A file imports only from layers below its own.
 LAYERS = [
-    {"_atomic", "_compat", "_forks", "_typing", "_validation"},
+    {"_atomic", "_compat", "_forks", "_report", "_typing", "_validation"},
     {"config", "datasets", "_folders", "_rows"},
     {"_model"},
     {"_training", "testing"},

@@ -19,15 +19,17 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(*arguments, cwd):
+    """Run Python and return what a terminal would show, with the output of `verbose`."""
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=cwd,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         check=False,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout
     return done.stdout
 
 

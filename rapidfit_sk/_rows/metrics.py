@@ -80,10 +80,8 @@ def standard_error(scores: dict[int, dict[str, float]], metric: str) -> float:
     return float(np.sqrt((share * (1 - share) / n).sum()) / len(scores))
 
 
-def score_table(scores: dict[str, dict[str, float]]) -> str:
-    """Format the scores of all tasks as a table."""
-    if not scores:
-        return "No rows were held out, so there are no scores."
+def score_table(title: str, scores: dict[str, dict[str, float]]) -> str:
+    """Format the scores of all tasks as a table under a title."""
     frame = pd.DataFrame.from_dict(scores, orient="index")
     formats = {"accuracy": "{:.3f}".format, "f1": "{:.3f}".format}
-    return "Held-out scores\n" + frame.to_string(formatters=formats)
+    return f"{title}\n{frame.to_string(formatters=formats)}"

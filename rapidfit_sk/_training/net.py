@@ -17,7 +17,6 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 from skorch.history import History
-from tqdm.auto import tqdm
 
 from .._model import (
     MultiheadModule,
@@ -32,6 +31,7 @@ from .._model import (
     module_to_parts,
     twin_of,
 )
+from .._report import report
 from .activations import allocate_array
 from .batches import Batch, Batches, Embeddings, PaddedTokens, Source, TextRows
 from .cache import EmbeddingCache
@@ -448,7 +448,7 @@ class MultiheadNet(NeuralNet):
             allocate=functools.partial(
                 allocate_array, memory=self.cache_memory, disk=self.cache_disk
             ),
-            report=tqdm.write if self.verbose else None,
+            report=report if self.verbose else None,
             checkpoints=checkpoints,
         )
 

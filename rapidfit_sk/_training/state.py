@@ -63,7 +63,8 @@ def restore_training(net: NeuralNet, run: Run, state: dict[str, Any]):
     run.sampler.restore(state["sampler"])
     run.restore_can_resume(state["can_resume"])
     for name, callback in net.callbacks_:
-        vars(callback).update(state["callbacks"][name])
+        # `verbose` may have changed since, and with it whether there is a progress callback.
+        vars(callback).update(state["callbacks"].get(name, {}))
 
 
 def _restore_weights(module, weights):

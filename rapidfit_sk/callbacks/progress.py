@@ -1,44 +1,143 @@
-"""Callback for a progress bar over all epochs."""
+"""Callback for a progress bar over all epochs, or one line per epoch."""
 
 from __future__ import annotations
+
+import time
+from typing import Any
 
 from skorch.callbacks import Callback
 from tqdm.auto import tqdm
 
+from .._report import report, shows_bars
+from .._validation import short
+
 
 class TrainingProgress(Callback):
-    """Callback that shows one progress bar for all epochs on standard error.
+    """Callback that shows the progress of a training on standard error.
+
+    It shows one progress bar for all epochs in a terminal or a notebook. Elsewhere, for example in
+    a log file, it writes one line per epoch.
+
+    Parameters
+    ----------
+    verbose : int, default=1
+        With 1, a line has the number of the epoch, the layers that train, the losses, the
+        validation accuracy of each task and an estimate of the time left. With 2 or more, a line
+        also has the validation F1 score of each task and the learning rates, and the lines are
+        written in a terminal or a notebook, too.
+
+    Notes
+    -----
+    The time left is estimated from the last epoch. It is unknown in head-only epochs if encoder
+    layers train later, because later epochs then take a different time.
 
     Examples
     --------
     >>> from rapidfit_sk.callbacks import TrainingProgress
-    >>> bar = TrainingProgress()
+    >>> TrainingProgress(verbose=2).verbose
+    2
     """
 
+    def __init__(self, verbose: int = 1):
+        self.verbose = verbose
+
     def __getstate__(self):
-        """Return the state without the bar, which cannot be pickled."""
-        return {key: value for key, value in vars(self).items() if key != "bar_"}
+        """Return the state without the bar and the clock, which belong to this process."""
+        return {k: v for k, v in vars(self).items() if k not in ("bar_", "started_")}
 
     def on_train_begin(self, net, **kwargs):
-        """Open the bar."""
-        self.bar_ = tqdm(
-            total=net.max_epochs,
-            desc="training",
-            bar_format="{desc}: {bar} epoch {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]",
-        )
+        """Open the bar, if there is one."""
+        self.started_: tuple[float, float] | None = None
+        self.bar_ = None
+        if shows_bars():
+            self.bar_ = tqdm(
+                total=net.max_epochs,
+                desc="training",
+                bar_format="{desc}: {bar} epoch {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]",
+            )
+
+    def on_batch_begin(self, net, training=False, **kwargs):
+        """Start the clock at the first step of an epoch."""
+        if not training or self.started_ is not None:
+            return
+        position = _position(net)
+        self.started_ = time.perf_counter(), position
+        if self.bar_ is not None and self.bar_.n < position:
+            # The training continues from a checkpoint, whose steps took no time in this process.
+            self.bar_.initial = self.bar_.n = self.bar_.last_print_n = position
 
     def on_batch_end(self, net, training=False, **kwargs):
-        """Advance the bar by one step."""
-        if training:
-            self.bar_.update(1 / len(net.run_.sampler))
+        """Advance the bar to the step that has ended."""
+        if training and self.bar_ is not None:
+            # A sum of the shares of all steps would exceed the number of epochs by rounding.
+            self.bar_.n = _position(net)
+            self.bar_.update(0)
 
     def on_epoch_end(self, net, **kwargs):
-        """Show the loss and the scores of the epoch."""
-        epoch = net.history[-1]
-        shown = ("train_loss", "valid_loss", "valid_accuracy", "valid_f1")
-        self.bar_.set_postfix({key: epoch[key] for key in shown if key in epoch})
+        """Show the losses and the scores of the epoch."""
+        if self.bar_ is not None:
+            epoch = net.history[-1]
+            shown = ("train_loss", "valid_loss", "valid_accuracy", "valid_f1")
+            self.bar_.set_postfix({key: epoch[key] for key in shown if key in epoch})
+        if self.bar_ is None or self.verbose >= 2:
+            report(self._line(net))
+        self.started_ = None
 
     def on_train_end(self, net, **kwargs):
-        """Close the bar."""
-        self.bar_.close()
-        self.bar_ = None
+        """Close the bar, if there is one."""
+        if self.bar_ is not None:
+            self.bar_.close()
+            self.bar_ = None
+
+    def _line(self, net) -> str:
+        epoch = net.history[-1]
+        parts = [
+            f"epoch {net.epoch_ + 1} of {net.max_epochs}",
+            _phase(net.module_),
+            f"train loss {epoch['train_loss']:.4f}",
+        ]
+        if "valid_loss" in epoch:
+            parts.append(f"validation loss {epoch['valid_loss']:.4f}")
+        for metric in ("accuracy", "f1") if self.verbose >= 2 else ("accuracy",):
+            scores = _listed(epoch, f"valid_{metric}/", ".3f")
+            parts += [f"validation {metric}: {scores}"] if scores else []
+        if self.verbose >= 2:
+            rates = {part: epoch[f"lr_{part}"] for part in ("encoder", "heads")}
+            parts.append("learning rate: " + ", ".join(f"{k} {v:.3g}" for k, v in rates.items()))
+        return " | ".join([*parts, f"time left {self._time_left(net)}"])
+
+    def _time_left(self, net) -> str:
+        """Estimate the time that the remaining epochs take, from the time of the last epoch."""
+        n_left = net.max_epochs - net.epoch_ - 1
+        changes = n_left > 0 and net.module_.n_frozen != net.run_.first_trainable
+        if self.started_ is None or changes:
+            return "unknown"
+        began, position = self.started_
+        per_epoch = (time.perf_counter() - began) / (net.epoch_ + 1 - position)
+        return tqdm.format_interval(n_left * per_epoch)
+
+
+def _position(net) -> float:
+    """Return the number of epochs that have run, including the part of the current one."""
+    return net.epoch_ + net.run_.sums.n_batches / len(net.run_.sampler)
+
+
+def _phase(module) -> str:
+    """Return which parts of a module train."""
+    n_layers = module.trainable_layers
+    if n_layers is None:
+        return "whole encoder"
+    if n_layers == 0:
+        return "heads only"
+    if module.n_frozen == 0:
+        return "all layers"
+    return f"top {n_layers} layers" if n_layers > 1 else "top layer"
+
+
+def _listed(epoch: dict[str, Any], prefix: str, style: str) -> str:
+    """Return the scores of all tasks in one epoch of a history."""
+    return ", ".join(
+        f"{short(name.removeprefix(prefix))} {score:{style}}"
+        for name, score in epoch.items()
+        if name.startswith(prefix)
+    )

@@ -16,6 +16,11 @@ class TaskScores(Callback):
     tasks : list of str
         The names of the tasks.
 
+    Attributes
+    ----------
+    n_rows_ : dict of {str: int}
+        The number of validation rows of each task that has any.
+
     Notes
     -----
     The history records ``valid_accuracy/TASK`` and ``valid_f1/TASK`` for each task with validation
@@ -32,6 +37,10 @@ class TaskScores(Callback):
 
     def __init__(self, tasks: list[str]):
         self.tasks = tasks
+
+    def on_train_begin(self, net, **kwargs):
+        """Discard the numbers of rows of an earlier training."""
+        self.n_rows_ = {}
 
     def on_epoch_begin(self, net, **kwargs):
         """Discard the rows of earlier epochs."""
@@ -51,6 +60,7 @@ class TaskScores(Callback):
         if not self.seen_:
             return
         scores = scores_per_task(*(np.concatenate(part) for part in zip(*self.seen_, strict=True)))
+        self.n_rows_ = {self.tasks[task]: score["n_rows"] for task, score in scores.items()}
         for metric in ("accuracy", "f1"):
             mean = mean_over_tasks(scores, metric)
             net.record_score(f"valid_{metric}", mean, lower_is_better=False)

@@ -263,17 +263,6 @@ def test_user_callbacks_are_copied(make_classifier, messages):
     assert isinstance(dict(classifier.net_.callbacks_)["Watch"], Watch)
 
 
-def test_verbose_1_shows_progress_and_scores(make_classifier, messages, capsys, monkeypatch):
-    """With verbose=1, a progress bar goes to standard error and scores go to standard output."""
-    monkeypatch.delenv("COLUMNS", raising=False)  # it would limit the width of the bar
-    make_classifier(verbose=1).fit(messages)
-    out, err = capsys.readouterr()
-    assert out.startswith("Held-out scores")
-    assert [line.split()[0] for line in out.splitlines()[2:]] == ["sentiment", "intent", "emotion"]
-    assert "epoch 2.0/2" in err
-    assert "valid_accuracy=" in err
-
-
 def test_verbose_0_prints_nothing(make_classifier, messages, capfd):
     """With verbose=0, neither fit nor predict prints anything."""
     make_classifier().fit(messages).predict(["hi"])

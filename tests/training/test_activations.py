@@ -150,7 +150,7 @@ def test_encoders_that_cannot_resume_are_detected(encoder_name, monkeypatch):
 def test_verbose_reports_why_all_layers_run(make_classifier, messages, capsys):
     """If the hidden states exceed the limits of the cache, `verbose` reports it."""
     make_classifier(cache_memory=0, cache_disk=0, verbose=1).fit(messages)
-    assert "more than 'cache_memory' and 'cache_disk' allow" in capsys.readouterr().out
+    assert "more than 'cache_memory' and 'cache_disk' allow" in capsys.readouterr().err
 
 
 def test_allocation_prefers_memory_to_disk(tmp_path, monkeypatch):
