@@ -270,8 +270,10 @@ class TrainingConfig(ConfigGroup):
     max_grad_norm : float or None, default=1.0
         Maximum norm of the accumulated gradient. A larger gradient is scaled down. None means no
         limit.
-    test_size : float, default=0.1
-        Share of the rows of each task, in [0, 1), that is held out for `test_scores_`.
+    test_size : float or None, default=None
+        Share of the rows of each task, in [0, 1), that is held out for `test_scores_`. None means
+        0.1 in :class:`MultiheadClassifier` and 0 in :class:`TextClassifier`, because tools that fit
+        a classifier of one task hold rows out themselves.
     val_size : float or None, default=None
         Share of the rows other than the test rows, in [0, 1), that is held out for validation.
         Validation rows choose the best epoch and calibrate the probabilities. With None, the

@@ -304,9 +304,11 @@ def read_strings(X, columns, first_row=0) -> NDArray[np.object_]:
 def as_pandas(X: Any, name: str = "X") -> Any:
     """Convert a frame or a column of polars, pyarrow or a similar library to pandas.
 
-    Columns get dtype object, because pandas would otherwise convert ints to floats in a column with
-    missing values. Other objects are returned unchanged. Messages call the object `name`.
+    A Dataset of Hugging Face is converted too. Columns get dtype object, because pandas would
+    otherwise convert ints to floats in a column with missing values. Other objects are returned
+    unchanged. Messages call the object `name`.
     """
+    X = _dataset_as_arrow(X, name)
     if isinstance(X, pd.DataFrame | pd.Series | np.ndarray | list | Mapping | None):
         return X
     try:
@@ -321,6 +323,34 @@ def as_pandas(X: Any, name: str = "X") -> Any:
         return X
     columns = frame.to_dict(as_series=False)
     return pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in columns.items()})
+
+
+# Classes of Hugging Face's library `datasets`, which this library does not import.
+_DATASET = "datasets.arrow_dataset.Dataset"
+_SPLITS = "datasets.dataset_dict.DatasetDict"
+_STREAMS = (
+    "datasets.iterable_dataset.IterableDataset",
+    "datasets.dataset_dict.IterableDatasetDict",
+)
+
+
+def _dataset_as_arrow(X, name) -> Any:
+    """Return a Dataset of Hugging Face as a pyarrow table, and any other object unchanged."""
+    names = {f"{own.__module__}.{own.__qualname__}" for own in type(X).__mro__}
+    if _DATASET in names:
+        # The Arrow format follows the order of a shuffled or selected Dataset, `data` does not.
+        return X.with_format("arrow")[:]
+    if _SPLITS in names:
+        raise TypeError(
+            f"{name} is a DatasetDict. Pass one of its splits ({listed(X) or 'it has none'}), for "
+            f"example {name}[{short(next(iter(X), 'train'))}]."
+        )
+    if not names.isdisjoint(_STREAMS):
+        raise TypeError(
+            f"{name} is a streaming {type(X).__name__}. Pass a Dataset or a list of texts. "
+            "For the texts of a stream, pass an iterator over them to 'predict_batches'."
+        )
+    return X
 
 
 def features_read(X: RowsLike, used: Collection[str]) -> dict[str, Any]:
