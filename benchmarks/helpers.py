@@ -66,7 +66,6 @@ def _cross_validate(rows, task, size, seed, options) -> pd.DataFrame:
             "alone": None,
             "helpers on the training texts": others[others["text"].isin(seen["text"])],
             "helpers on other texts": on_other_texts,
-            "helpers on training and test texts": others[others["text"].isin(own["text"])],
         }
         given = {
             name: helpers for name, helpers in methods.items() if helpers is None or len(helpers)

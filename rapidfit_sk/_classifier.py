@@ -115,9 +115,9 @@ class MultiheadClassifier(TaskPredictor):
         The sorted classes of each task, in the same type as the labels.
     temperatures_ : dict of {str: float}
         The number that divides the logits of each task before the softmax, chosen to maximize
-        the likelihood of the calibration rows. It is 1 if there are no calibration rows, for
-        example after a warm start without validation rows. A task without rows in a later
-        training keeps its temperature.
+        the likelihood of the calibration rows. A later training without calibration rows, such as
+        :meth:`partial_fit`, keeps the temperatures of its tasks. Without any calibration rows, it
+        is 1.
     net_ : MultiheadNet
         The trained skorch net. ``net_.module_.encoder`` is the Hugging Face model,
         ``net_.callbacks_`` contains the callbacks that ran, and ``net_.history`` the losses and
@@ -368,7 +368,7 @@ class MultiheadClassifier(TaskPredictor):
         -----
         All rows are training rows: none are held out, and there is no early stopping. The first
         ``encoder.freeze_epochs`` epochs, counted over all calls, train only the heads. The
-        learning rate rises and falls within each call. Tasks without rows in X keep their
+        learning rate rises and falls within each call. Temperatures are kept. Tasks without rows in X keep their
         heads, but their predictions still change if the encoder trains.
         """
         config = self._checked_config()

@@ -354,7 +354,7 @@ def _train_net(
         memory=memory,
         checkpoints=recipe.checkpoints,
     )
-    temperatures = _temperatures_of_earlier_fit(start, recipe, rows) | _temperatures_of(net, rows)
+    temperatures = _temperatures_of_earlier_fit(start, recipe) | _temperatures_of(net, rows)
     # The cache has embeddings of the encoder before training. Drop it if they are no longer valid.
     is_known = memory is not None and not memory.is_stale()
     return replace(
@@ -364,14 +364,13 @@ def _train_net(
     )
 
 
-def _temperatures_of_earlier_fit(
-    start: FittedModel | None, recipe: Recipe, rows: CodedRows
-) -> dict[str, float]:
-    """Return the temperatures of an earlier model for tasks without rows in this training."""
-    if start is None or not recipe.config.eval.calibrate:
-        return {}
-    trained = {list(rows.classes)[code] for code in np.unique(rows.tasks)}
-    return {task: t for task, t in start.temperatures.items() if task not in trained}
+def _temperatures_of_earlier_fit(start: FittedModel | None, recipe: Recipe) -> dict[str, float]:
+    """Return the temperatures of an earlier model.
+
+    They are far better than 1 for tasks without new calibration rows, because the scale of logits
+    changes little in a short training.
+    """
+    return {} if start is None or not recipe.config.eval.calibrate else start.temperatures
 
 
 def _temperatures_of(net: MultiheadNet, rows: CodedRows) -> dict[str, float]:
