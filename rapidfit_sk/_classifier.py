@@ -368,8 +368,8 @@ class MultiheadClassifier(TaskPredictor):
         -----
         All rows are training rows: none are held out, and there is no early stopping. The first
         ``encoder.freeze_epochs`` epochs, counted over all calls, train only the heads. The
-        learning rate rises and falls within each call. Temperatures are kept. Tasks without rows in X keep their
-        heads, but their predictions still change if the encoder trains.
+        learning rate rises and falls within each call. Temperatures are kept. Tasks without rows
+        in X keep their heads, but their predictions still change if the encoder trains.
         """
         config = self._checked_config()
         start = self._earlier(is_continued=True)

@@ -469,3 +469,19 @@ def test_remove_task_refuses(make_classifier, sentiment, intent):
     with pytest.raises(ValueError, match="'replace'"):
         classifier.add_task(intent, replace="yes")
     assert classifier.tasks_ == ["sentiment"]
+
+
+@pytest.mark.parametrize("how", ["partial_fit", "warm start"])
+def test_temperatures_are_kept(make_classifier, messages, how):
+    """Training on more rows keeps the temperatures of its tasks; a new task has 1."""
+    new = messages[messages["task"] == "intent"].assign(task="topic")
+    classifier = make_classifier(val_size=None, test_size=0).fit(messages)
+    before = classifier.temperatures_
+    assert 1.0 not in before.values()
+    if how == "partial_fit":
+        classifier.partial_fit(pd.concat([messages, new]))
+    else:
+        classifier.set_params(warm_start=True).fit(pd.concat([messages, new]))
+    assert classifier.temperatures_ == {**before, "topic": 1.0}
+    classifier.set_params(config__eval__calibrate=False).partial_fit(messages)
+    assert set(classifier.temperatures_.values()) == {1.0}
