@@ -72,7 +72,7 @@ class MultiheadClassifier(TaskPredictor):
     precision : {"float32", "bfloat16", "auto"}, default="float32"
         The precision of matrix multiplications in the encoder. Weights, heads and loss are always
         float32. "bfloat16" halves the time on hardware that supports it and is slow on other
-        hardware. "auto" is "bfloat16" if the hardware supports it, and "float32" otherwise.
+        hardware. "auto" trains in bfloat16 if the hardware supports it, and predicts in float32.
     compile : bool, default=False
         Whether to compile the encoder with `torch.compile`. This speeds up full passes without
         gradients, mostly in prediction. The first batch waits for the compilation, about half a

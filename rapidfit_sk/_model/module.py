@@ -45,12 +45,15 @@ class MultiheadModule(nn.Module):
         own text embedding, which depends on its query: a vector that the head learns.
     precision : {"float32", "bfloat16", "auto"}, default="float32"
         Precision of the matrix products in the encoder. Weights, pooling and heads are always
-        float32.
+        float32. "auto" is bfloat16 in a training, if the hardware supports it, and float32
+        otherwise.
     compile : bool, default=False
         Whether to compile the encoder for full passes without gradients.
 
     Attributes
     ----------
+    in_training : bool
+        Whether a training runs, which "auto" depends on.
     n_frozen : int or None
         Number of frozen layers at the bottom of the encoder. It is None if the whole encoder is
         frozen, and 0 if all layers train, with or without the embeddings.
@@ -60,6 +63,8 @@ class MultiheadModule(nn.Module):
         The value of `n_frozen` after each call of :meth:`train_encoder_layers` that left a part of
         the encoder trainable.
     """
+
+    in_training = False
 
     def __init__(
         self,
@@ -149,13 +154,27 @@ class MultiheadModule(nn.Module):
     def _tokens(self, input_ids, attention_mask, states=None, eager=False):
         encoder = self._full_encoder(eager) if states is None else self._upper_encoder(states)
         device = input_ids.device.type
-        lower = uses_bfloat16(self.precision, device)
+        lower = self.is_lowered(device)
         # Cached casts of weights would outlive the step that changes the weights if the caller has
         # another autocast context open.
         cast = torch.autocast(device, torch.bfloat16, cache_enabled=False)
         with cast if lower else contextlib.nullcontext():
             output = encoder(input_ids=input_ids, attention_mask=attention_mask)
         return output.last_hidden_state.float()
+
+    def is_lowered(self, device: str) -> bool:
+        """Return whether the encoder computes in bfloat16 now, on a type of device."""
+        is_possible = self.in_training or self.precision != "auto"
+        return is_possible and uses_bfloat16(self.precision, device)
+
+    @contextlib.contextmanager
+    def outside_of_training(self) -> Iterator[None]:
+        """Context in which the module computes as in a prediction."""
+        before, self.in_training = self.in_training, False
+        try:
+            yield
+        finally:
+            self.in_training = before
 
     def _pool(self, tokens, mask, firsts, query=None):
         if query is None:
@@ -418,7 +437,7 @@ def _checkpointed(layer, forward, contexts, *args, **kwargs):
 
 @functools.cache
 def uses_bfloat16(precision: str, device: str) -> bool:
-    """Return whether an encoder computes in bfloat16 on a type of device.
+    """Return whether an encoder trains in bfloat16 on a type of device.
 
     "auto" is float32 if the hardware does not support bfloat16.
     """

@@ -23,7 +23,6 @@ from .._model import (
     embedding_width,
     layer_stack,
     states_entering,
-    uses_bfloat16,
 )
 from .batches import Embeddings, HiddenStates, PaddedTokens, Source, by_length
 from .cache import EmbeddingCache
@@ -174,7 +173,7 @@ class ActivationCache:
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
             return False
         # Cached states are float32, but an architecture may pass bfloat16 between its layers.
-        lowered = uses_bfloat16(self.module.precision, whole.device.type)
+        lowered = self.module.is_lowered(whole.device.type)
         return torch.allclose(whole, replayed, atol=3e-2 if lowered else 1e-5)
 
     def _run(self, embeddings: np.ndarray | None, states: CachedTensor | None):

@@ -23,7 +23,6 @@ from .._model import (
     describe_encoder,
     embedding_width,
     take_fingerprint,
-    uses_bfloat16,
     weights_digest,
 )
 from .._typing import MemoryLike
@@ -92,7 +91,7 @@ def open_cache(
         "weights": weights_digest(module.encoder, fingerprint),
         # Attention pooling without a learned query gives the mean, so both share cached embeddings.
         "pooling": "mean" if module.pooling == "attention" else module.pooling,
-        "bfloat16": uses_bfloat16(module.precision, next(module.parameters()).device.type),
+        "bfloat16": module.precision == "bfloat16",
         "max_length": tokenizer.max_length,
         "long_text": tokenizer.long_text,
         "tokenizer": {

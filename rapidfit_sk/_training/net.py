@@ -374,12 +374,15 @@ class MultiheadNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.run_ = self._new_run(X, validation, memory, checkpoints)
+        self.module_.in_training = True
         try:
             self.notify("on_train_begin", X=X, y=y)
             self.fit_loop(X, y, **fit_params)
             self.notify("on_train_end", X=X, y=y)
+            self.module_.in_training = False
             self._check_module(X)
         finally:
+            self.module_.in_training = False
             self.run_ = None
         self._release()
         return self
@@ -700,8 +703,10 @@ class MultiheadNet(NeuralNet):
         tokens, n = TokensOnDemand(texts, tokenizer), len(texts)
         dataset = TextRows(tokens, np.arange(n), np.zeros(n, dtype=int), 1)
         embeddings = np.empty((n, embedding_width(self.module_.encoder)), np.float32)
-        for rows, part in self.iter_embeddings(dataset):
-            embeddings[rows] = part
+        # Embeddings may go into the embedding cache, which fits and predictions share.
+        with self.module_.outside_of_training():
+            for rows, part in self.iter_embeddings(dataset):
+                embeddings[rows] = part
         return embeddings
 
     # ----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 import torch
 from skorch.callbacks import Callback
 
-from rapidfit_sk import EncoderConfig, HeadConfig
+from rapidfit_sk import EncoderConfig, HeadConfig, MultiheadClassifier
 from rapidfit_sk._model.encoders import layer_stack, load_tokenizer, with_layers
 from rapidfit_sk._model.module import build_module, uses_bfloat16
 from rapidfit_sk._model.tokens import TextTokenizer, TokensOnDemand
@@ -256,6 +256,42 @@ def test_bfloat16_uses_the_activation_cache(make_classifier, messages):
     )
     assert sources_of(cached) == ["embeddings", "states"]
     torch.testing.assert_close(weights_of(cached), weights_of(uncached), atol=5e-3, rtol=0)
+
+
+class Autocasts(Callback):
+    """Callback that records whether autocast is on in each pass through the encoder."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.seen_ = []
+        net.module_.encoder.register_forward_hook(self.record)
+
+    def record(self, *args):
+        self.seen_.append(torch.is_autocast_enabled("cpu"))
+
+
+def test_auto_precision_trains_in_bfloat16_and_predicts_in_float32(
+    make_classifier, messages, tmp_path, monkeypatch
+):
+    """With "auto", all passes of a training are in bfloat16, and all others in float32."""
+    monkeypatch.setattr(
+        "rapidfit_sk._model.module.uses_bfloat16", lambda precision, device: precision != "float32"
+    )
+    options = {"precision": "auto", "callbacks": [("autocasts", Autocasts())]}
+    classifier = make_classifier(**options, test_size=0).fit(messages)
+    seen = dict(classifier.net_.callbacks_)["autocasts"].seen_
+    n_training = sum(seen)
+    assert n_training > 10
+    assert seen[:n_training] == [True] * n_training  # the check of the logits comes last
+    del seen[:]
+    p = classifier.predict_proba(messages["text"], task="intent")
+    assert seen
+    assert not any(seen)
+    exact = make_classifier(precision="float32", test_size=0).fit(messages)
+    difference = np.abs(exact.predict_proba(messages["text"], task="intent") - p).max()
+    assert 0 < difference < 0.05
+    classifier.set_params(callbacks=None).save(tmp_path / "model")
+    loaded = MultiheadClassifier.load(tmp_path / "model")
+    assert np.array_equal(loaded.predict_proba(messages["text"], task="intent"), p)
 
 
 def test_auto_precision_depends_on_the_hardware(monkeypatch):
