@@ -71,7 +71,9 @@ def train(
         recipe = _recipe(estimator, config, seeds, fit_tasks=tasks, checkpoints=checkpoints)
         model = fit_calibrated(functools.partial(fit_model, start=start), recipe, parts)
         warn_of_coverage(model.coverage or {}, table.task_names, model.tokenizer.max_length)
-        fitted = estimator._fitted_by(model, model.score(parts.test), given, parts.split)
+        scores = model.score(parts.test)
+        estimator._show(model, scores)
+        fitted = estimator._fitted_by(model, scores, given, parts.split)
         if tasks is not None:
             tasks.end_fit(fitted)
         replace_fitted(estimator, fitted)

@@ -136,8 +136,7 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         return config
 
     def _fitted_by(self, model: FittedModel, scores, given: FitRows, split) -> dict[str, Any]:
-        """Return the fitted attributes after a fit, and show its scores."""
-        self._show(model, scores)
+        """Return the fitted attributes after a fit."""
         indices = indices_of(split, given.table)
         return {"model_": model, "test_scores_": scores, **indices, **given.features}
 
