@@ -867,7 +867,7 @@ BAD_VALUES = {
     "training__gradient_accumulation_steps": [0, 2**63, 1.0],
     "training__gradient_checkpointing": [0, 1, "yes", None],
     "training__max_grad_norm": [0, -1, np.nan, np.inf, "1"],
-    "training__test_size": [1, -0.1, np.nan, np.inf, "0.1", None, True],
+    "training__test_size": [1, -0.1, np.nan, np.inf, "0.1", [0.1], True],
     "training__val_size": [1, -0.1, np.nan, "0.1"],
     "head__hidden_layers": [-1, 101, 2**63, 1.0],
     "head__hidden_multiplier": [0, -1, 101, np.nan, np.inf, fractions.Fraction(1, 2)],
@@ -1506,7 +1506,8 @@ def test_normal_forms_of_a_text_stay_together():
     for train, test in TaskStratifiedKFold(3).split(texts, y):
         assert not set(train % 30) & set(test % 30)
     with pytest.warns(UserWarning, match="30 validation texts also occur in X"):
-        hold_out_rows(config, rows.take(np.arange(30)), 0, validation=rows.take(np.arange(30, 60)))
+        first, second = rows.take(np.arange(30)), rows.take(np.arange(30, 60))
+        hold_out_rows(config, FitRows(None, first, {}, second), 0)
 
 
 @pytest.mark.parametrize(

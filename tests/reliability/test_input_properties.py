@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rapidfit_sk import MultiheadConfig, TrainingConfig
-from rapidfit_sk._held_out import hold_out_rows
+from rapidfit_sk._held_out import FitRows, hold_out_rows
 from rapidfit_sk._rows import Columns, Reader, Texts, encode_labels
 from rapidfit_sk._validation import short
 from rapidfit_sk.model_selection import TaskStratifiedKFold
@@ -273,7 +273,7 @@ def test_splits_keep_normal_forms_together(rows, seed):
     numbers = np.array([number for number, _ in rows])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sides = list(hold_out_rows(config, found[1], seed).split)
+        sides = list(hold_out_rows(config, FitRows(*found, {}), seed).split)
         if len(set(numbers)) >= 2:
             for train, test in TaskStratifiedKFold(2).split(texts, labels):
                 assert not set(numbers[train]) & set(numbers[test])
