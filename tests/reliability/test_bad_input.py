@@ -1505,9 +1505,9 @@ def test_normal_forms_of_a_text_stay_together():
     assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
     for train, test in TaskStratifiedKFold(3).split(texts, y):
         assert not set(train % 30) & set(test % 30)
+    given = FitRows(None, rows.take(np.arange(30)), {}, rows.take(np.arange(30, 60)))
     with pytest.warns(UserWarning, match="30 validation texts also occur in X"):
-        first, second = rows.take(np.arange(30)), rows.take(np.arange(30, 60))
-        hold_out_rows(config, FitRows(None, first, {}, second), 0)
+        hold_out_rows(config, given, 0)
 
 
 @pytest.mark.parametrize(
