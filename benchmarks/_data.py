@@ -97,4 +97,4 @@ def recipe(model_name=BUNDLED, *, heads_only=3, fine_tuning=5, **training) -> Mu
 
 def classifier(config, **params) -> MultiheadClassifier:
     """Return a classifier for timing."""
-    return MultiheadClassifier(config, random_state=0, **params)
+    return MultiheadClassifier(config, **{"random_state": 0, "precision": "float32", **params})

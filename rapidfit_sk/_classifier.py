@@ -66,13 +66,14 @@ class MultiheadClassifier(TaskPredictor):
         two fits with the same int give the same predictions to the bit if they use the same
         library versions, the same number of threads (``torch.get_num_threads()``) and the same
         kind of CPU. With another number of threads or on another CPU, sums are rounded in another
-        order, so predictions differ slightly.
+        order, so predictions differ slightly. They differ more if only one of the CPUs supports
+        bfloat16, unless `precision` is "float32".
     device : str or torch.device, default="auto"
         The device to compute on. "auto" is "cuda" if torch finds a GPU, and "cpu" otherwise.
-    precision : {"float32", "bfloat16", "auto"}, default="float32"
+    precision : {"float32", "bfloat16", "auto"}, default="auto"
         The precision of matrix multiplications in the encoder. Weights, heads and loss are always
-        float32. "bfloat16" halves the time on hardware that supports it and is slow on other
-        hardware. "auto" trains in bfloat16 if the hardware supports it, and predicts in float32.
+        float32. "auto" trains in bfloat16 if the hardware supports it, and predicts in float32.
+        "bfloat16" is used for predictions, too. It is slow on hardware without support.
     compile : bool, default=False
         Whether to compile the encoder with `torch.compile`. This speeds up full passes without
         gradients, mostly in prediction. The first batch waits for the compilation, about half a
@@ -195,7 +196,7 @@ class MultiheadClassifier(TaskPredictor):
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         device: str | Device = "auto",
-        precision: Literal["float32", "bfloat16", "auto"] = "float32",
+        precision: Literal["float32", "bfloat16", "auto"] = "auto",
         compile: bool = False,
         memory: MemoryLike | None = None,
         cache_memory: float = 0.25,

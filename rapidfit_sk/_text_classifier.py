@@ -54,7 +54,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         :class:`MultiheadClassifier`.
     device : str or torch.device, default="auto"
         The device to compute on. "auto" is "cuda" if torch finds a GPU, and "cpu" otherwise.
-    precision : {"float32", "bfloat16", "auto"}, default="float32"
+    precision : {"float32", "bfloat16", "auto"}, default="auto"
         The precision of matrix multiplications in the encoder, as in :class:`MultiheadClassifier`.
     compile : bool, default=False
         Whether to compile the encoder with `torch.compile`.
@@ -144,7 +144,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         device: str | Device = "auto",
-        precision: Literal["float32", "bfloat16", "auto"] = "float32",
+        precision: Literal["float32", "bfloat16", "auto"] = "auto",
         compile: bool = False,
         memory: MemoryLike | None = None,
         cache_memory: float = 0.25,

@@ -16,10 +16,14 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
+import torch
 
 from rapidfit_sk import EncoderConfig, MultiheadClassifier, MultiheadConfig, TrainingConfig
 from rapidfit_sk.datasets import load_support_messages
 from rapidfit_sk.testing import tiny_encoder
+
+# precision="auto" is float32 in this process, so that results depend less on the machine.
+torch.cpu._is_avx512_bf16_supported = torch.cpu._is_amx_tile_supported = lambda: False
 
 CACHED = {
     "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": "bert",

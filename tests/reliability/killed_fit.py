@@ -30,7 +30,9 @@ def classifier(kind, folder):
     config = MultiheadConfig(training=training, task_sampling="sqrt")
     if kind == "validation":  # otherwise, a calibration fit runs first
         config.set_params(training__val_size=0.2, eval=EvalConfig(patience=2, metric="f1"))
-    return MultiheadClassifier(config, random_state=0, checkpoint_dir=folder, checkpoint_steps=2)
+    return MultiheadClassifier(
+        config, random_state=0, precision="float32", checkpoint_dir=folder, checkpoint_steps=2
+    )
 
 
 def describe(fitted):

@@ -10,4 +10,5 @@ def make(encoder, config=(), **parameters):
     """Return a classifier that trains for an epoch, with other parameters of both kinds."""
     training = TrainingConfig(model_name=encoder, epochs=1, learning_rate=1e-3, test_size=0)
     full = MultiheadConfig(training=training).set_params(**dict(config))
-    return MultiheadClassifier(full, **{"random_state": 0, **parameters})
+    # The default precision depends on the process, see tests/conftest.py.
+    return MultiheadClassifier(full, **{"random_state": 0, "precision": "float32", **parameters})
