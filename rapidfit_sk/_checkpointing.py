@@ -32,6 +32,7 @@ _WITHOUT_EFFECT = {
     "keep_checkpoints",
     "label_column",
     "memory",
+    "split_column",  # the validation and test rows are compared
     "task_column",
     "text_column",
     "verbose",

@@ -19,6 +19,7 @@ from ._text_classifier import TextClassifier
 from ._typing import ArrayOrFrame, Device, MemoryLike, RowsLike
 from ._validation import (
     Constraint,
+    InvalidParameterError,
     array_like,
     boolean,
     check_argument,
@@ -29,7 +30,7 @@ from ._validation import (
     text,
 )
 from ._visual_block import visual_block
-from .config import MultiheadConfig
+from .config import FullConfig, MultiheadConfig
 
 
 class MultiheadClassifier(TaskPredictor):
@@ -44,6 +45,12 @@ class MultiheadClassifier(TaskPredictor):
         becomes a MultiheadConfig.
     text_column, task_column, label_column : str, default="text", "task" and "label"
         Names of the columns of a long frame.
+    split_column : str or None, default=None
+        Name of a column of X that splits the rows of a fit: rows with "train" train, rows with
+        "validation", "val", "valid" or "dev" are the validation rows, as if passed as `X_val`, and
+        rows with "test" are the test rows. Case and surrounding white space do not matter. If the
+        column has rows of a part, no others are held out for this part, and `test_size=None` means
+        0. With None, rows are held out at random.
     task_labels : dict of {str: array-like} or None, default=None
         The classes of a task, for example ``{"sentiment": ["bad", "good"]}``. Its head then has an
         output for each of them, even for classes without rows in the data, so probabilities have
@@ -180,6 +187,7 @@ class MultiheadClassifier(TaskPredictor):
 
     _constraints: ClassVar[dict[str, Constraint]] = {
         **TaskPredictor._constraints,
+        "split_column": text() | none,
         "task_labels": mapping_to(array_like()) | none,
     }
 
@@ -191,6 +199,7 @@ class MultiheadClassifier(TaskPredictor):
         text_column: str = "text",
         task_column: str = "task",
         label_column: str = "label",
+        split_column: str | None = None,
         task_labels: dict[str, Collection[Any]] | None = None,
         callbacks: list[Any] | None = None,
         warm_start: bool = False,
@@ -210,6 +219,7 @@ class MultiheadClassifier(TaskPredictor):
         self.text_column = text_column
         self.task_column = task_column
         self.label_column = label_column
+        self.split_column = split_column
         self.task_labels = task_labels
         self.callbacks = callbacks
         self.warm_start = warm_start
@@ -269,7 +279,8 @@ class MultiheadClassifier(TaskPredictor):
             in the range [1e-9, 1e9].
         X_val : DataFrame, dict, array-like of str or None, default=None
             Validation data in any of the same forms. It replaces the validation rows that would
-            be held out from X, see `val_size`.
+            be held out from X, see `val_size`. If the `split_column` of X has validation rows,
+            this is an error.
         y_val : array-like, DataFrame or None, default=None
             The labels of the validation data, if `X_val` does not contain them.
         sample_weight_val : array-like of shape (n_validation_rows,) or None, default=None
@@ -299,16 +310,23 @@ class MultiheadClassifier(TaskPredictor):
         UserWarning
             If rows contradict each other, if labels of a task differ only in case, white space or
             Unicode normalization, if a frame of labels has empty cells, if a task is too small to
-            hold rows out, or if the encoder does not read more than a twentieth of the texts or
+            hold rows out, if `split_column` is None although X has a column "split" with rows of
+            several parts, or if the encoder does not read more than a twentieth of the texts or
             tokens of a task.
         """
         config = self._checked_config()
         start = self._earlier(is_continued=self.warm_start)
         known = None if start is None else start.classes
-        table, rows = self._reader.training_rows(X, y, sample_weight, known)
+        table, rows, parts = self._reader.training_rows(X, y, sample_weight, known)
+        if X_val is not None and "val" in parts:
+            raise ValueError(
+                f"Column {short(self.split_column)} of X has validation rows, but X_val was given, "
+                "too. Omit X_val, or drop these rows from X."
+            )
         validation = self._reader.validation_rows(X_val, y_val, sample_weight_val, rows.classes)
         features = features_read(X, self._columns[:2])
-        return self._fit_rows(config, FitRows(table, rows, features, validation), start)
+        given = FitRows(table, rows, features, validation).with_parts(parts)
+        return self._fit_rows(config, given, start)
 
     def train(self, data: RowsLike) -> Self:
         """Train on a dict of tasks or a long frame; an alias of :meth:`fit`.
@@ -367,7 +385,8 @@ class MultiheadClassifier(TaskPredictor):
 
         Notes
         -----
-        All rows are training rows: none are held out, and there is no early stopping. The first
+        All rows are training rows: none are held out, and there is no early stopping. With a
+        `split_column`, rows that are not training rows are ignored. The first
         ``encoder.freeze_epochs`` epochs, counted over all calls, train only the heads. The
         learning rate rises and falls within each call. Temperatures are kept. Tasks without rows
         in X keep their heads, but their predictions still change if the encoder trains.
@@ -375,7 +394,7 @@ class MultiheadClassifier(TaskPredictor):
         config = self._checked_config()
         start = self._earlier(is_continued=True)
         known = None if start is None else start.classes
-        table, rows = self._reader.training_rows(
+        table, rows, _ = self._reader.training_rows(
             X, y, sample_weight, known, in_part=True, classes=classes
         )
         features = features_read(X, self._columns[:2])
@@ -432,7 +451,7 @@ class MultiheadClassifier(TaskPredictor):
         Notes
         -----
         The new head has the same layout as the others. It trains as in :meth:`fit` with
-        ``encoder.unfreeze_layers=0``.
+        ``encoder.unfreeze_layers=0``, and `split_column` has the same meaning.
         """
         from ._engine import train_head
 
@@ -441,11 +460,12 @@ class MultiheadClassifier(TaskPredictor):
         state = fitted_attributes(self)
         before = state["model_"]
         known = [] if replace else before.tasks
-        table, rows = self._reader.rows_of_new_task(X, y, sample_weight, task, known)
+        table, rows, parts = self._reader.rows_of_new_task(X, y, sample_weight, task, known)
         (name,) = rows.classes
         if name in before.classes:
             before = before.without_task(name)
-        model, scores = train_head(self, self._checked_config(), FitRows(table, rows, {}), before)
+        given = FitRows(table, rows, {}).with_parts(parts)
+        model, scores = train_head(self, self._checked_config(), given, before)
         scores = state["test_scores_"] | scores
         state |= {"model_": model, "test_scores_": scores}
         state.pop("saved_with_", None)
@@ -494,6 +514,21 @@ class MultiheadClassifier(TaskPredictor):
         replace_fitted(self, state)
         return self
 
+    @property
+    def _default_test_size(self) -> float:
+        return super()._default_test_size if self.split_column is None else 0.0
+
+    def _checked_config(self) -> FullConfig:
+        """Check all parameters and return a full copy of the configuration."""
+        config = super()._checked_config()
+        if self.split_column in self._columns:
+            raise InvalidParameterError(
+                "The 'split_column' parameter of MultiheadClassifier must differ from the "
+                "'text_column', 'task_column' and 'label_column' parameters. Got "
+                f"{short(self.split_column)} instead."
+            )
+        return config
+
     def classifier_for(self, task: str) -> TextClassifier:
         """Return an unfitted classifier of one task with the same configuration.
 
@@ -507,8 +542,8 @@ class MultiheadClassifier(TaskPredictor):
         Returns
         -------
         classifier : TextClassifier
-            A classifier with copies of all parameters that both classes have. It learns the classes
-            from its labels, because it has no `task_labels`.
+            A classifier with copies of all parameters that both classes have, so without
+            `task_labels` and `split_column`. It learns the classes from its labels.
 
         Examples
         --------
@@ -519,7 +554,7 @@ class MultiheadClassifier(TaskPredictor):
         """
         check_argument("task", task, text())
         parameters = clone(self).get_params(deep=False)
-        del parameters["task_labels"]
+        del parameters["task_labels"], parameters["split_column"]
         return TextClassifier(task=task, **parameters)
 
     # ----------------------------------------------------------------------------------------

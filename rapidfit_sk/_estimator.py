@@ -67,8 +67,6 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         "verbose": integer(0) | boolean(),
     }
     _groups: ClassVar[dict[str, type[ParameterGroup]]] = {"config": MultiheadConfig}
-    # The meaning of `training.test_size=None`.
-    _default_test_size: ClassVar[float] = 0.1
 
     config: MultiheadConfig | dict[str, Any] | None
     text_column: str
@@ -117,6 +115,11 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         """Return the fitted model if the training continues it and there is one."""
         return self.model_ if is_continued and self.__sklearn_is_fitted__() else None
 
+    @property
+    def _default_test_size(self) -> float:
+        """The meaning of `training.test_size=None`."""
+        return 0.1
+
     def _checked_config(self) -> FullConfig:
         """Check all parameters and return a full copy of the configuration."""
         check_parameters(self, self._constraints)
@@ -137,7 +140,7 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
 
     def _fitted_by(self, model: FittedModel, scores, given: FitRows, split) -> dict[str, Any]:
         """Return the fitted attributes after a fit."""
-        indices = indices_of(split, given.table)
+        indices = indices_of(split, given)
         return {"model_": model, "test_scores_": scores, **indices, **given.features}
 
     def _show(self, model: FittedModel, scores):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from ._rows import CodedRows, LabeledTable, Split, Texts, split_rows, tasks_without
+from ._rows import CodedRows, GivenPart, LabeledTable, Split, Texts, split_rows, tasks_without
 from ._validation import listed, short, warn_user
 from .config import FullConfig
 
@@ -22,15 +22,20 @@ class FitRows:
     Attributes
     ----------
     table : LabeledTable
-        The rows as they were given.
+        The rows as they were given, without validation and test rows of a split column.
     rows : CodedRows
         The same rows as codes.
     features : dict
         ``n_features_in_`` and ``feature_names_in_``, if X is a frame.
     validation : CodedRows or None, default=None
-        Validation rows that the user passed.
+        Validation rows that the user passed or a split column names.
     helpers : CodedRows or None, default=None
         Rows of helper tasks, which train along but are never held out.
+    test : CodedRows or None, default=None
+        Test rows that a split column names.
+    positions : dict of {str: ndarray}
+        Positions in X of the validation rows ("val") and the test rows ("test") that a split column
+        names.
     """
 
     table: LabeledTable
@@ -38,10 +43,22 @@ class FitRows:
     features: dict[str, Any]
     validation: CodedRows | None = None
     helpers: CodedRows | None = None
+    test: CodedRows | None = None
+    positions: dict[str, np.ndarray] = field(default_factory=dict)
 
     def with_validation(self, validation: CodedRows | None) -> FitRows:
         """Return the same rows with validation rows."""
         return replace(self, validation=validation)
+
+    def with_parts(self, parts: dict[str, GivenPart]) -> FitRows:
+        """Return the same rows with the validation and test rows that a split column names."""
+        rows = {name: part.rows for name, part in parts.items()}
+        return replace(
+            self,
+            validation=rows.get("val", self.validation),
+            test=rows.get("test"),
+            positions={name: part.positions for name, part in parts.items()},
+        )
 
     def by_name(self) -> dict[str, CodedRows | None]:
         """Return all coded rows; the keys name them in messages."""
@@ -49,6 +66,7 @@ class FitRows:
             "the rows": self.rows,
             "the validation rows": self.validation,
             "the helpers": self.helpers,
+            "the test rows": self.test,
         }
 
 
@@ -93,8 +111,8 @@ def hold_out_rows(
     config : FullConfig
         The configuration.
     given : FitRows
-        The rows of the fit. If the user passed validation rows, no others are held out. Helpers
-        with the text of a validation or test row are left out.
+        The rows of the fit. If it has validation or test rows, no others are held out for this
+        part. Helpers with the text of a validation or test row are left out.
     seed : int
         Seed for the random choice of rows.
     warm_start : bool, default=False
@@ -113,18 +131,20 @@ def hold_out_rows(
         optimistic, or if there are no validation rows although they are expected.
     """
     rows, validation, helpers = given.rows, given.validation, given.helpers
-    val_size = _validation_size(config, len(rows)) if validation is None else 0
+    test_size = config.training.test_size or 0 if given.test is None else 0
+    val_size = _validation_size(config, len(rows), test_size) if validation is None else 0
     split = split_rows(
         rows.texts.groups,
         rows.tasks,
         rows.labels,
-        test_size=config.training.test_size or 0,
+        test_size=test_size,
         val_size=val_size,
         rng=np.random.default_rng(seed),
     )
     if given.validation is None and len(split.val):
         validation = rows.take(split.val)
-    _warn_of_split(config, split, rows, val_size, validation, given.validation)
+    sizes = {"test": test_size, "val": val_size}
+    _warn_of_split(config, split, given, sizes, validation)
     if warm_start and (len(split.test) or len(split.val)):
         warn_user(
             "An earlier fit may have trained on rows that are held out now, so scores on them are "
@@ -132,7 +152,7 @@ def hold_out_rows(
             "trained on as X_val."
         )
     all_train = config.training.val_size is None and val_size == 0 and validation is None
-    test = rows.take(split.test)
+    test = rows.take(split.test) if given.test is None else given.test
     return Parts(
         rows.take(split.train),
         validation,
@@ -143,41 +163,39 @@ def hold_out_rows(
     )
 
 
-def indices_of(split: Split, table: LabeledTable) -> dict[str, np.ndarray]:
+def indices_of(split: Split, given: FitRows) -> dict[str, np.ndarray]:
     """Return the positions in X of the training, validation and test rows."""
-    return {
-        f"{part}_indices_": np.unique(table.positions[rows])
-        for part, rows in split._asdict().items()
-    }
+    held_out = {part: given.table.positions[rows] for part, rows in split._asdict().items()}
+    positions = held_out | given.positions
+    return {f"{part}_indices_": np.unique(each) for part, each in positions.items()}
 
 
-def _validation_size(config: FullConfig, n_rows: int) -> float:
+def _validation_size(config: FullConfig, n_rows: int, test_size: float) -> float:
     """Return the share of validation rows. `val_size=None` means 0.1, or 0 for small data."""
     training = config.training
     if training.val_size is not None:
         return training.val_size
-    is_small = n_rows * (1 - (training.test_size or 0)) < FEW_ROWS
+    is_small = n_rows * (1 - test_size) < FEW_ROWS
     return 0 if is_small and config.eval.patience is None else 0.1
 
 
 def _warn_of_split(
     config: FullConfig,
     split: Split,
-    rows: CodedRows,
-    val_size: float,
+    given: FitRows,
+    sizes: dict[str, float],
     validation: CodedRows | None,
-    given: CodedRows | None,
 ):
     """Issue a single warning for all notes on the split."""
-    sizes = {"test": config.training.test_size or 0}
-    if given is None:
-        sizes["val"] = val_size
+    rows = given.rows
     notes, small = _notes_on_small_tasks(split, rows, sizes)
-    if given is not None:
-        notes += _notes_on_shared_texts(rows, given)
+    where = "the training rows" if given.positions else "X"
+    for kind, others in (("validation", given.validation), ("test", given.test)):
+        if others is not None:
+            notes += _notes_on_shared_texts(rows, others, kind, where)
     if any(sizes.values()):
         notes += _notes_on_single_rows(rows, small)
-    if validation is None and (val_size or config.eval.patience is not None):
+    if validation is None and (sizes["val"] or config.eval.patience is not None):
         epochs = config.encoder.freeze_epochs + config.training.epochs
         notes.append(
             f"There are no validation rows, so training runs for all {epochs} epochs and keeps "
@@ -206,16 +224,14 @@ def _notes_on_small_tasks(
     return notes, small
 
 
-def _notes_on_shared_texts(rows: CodedRows, validation: CodedRows):
+def _notes_on_shared_texts(rows: CodedRows, others: CodedRows, kind: str, where: str):
     # Groups treat texts that differ only in Unicode normalization as the same text.
-    both = Texts.of([*validation.texts.distinct, *rows.texts.distinct]).groups
-    n_given = len(validation.texts.distinct)
+    both = Texts.of([*others.texts.distinct, *rows.texts.distinct]).groups
+    n_given = len(others.texts.distinct)
     shared = np.isin(both[:n_given], both[n_given:])
     if not shared.any():
         return []
-    return [
-        f"{shared.sum()} validation texts also occur in X, so validation scores are optimistic."
-    ]
+    return [f"{shared.sum()} {kind} texts also occur in {where}, so {kind} scores are optimistic."]
 
 
 def _notes_on_single_rows(rows: CodedRows, small):

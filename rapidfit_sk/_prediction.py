@@ -18,6 +18,7 @@ from ._rows import (
     common_dtype,
     encode_tasks,
     is_long,
+    labels_by_task,
     read_texts,
     read_unlabeled,
 )
@@ -86,6 +87,7 @@ class TaskPredictor(TextEstimator):
     """
 
     task_labels: Any
+    split_column: str | None
 
     # ----------------------------------------------------------------------------------------
     # Fitted attributes
@@ -281,7 +283,8 @@ class TaskPredictor(TextEstimator):
         X : DataFrame, dict, or array-like of str
             Labeled rows in any form that :meth:`fit` takes.
         y : array-like, DataFrame or None, default=None
-            The labels, if X does not contain them.
+            The labels, if X does not contain them. An array of shape (n_texts, n_tasks), as
+            :meth:`predict` returns it, has one column per task in the order of `tasks_`.
         sample_weight : array-like of shape (n_rows,) or None, default=None
             The weight of each row of X within its task.
 
@@ -292,6 +295,8 @@ class TaskPredictor(TextEstimator):
             A row whose label was not in the training data counts as wrong.
         """
         model = self._snapshot()
+        if not is_long(X, self._columns):
+            y = labels_by_task(y, model.tasks)
         scores = model.score(self._reader.known_rows(X, y, sample_weight, model.classes))
         return float(np.mean([score["accuracy"] for score in scores.values()]))
 
@@ -312,7 +317,7 @@ class TaskPredictor(TextEstimator):
 
     @property
     def _reader(self) -> Reader:
-        return Reader(self._columns, self.task_labels)
+        return Reader(self._columns, self.task_labels, self.split_column)
 
     def _rows_to_predict(self, model: FittedModel, X, task) -> tuple[Texts, NDArray[np.int64]]:
         """Return the text and the task code of each requested prediction."""

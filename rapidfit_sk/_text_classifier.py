@@ -129,7 +129,6 @@ class TextClassifier(ClassifierMixin, TextEstimator):
     """
 
     _constraints: ClassVar[dict[str, Constraint]] = {**TextEstimator._constraints, "task": text()}
-    _default_test_size = 0.0
 
     @suggests_names
     def __init__(
@@ -307,6 +306,10 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         """Return the fitted attributes, with the scores of the only task."""
         fitted = super()._fitted_by(model, scores, given, split)
         return {**fitted, "test_scores_": scores.get(self.task, {})}
+
+    @property
+    def _default_test_size(self) -> float:
+        return 0.0
 
     @property
     def _reader(self) -> OneTaskReader:

@@ -273,7 +273,7 @@ class TrainingConfig(ConfigGroup):
     test_size : float or None, default=None
         Share of the rows of each task, in [0, 1), that is held out for `test_scores_`. None means
         0.1 in :class:`MultiheadClassifier` and 0 in :class:`TextClassifier`, because tools that fit
-        a classifier of one task hold rows out themselves.
+        a classifier of one task hold rows out themselves. With a `split_column`, None means 0.
     val_size : float or None, default=None
         Share of the rows other than the test rows, in [0, 1), that is held out for validation.
         Validation rows choose the best epoch and calibrate the probabilities. With None, the

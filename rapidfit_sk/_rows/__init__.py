@@ -1,6 +1,7 @@
 """Torch-free modules for tables, texts, labels, splits, metrics and calibration."""
 
 from .calibration import fit_temperatures, probabilities
+from .given_splits import GivenPart
 from .labels import CodedRows, common_dtype, encode_labels, encode_tasks, warn_of_contradictions
 from .metrics import mean_over_tasks, score_table, scores_per_task, standard_error
 from .one_task import OneTaskReader
@@ -12,6 +13,7 @@ from .tables import (
     as_pandas,
     features_read,
     is_long,
+    labels_by_task,
     read_labeled,
     read_texts,
     read_unlabeled,
@@ -22,6 +24,7 @@ from .values import exact_array, parameter_labels, plain_label
 __all__ = [
     "CodedRows",
     "Columns",
+    "GivenPart",
     "LabeledTable",
     "OneTaskReader",
     "Reader",
@@ -37,6 +40,7 @@ __all__ = [
     "fit_temperatures",
     "hold_out",
     "is_long",
+    "labels_by_task",
     "mean_over_tasks",
     "parameter_labels",
     "plain_label",

@@ -11,6 +11,13 @@ from numpy.typing import ArrayLike
 
 from .._typing import ArrayOrFrame, RowsLike
 from .._validation import array_like, check_argument, listed, mapping_to, short, warn_user
+from .given_splits import (
+    GivenPart,
+    divided,
+    given_parts,
+    part_of_each_row,
+    warn_of_unused_split,
+)
 from .labels import (
     CodedRows,
     encode_table,
@@ -42,10 +49,13 @@ class Reader:
     task_labels : dict of {str: array-like} or None
         Classes of some tasks, set by the user. The classes of all other tasks are learned from
         their labels.
+    split_column : str or None, default=None
+        Name of the column of X that names the part of each row.
     """
 
     columns: Columns
     task_labels: Mapping[str, Collection[Any]] | None
+    split_column: str | None = None
 
     def training_rows(
         self,
@@ -56,7 +66,7 @@ class Reader:
         *,
         in_part: bool = False,
         classes: Any = None,
-    ) -> tuple[LabeledTable, CodedRows]:
+    ) -> tuple[LabeledTable, CodedRows, dict[str, GivenPart]]:
         """Read training rows, and return them as a table and as codes.
 
         Parameters
@@ -67,21 +77,25 @@ class Reader:
             Tasks and classes of an earlier fit. All of them are kept.
         in_part : bool, default=False
             Whether tasks in `task_labels` may be missing from X, because a later call may pass
-            their rows.
+            their rows. Validation and test rows are then left out.
         classes : dict of {str: array-like}, array-like or None, default=None
             Classes for this call, in addition to `task_labels`.
 
         Returns
         -------
         table : LabeledTable
-            The rows whose weight is above 0.
+            The training rows whose weight is above 0.
         rows : CodedRows
             The same rows as codes.
+        parts : dict of {str: GivenPart}
+            Validation rows as "val" and test rows as "test", if the split column has some.
         """
         X, y, known = as_pandas(X), as_pandas(y, "y"), known or {}
+        parts = self._part_of_each_row(X)
         if known and y is not None and not is_long(X, self.columns):
             y = named_labels(y, list(known))
         table = read_labeled(X, y, self.columns, sample_weight=sample_weight)
+        table, others = (table, {}) if parts is None else divided(table, parts)
         task_labels = self.task_labels or {}
         if in_part:
             there = {*table.task_names, *known}
@@ -92,7 +106,8 @@ class Reader:
         warn_of_similar_classes(learned, {**known, **task_labels})
         _warn_of_gaps(gaps(X, y, self.columns))
         table = table.without_zeros()
-        return table, encode_training_table(table, learned)
+        rows = encode_training_table(table, learned)
+        return table, rows, given_parts({} if in_part else others, learned, self.split_column)
 
     def rows_of_new_task(
         self,
@@ -101,17 +116,23 @@ class Reader:
         sample_weight: ArrayLike | None,
         task: str | None,
         known: list[str],
-    ) -> tuple[LabeledTable, CodedRows]:
-        """Read the rows of a new task with :func:`read_new_task`, as a table and as codes."""
+    ) -> tuple[LabeledTable, CodedRows, dict[str, GivenPart]]:
+        """Read the rows of a new task with :func:`read_new_task`.
+
+        The results are those of :meth:`training_rows`.
+        """
         X, y = as_pandas(X), as_pandas(y, "y")
+        parts = self._part_of_each_row(X)
         table = read_new_task(X, y, self.columns, task, known, sample_weight=sample_weight)
+        table, others = (table, {}) if parts is None else divided(table, parts)
         (name,) = table.task_names
         given = {key: labels for key, labels in (self.task_labels or {}).items() if key == name}
         classes = learn_classes(table, given)
         warn_of_similar_classes(classes, given)
         _warn_of_gaps(gaps(X, y, self.columns))
         table = table.without_zeros()
-        return table, encode_training_table(table, classes)
+        rows = encode_training_table(table, classes)
+        return table, rows, given_parts(others, classes, self.split_column)
 
     def known_rows(
         self,
@@ -142,6 +163,13 @@ class Reader:
         for name, given in (("y_val", y_val), ("sample_weight_val", sample_weight_val)):
             if given is not None:
                 raise ValueError(f"{name} was given without X_val. Pass both or neither of them.")
+        return None
+
+    def _part_of_each_row(self, X) -> np.ndarray | None:
+        """Return the part of each row of X, or None without a split column."""
+        if self.split_column is not None:
+            return part_of_each_row(X, self.split_column)
+        warn_of_unused_split(X, self.columns)
         return None
 
 

@@ -185,7 +185,7 @@ def read_labeled(
     n_rows = len(table) if isinstance(given, Mapping) else len(given)
     weights = read_weights(sample_weight, n_rows)[table.positions]
     if tasks is None:
-        _check_tasks_have_weight(table, weights)
+        check_tasks_have_weight(table, weights)
     elif not weights.any():
         raise ValueError("sample_weight is zero for all rows, so there is nothing to score.")
     return replace(table, weights=weights)
@@ -241,7 +241,7 @@ def read_new_task(
         if not is_task_name(task):
             raise task_error(task, "The 'task' parameter")
         if y is not None and not is_long(X, columns):
-            y = pd.Series(column_values(as_pandas(y, "y")), name=task, dtype=object)
+            y = pd.Series(_single_labels(as_pandas(y, "y")), name=task, dtype=object)
     elif y is not None and not is_long(X, columns) and not has_task_names(y):
         raise ValueError("The new task has no name. Pass one: add_task(X, y, task='topic').")
     table = read_labeled(X, y, columns, sample_weight=sample_weight)
@@ -290,13 +290,14 @@ def read_strings(X, columns, first_row=0) -> NDArray[np.object_]:
     if isinstance(X, str):
         raise TypeError(f"X is one string, {short(X)}. Pass a list of texts: [{short(X)}].")
     if isinstance(X, Mapping):
+        _check_maps_tasks(X, columns)
         raise TypeError(
             "X is a dict of tasks. Pass a list of texts, or call predict without 'task'."
         )
     if isinstance(X, pd.DataFrame):
         texts = column_values(X.iloc[:, 0]) if X.shape[1] == 1 else _column(X, columns.text)
     else:
-        texts = column_values(X, name="X")
+        texts = _single_texts(X, columns, first_row)
     _check_texts(texts, columns.text, lambda i: f"row {first_row + i}")
     return texts
 
@@ -320,9 +321,18 @@ def as_pandas(X: Any, name: str = "X") -> Any:
     if isinstance(frame, nw.Series):
         return pd.Series(frame.to_list(), name=frame.name, dtype=object)
     if not isinstance(frame, nw.DataFrame):
+        _check_is_not_lazy(X, name)
         return X
     columns = frame.to_dict(as_series=False)
     return pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in columns.items()})
+
+
+def _check_is_not_lazy(X, name):
+    """Raise TypeError for a lazy frame, whose rows are not computed yet."""
+    if hasattr(X, "collect") and isinstance(nw.from_native(X, pass_through=True), nw.LazyFrame):
+        raise TypeError(
+            f"{name} is a lazy frame ({type(X).__name__}). Pass its rows: {name}.collect()."
+        )
 
 
 # Classes of Hugging Face's library `datasets`, which this library does not import.
@@ -383,12 +393,24 @@ def named_labels(y: ArrayOrFrame, tasks: list[str]) -> pd.DataFrame | pd.Series:
     """
     if has_task_names(y):
         return as_pandas(y, "y")
+    labels = _single_labels(as_pandas(y, "y"))
     if len(tasks) > 1:
         raise ValueError(
             "y has one dimension, but there are several tasks. Pass y as a frame with one column "
             "per task, or as a Series named after its task."
         )
-    return pd.Series(column_values(as_pandas(y, "y")), name=tasks[0], dtype=object)
+    return pd.Series(labels, name=tasks[0], dtype=object)
+
+
+def labels_by_task(y: ArrayOrFrame | None, tasks: list[str]) -> ArrayOrFrame | None:
+    """Return a two-dimensional array with a column for each task as a frame.
+
+    Other labels are returned unchanged.
+    """
+    if not isinstance(y, np.ndarray) or y.ndim != 2 or not 1 < y.shape[1] == len(tasks):
+        return y
+    columns = (pd.Series(column_values(labels), dtype=object) for labels in y.T)
+    return pd.DataFrame(dict(zip(tasks, columns, strict=True)))
 
 
 # --------------------------------------------------------------------------------------------
@@ -397,6 +419,7 @@ def named_labels(y: ArrayOrFrame, tasks: list[str]) -> pd.DataFrame | pd.Series:
 
 def _read_mapping(X, y, columns, with_labels=True) -> _Cells:
     """Read rows from a dict of the form ``{task: [{"text": ..., "label": ...}, ...]}``."""
+    _check_maps_tasks(X, columns)
     if y is not None:
         raise ValueError("X is a dict that already contains the labels. Omit y.")
     texts, tasks, labels, rows = [], [], [], []
@@ -409,6 +432,21 @@ def _read_mapping(X, y, columns, with_labels=True) -> _Cells:
             tasks.append(task)
             rows.append(row)
     return _cells(column_values(texts), column_values(tasks), column_values(labels), rows=rows)
+
+
+def _check_maps_tasks(X, columns):
+    """Raise TypeError for a dict of columns, because a dict as X maps tasks to their rows."""
+    texts = X.get(columns.text)
+    is_column = isinstance(texts, list | tuple | pd.Series) or _has_rows(texts)
+    if is_column and len(texts) and not isinstance(next(iter(texts)), Mapping):
+        raise TypeError(
+            f"X is a dict of columns: {listed(X)}. A dict must map each task to its rows. Pass the "
+            "columns as a frame: pandas.DataFrame(X)."
+        )
+
+
+def _has_rows(array) -> bool:
+    return isinstance(array, np.ndarray) and array.ndim > 0
 
 
 def _items(items, task) -> Iterator[Any]:
@@ -433,14 +471,15 @@ def _item(item, key, task, row):
 def _read_long(X, y, columns) -> _Cells:
     if y is None:
         labels = _column(X, columns.label, "or pass the labels as y")
-    elif isinstance(y, pd.DataFrame) and y.shape[1] != 1:
+    elif isinstance(y, pd.DataFrame | np.ndarray) and y.ndim == 2 and y.shape[1] != 1:
+        kind = "a frame" if isinstance(y, pd.DataFrame) else "an array"
         raise ValueError(
-            f"X has a {short(columns.task)} column, so y must have one label per row, got a frame "
+            f"X has a {short(columns.task)} column, so y must have one label per row, got {kind} "
             f"with {y.shape[1]} columns. To pass labels with one column per task, pass a list of "
             "texts as X."
         )
     else:
-        labels = column_values(y.iloc[:, 0] if isinstance(y, pd.DataFrame) else y)
+        labels = _single_labels(y.iloc[:, 0] if isinstance(y, pd.DataFrame) else y)
     texts, tasks = (_column(X, name) for name in columns[:2])
     return _cells(texts, tasks, labels)
 
@@ -463,7 +502,7 @@ def _check_columns_of_labels(y):
     for i, task in enumerate(y.columns):
         if not is_task_name(task):
             raise task_error(task, f"y, column {i}")
-        if _positions(y, task) != [i]:
+        if column_positions(y, task) != [i]:
             raise ValueError(f"y has two columns named {short(task)}. Rename or drop one of them.")
 
 
@@ -508,10 +547,56 @@ def _read_single(X, y, columns, tasks) -> _Cells:
             f"{short(columns.text)}, {short(columns.task)} and {short(columns.label)}."
         )
     texts = read_strings(X, columns)
-    labels, task = column_values(y), _name_of_task(y, columns, tasks)
+    labels, task = _single_labels(y), _name_of_task(y, columns, tasks)
     if not is_task_name(task):
         raise task_error(task, "y")
     return _cells(texts, _repeat(task, len(texts)), labels)
+
+
+def _single_texts(X, columns, first_row) -> NDArray[np.object_]:
+    """Return one text per row, or raise an error for rows of several values or for vectors."""
+    shape = getattr(X, "shape", ())
+    if isinstance(shape, tuple) and len(shape) == 2 and shape[1] != 1:
+        # Arrays without numpy's dtype, such as tensors, contain numbers.
+        has_texts = getattr(getattr(X, "dtype", None), "kind", "f") in "OUST"
+        raise ValueError(
+            f"X must be one-dimensional, got an array of shape {tuple(shape)}. "
+            f"{_advice_for_rows(has_texts, columns)}"
+        )
+    texts = column_values(X, name="X")
+    first: Any = texts[0] if len(texts) else None
+    if isinstance(first, Mapping):
+        advice = "To pass records, pass a frame: pandas.DataFrame(X)."
+    elif isinstance(first, list | tuple) or _has_rows(first):
+        advice = _advice_for_rows(isinstance(next(iter(first), None), str), columns)
+    else:
+        return texts
+    raise TypeError(f"{_text_error(first, columns.text, f'row {first_row}')} {advice}")
+
+
+def _advice_for_rows(has_texts, columns) -> str:
+    """Return what to pass instead of rows of several values."""
+    if not has_texts:
+        return "Pass the texts themselves, not vectors."
+    names = f"[{short(columns.text)}, {short(columns.task)}]"
+    return (
+        "Pass one text per row. For rows of a text and a task, pass a frame: "
+        f"pandas.DataFrame(X, columns={names})."
+    )
+
+
+def _single_labels(y) -> NDArray[np.object_]:
+    """Return one label per row, or raise an error for rows of several labels."""
+    shape = np.shape(y) if isinstance(y, np.ndarray) else ()
+    is_nested = isinstance(y, list | tuple) and len(y) and isinstance(y[0], list | tuple | Mapping)
+    if not is_nested and (len(shape) < 2 or shape[1:] == (1,)):
+        return column_values(y)
+    example = "y" if is_nested and isinstance(y[0], Mapping) else "y, columns=['mood', 'topic']"
+    found = f"got {short(y[0])} in row 0" if is_nested else f"got an array of shape {shape}"
+    raise ValueError(
+        f"y must be one-dimensional, {found}. For labels of several tasks, pass a frame with one "
+        f"column per task: pandas.DataFrame({example})."
+    )
 
 
 def _name_of_task(y, columns, tasks) -> str:
@@ -546,7 +631,7 @@ def _repeat(value, n) -> np.ndarray:
 # Checks
 
 
-def _positions(frame, name) -> list[int]:
+def column_positions(frame, name) -> list[int]:
     """Return the positions of the columns with this name.
 
     pandas finds only the first level of a MultiIndex, and comparing NA to a name is an error.
@@ -556,12 +641,12 @@ def _positions(frame, name) -> list[int]:
 
 
 def _has(frame, name) -> bool:
-    return bool(_positions(frame, name))
+    return bool(column_positions(frame, name))
 
 
 def _column(X, name, alternative=None) -> np.ndarray:
     """Return the values of a column, or raise an error if the frame does not have it."""
-    found = _positions(X, name)
+    found = column_positions(X, name)
     if len(found) > 1:
         raise ValueError(f"X has two columns named {short(name)}. Rename or drop one of them.")
     if not found:
@@ -581,12 +666,13 @@ def _check_lengths(n_texts, n_labels):
         )
 
 
-def _check_tasks_have_weight(table, weights):
+def check_tasks_have_weight(table: LabeledTable, weights: np.ndarray, rows: str = "rows"):
+    """Raise ValueError for a task whose rows all have the weight 0."""
     for task in table.task_names:
         if not weights[table.tasks == task].any():
             raise ValueError(
-                f"sample_weight is zero for all rows of task {short(task)}. Drop the task, or give "
-                "some of its rows a weight above 0."
+                f"sample_weight is zero for all {rows} of task {short(task)}. Drop the task, or "
+                "give some of its rows a weight above 0."
             )
 
 
@@ -620,9 +706,13 @@ def _check_texts(texts, column, place):
             f"{where}: the text is not valid Unicode, because it contains half of a surrogate "
             f"pair ({short(texts[bad])}). Drop the row or correct the text."
         )
-    raise TypeError(
-        f"{where}: a text must be a string, got {short(texts[bad])} ({type(texts[bad]).__name__})."
-    )
+    raise TypeError(_text_error(texts[bad], column, place(bad)))
+
+
+def _text_error(text, column, place) -> str:
+    """Return the message for a text that is no string."""
+    found = f"{short(text)} ({type(text).__name__})"
+    return f"Column {short(column)}, {place}: a text must be a string, got {found}."
 
 
 def _check_labels(cells, column):

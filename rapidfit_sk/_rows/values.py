@@ -90,8 +90,9 @@ def _sequence(values, name) -> np.ndarray | list:
 
 
 def _column_error(values, name) -> TypeError:
-    is_mapping = isinstance(values, Mapping)
-    hint = " For labels with one column per task, pass a DataFrame." if is_mapping else ""
+    is_wide = isinstance(values, Mapping) and name == "y"
+    advice = " For labels with one column per task, pass a DataFrame: pandas.DataFrame(y)."
+    hint = advice if is_wide else ""
     return TypeError(f"{name} must be a list, an array or a Series, got {short(values)}.{hint}")
 
 

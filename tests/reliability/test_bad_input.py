@@ -356,7 +356,7 @@ BAD_FORMS = [
         ValueError,
         "no column 'task'. Its columns are: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 490 more",
     ),
-    case("X-lazy", (pl.LazyFrame({"text": ["a"]}), [1]), TypeError, "X must be a list"),
+    case("X-lazy", (pl.LazyFrame({"text": ["a"]}), [1]), TypeError, "X is a lazy frame"),
     case("X-tensor", (torch.ones(2), [1, 2]), TypeError, "a text must be a string, got 1.0"),
     case("X-masked", (np.ma.array(["a", "b"], mask=[0, 1]), [1, 2]), ValueError, "row 1.*missing"),
     case("X-series-ints", (pd.Series([1, 2]), [1, 2]), TypeError, "row 0: a text must be a string"),
@@ -379,7 +379,7 @@ BAD_FORMS = [
     case("y-set", (TEXTS, {1, 2, 3, 4}), TypeError, "y must be a list"),
     case("y-dict", (TEXTS, {"mood": [1, 2, 3, 4]}), TypeError, "y must be a list.*a DataFrame"),
     case("y-0d", (TEXTS, np.array(3)), ValueError, r"y must be one-dimensional.*shape \(\)"),
-    case("y-2d", (TEXTS, np.ones((4, 2))), ValueError, r"y must be one-dimensional.*\(4, 2\)"),
+    case("y-2d", (TEXTS, np.ones((4, 3))), ValueError, r"y must be one-dimensional.*\(4, 3\)"),
     case("y-short", (LONG, ["a"]), ValueError, "same number of rows, got 4 and 1"),
     case("y-wide-of-long", (LONG, WIDE), ValueError, "'task' column, so y must have one label per"),
     case("y-grad", (TEXTS, torch.ones(4, requires_grad=True)), TypeError, "y must be a list"),
@@ -601,7 +601,7 @@ def test_ints_beside_gaps_stay_ints():
     """Ints that pandas made floats because of a gap are ints; other floats stay floats."""
     y = pd.DataFrame({"a": [1, 2, None], "b": [1.5, 2, None], "c": [1.0, 2.0, 3.0]})
     with pytest.warns(UserWarning, match="y has missing labels: 1 for task 'a', 1 for task 'b'"):
-        _, rows = Reader(COLUMNS, None).training_rows(["x", "y", "z"], y, None, None)
+        rows = Reader(COLUMNS, None).training_rows(["x", "y", "z"], y, None, None)[1]
     assert {task: labels.dtype.kind for task, labels in rows.classes.items()} == {
         "a": "i",
         "b": "f",
@@ -613,14 +613,14 @@ def test_ints_beside_gaps_stay_ints():
 def test_large_floats_beside_gaps_stay_floats():
     """A float that no int of 64 bits equals shows that the column holds floats."""
     y = pd.DataFrame({"a": [1e300, 2, None], "b": [np.inf, 2, None], "c": [2.0**64, 2, None]})
-    _, rows = Reader(COLUMNS, None).training_rows(["x", "y", "z"], y, None, None)
+    rows = Reader(COLUMNS, None).training_rows(["x", "y", "z"], y, None, None)[1]
     assert [labels.tolist() for labels in rows.classes.values()] == [
         [2.0, 1e300],
         [2.0, np.inf],
         [2.0, 2.0**64],
     ]
     floats = pd.DataFrame({"a": pd.Series([1e18, 2.0, None], dtype=object)})
-    _, rows = Reader(COLUMNS, None).training_rows(["x", "y", "z"], floats, None, None)
+    rows = Reader(COLUMNS, None).training_rows(["x", "y", "z"], floats, None, None)[1]
     assert rows.classes["a"].tolist() == [2.0, 1e18]
 
 
@@ -845,7 +845,7 @@ def test_bad_weights(env, method, weights, error, message):
 )
 def test_odd_weights(weights):
     """Weights of every numeric type are read as floats."""
-    table, rows = Reader(COLUMNS, None).training_rows(LONG, None, weights, None)
+    table, rows, _ = Reader(COLUMNS, None).training_rows(LONG, None, weights, None)
     expected = np.array([float(weight) for weight in weights])
     assert table.weights.tolist() == expected[expected > 0].tolist()
     assert (rows.weights > 0).all()
@@ -953,6 +953,12 @@ PATCH = Callback()
         ({"label_column": ["label"]}, "'label_column' parameter"),
         ({"text_column": "task"}, "'text_column', 'task_column' and 'label_column' parameters"),
         ({"label_column": "text"}, "'text_column', 'task_column' and 'label_column' parameters"),
+        ({"split_column": 3}, "'split_column' parameter of MultiheadClassifier must be"),
+        ({"split_column": ""}, "'split_column' parameter of MultiheadClassifier must be"),
+        (
+            {"split_column": "label"},
+            "'split_column' parameter.* must differ from the 'text_column'",
+        ),
         ({"task_labels": ["a"]}, "'task_labels' parameter"),
         ({"task_labels": {"mood": "ab"}}, "'task_labels' parameter"),
         ({"task_labels": {"mood": 3}}, "'task_labels' parameter"),
@@ -1399,7 +1405,7 @@ def test_odd_texts(env, X):
 def test_odd_frames_are_read():
     """Columns with names of any type may stand next to the named ones; names become plain str."""
     X = STRANGE_COLUMNS.assign(task=column_of([np.str_("mood")] * 4))
-    table, _ = Reader(COLUMNS, None).training_rows(X, None, None, None)
+    table = Reader(COLUMNS, None).training_rows(X, None, None, None)[0]
     assert {type(task) for task in table.tasks} == {str}
     assert table.task_names == ["mood"]
 
@@ -1431,7 +1437,7 @@ class Name(str):
 )
 def test_names_of_tasks_become_plain_strings(X, y):
     """The name of a task that is a subclass of str becomes a plain string."""
-    table, rows = Reader(COLUMNS, None).training_rows(X, y, None, None)
+    table, rows, _ = Reader(COLUMNS, None).training_rows(X, y, None, None)
     assert table.task_names == ["mood"]
     assert {type(task) for task in [*table.tasks, *rows.classes]} == {str}
 
@@ -1493,7 +1499,7 @@ def test_normal_forms_of_a_text_stay_together():
     names = [f"caf\u00e9 {i}" for i in range(30)]
     texts = [*names, *(name.replace("\u00e9", "e\u0301") for name in names)]
     y = ["x", "y"] * 30
-    _, rows = Reader(COLUMNS, None).training_rows(texts, y, None, None)
+    rows = Reader(COLUMNS, None).training_rows(texts, y, None, None)[1]
     assert len(rows.texts.distinct) == 60
     assert rows.texts.groups.tolist() == [*range(30), *range(30)]
     config = MultiheadConfig(training=TrainingConfig(test_size=0.3, val_size=0.3))._filled()
