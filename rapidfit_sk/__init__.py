@@ -35,6 +35,11 @@ __all__ = [
 __version__ = "0.1.0.dev0"
 
 
+def __dir__() -> list[str]:
+    """List all names, also those that are not imported yet."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """Import the functions that need torch when they are first used."""
     if name == "find_encoder":

@@ -19,7 +19,7 @@ def fit_tasks(
 
     Parameters
     ----------
-    estimator : MultiheadClassifier
+    estimator : TextEstimator
         The estimator that is being fitted.
     n_epochs : int
         The maximum number of epochs.
@@ -52,7 +52,7 @@ class FitTasks(Callback):
 
     Parameters
     ----------
-    estimator : MultiheadClassifier
+    estimator : TextEstimator
         The estimator that is being fitted.
     n_epochs : int
         The maximum number of epochs.

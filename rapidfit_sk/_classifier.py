@@ -363,8 +363,9 @@ class MultiheadClassifier(TaskPredictor):
         y : array-like, DataFrame or None, default=None
             The labels, if X does not contain them.
         classes : dict of {str: array-like}, array-like or None, default=None
-            All classes of some tasks, or of the only task in X, as in `task_labels`. Pass them if
-            the rows of this call do not have all classes. Any other label in the rows is an error.
+            Classes of some tasks, or of the only task in X, in addition to those that the tasks
+            already have. Any other label of these tasks is an error. Pass them if the rows do not
+            have all classes. Tasks without rows in X are ignored.
         sample_weight : array-like of shape (n_rows,) or None, default=None
             The weight of each row.
 
@@ -465,11 +466,11 @@ class MultiheadClassifier(TaskPredictor):
         if name in before.classes:
             before = before.without_task(name)
         given = FitRows(table, rows, {}).with_parts(parts)
-        model, scores = train_head(self, self._checked_config(), given, before)
-        scores = state["test_scores_"] | scores
-        state |= {"model_": model, "test_scores_": scores}
+        head, scores = train_head(self, self._checked_config(), given, before)
+        self._show(head, scores)
+        others = {task: each for task, each in state["test_scores_"].items() if task != name}
+        state |= {"model_": before.with_task(head), "test_scores_": others | scores}
         state.pop("saved_with_", None)
-        self._show(model, scores)
         replace_fitted(self, state)
         return self
 
@@ -553,9 +554,9 @@ class MultiheadClassifier(TaskPredictor):
         ('sentiment', 0)
         """
         check_argument("task", task, text())
-        parameters = clone(self).get_params(deep=False)
-        del parameters["task_labels"], parameters["split_column"]
-        return TextClassifier(task=task, **parameters)
+        own = clone(self).get_params(deep=False)
+        shared = own.keys() & TextClassifier().get_params(deep=False).keys()
+        return TextClassifier(task=task, **{name: own[name] for name in shared})
 
     # ----------------------------------------------------------------------------------------
     # Interface of scikit-learn

@@ -68,7 +68,7 @@ def train(
     with open_checkpoints(estimator, config, given, start) as checkpoints:
         split_seed, *seeds = seeds if checkpoints is None else checkpoints.start(seeds)
         parts = hold_out_rows(config, given, split_seed, warm_start=start is not None)
-        recipe = _recipe(estimator, config, seeds, fit_tasks=tasks, checkpoints=checkpoints)
+        recipe = recipe_of(estimator, config, seeds, fit_tasks=tasks, checkpoints=checkpoints)
         model = fit_calibrated(functools.partial(fit_model, start=start), recipe, parts)
         warn_of_coverage(model.coverage or {}, table.task_names, model.tokenizer.max_length)
         scores = model.score(parts.test)
@@ -85,7 +85,7 @@ def train_epoch(estimator: Any, config: FullConfig, given: FitRows, start: Fitte
     n_before = len(start.net.history) if start else 0
     # Use new seeds for each epoch, because batch order and dropout must differ between epochs.
     seeds = private_seeds(estimator.random_state, 3 * (n_before + 1))[-3:]
-    recipe = _recipe(estimator, for_one_epoch(config, n_before), seeds)
+    recipe = recipe_of(estimator, for_one_epoch(config, n_before), seeds)
     model = fit_model(recipe, given.rows.joined(given.helpers), start=start)
     none = np.empty(0, dtype=int)
     split = Split(np.arange(len(given.rows)), none, none)
@@ -99,21 +99,21 @@ def train_head(
 
     Returns
     -------
-    model : FittedModel
-        The fitted model with the new task.
+    head : FittedModel
+        A model with the new task only, for :meth:`FittedModel.with_task`.
     scores : dict
         The scores of the new task on its test rows.
     """
     config = with_parameters(config, encoder__unfreeze_layers=0, loss__task_weights=None)
     split_seed, *seeds = private_seeds(estimator.random_state, 4)
     parts = hold_out_rows(config, given, split_seed)
-    recipe = _recipe(estimator, config, seeds, device=before.net.device)
+    recipe = recipe_of(estimator, config, seeds, device=before.net.device)
     head = fit_calibrated(functools.partial(fit_head, before), recipe, parts)
     warn_of_coverage(head.coverage or {}, head.tasks, head.tokenizer.max_length)
-    return before.with_task(head), head.score(parts.test)
+    return head, head.score(parts.test)
 
 
-def _recipe(estimator: Any, config: FullConfig, seeds, *, device=None, **options: Any) -> Recipe:
+def recipe_of(estimator: Any, config: FullConfig, seeds, *, device=None, **options: Any) -> Recipe:
     """Return the settings of a training."""
     hardware = Hardware(
         device or find_device(estimator.device),

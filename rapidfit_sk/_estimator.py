@@ -83,7 +83,8 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
     cache_disk: float
     keep_checkpoints: bool
     verbose: int
-    model_: FittedModel
+    if TYPE_CHECKING:
+        model_: FittedModel
 
     # ----------------------------------------------------------------------------------------
     # Training

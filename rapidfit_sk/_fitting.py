@@ -457,7 +457,7 @@ def check_device(device: str | torch.device):
 def _bad_device(device, reason) -> InvalidParameterError:
     first, *_ = str(reason).splitlines() or [type(reason).__name__]
     return InvalidParameterError(
-        "The 'device' parameter of MultiheadClassifier must be 'auto' or a torch device of this "
+        "The 'device' parameter must be 'auto' or a torch device of this "
         f"machine. Got {short(str(device))} instead: {first.rstrip('.')}."
     )
 
@@ -592,19 +592,19 @@ def copied_callbacks(callbacks: Callbacks | None) -> Callbacks:
         named = callback is given or isinstance(given[0], str)
         if not isinstance(callback, Callback) or not named:
             raise InvalidParameterError(
-                "The 'callbacks' parameter of MultiheadClassifier must be a list of skorch "
+                "The 'callbacks' parameter must be a list of skorch "
                 f"callbacks or (name, callback) pairs. Got {short(given)} in the list instead."
             )
         if isinstance(callback, Checkpoint) and callback.load_best:
             raise InvalidParameterError(
-                "The 'callbacks' parameter of MultiheadClassifier must not contain a Checkpoint "
+                "The 'callbacks' parameter must not contain a Checkpoint "
                 "with load_best=True. With validation rows (training.val_size or X_val), a fit "
                 "keeps the weights of its best epoch without it."
             )
         for kind, reason in _REFUSED.items():
             if isinstance(callback, kind):
                 raise InvalidParameterError(
-                    f"The 'callbacks' parameter of MultiheadClassifier must not contain "
+                    f"The 'callbacks' parameter must not contain "
                     f"{type(callback).__name__} callbacks: {reason}"
                 )
         copies.append(clone(given, safe=False))

@@ -130,7 +130,7 @@ def hold_out_rows(
         If a task or a class has too few rows to hold some out, if scores on held-out rows are
         optimistic, or if there are no validation rows although they are expected.
     """
-    rows, validation, helpers = given.rows, given.validation, given.helpers
+    rows, validation = given.rows, given.validation
     test_size = config.training.test_size or 0 if given.test is None else 0
     val_size = _validation_size(config, len(rows), test_size) if validation is None else 0
     split = split_rows(
@@ -156,7 +156,7 @@ def hold_out_rows(
     return Parts(
         rows.take(split.train),
         validation,
-        None if helpers is None else helpers.without_texts_of(validation, test),
+        _helpers_to_train(given, validation, test),
         test,
         split,
         needs_calibration_fit=config.eval.calibrate and all_train and not warm_start,
@@ -203,6 +203,23 @@ def _warn_of_split(
         )
     if notes:
         warn_user(" ".join(notes))
+
+
+def _helpers_to_train(
+    given: FitRows, validation: CodedRows | None, test: CodedRows
+) -> CodedRows | None:
+    """Return the helpers without held-out texts, and warn about tasks that lose all of them."""
+    if given.helpers is None:
+        return None
+    kept = given.helpers.without_texts_of(validation, test)
+    lost = np.setdiff1d(given.helpers.tasks, kept.tasks)
+    if len(lost):
+        names = listed(list(given.helpers.classes)[code] for code in lost)
+        warn_user(
+            f"All helpers of {names} have texts of validation or test rows, so they do not train. "
+            "Pass helpers with other texts."
+        )
+    return kept
 
 
 def _notes_on_small_tasks(

@@ -15,11 +15,20 @@ from ._estimator import TextEstimator
 from ._held_out import FitRows
 from ._rows import OneTaskReader, features_read, read_texts
 from ._typing import ArrayOrFrame, Device, MemoryLike
-from ._validation import Constraint, short, suggests_names, text
+from ._validation import (
+    Constraint,
+    array_like,
+    check_argument,
+    none,
+    short,
+    suggests_names,
+    text,
+)
 from ._visual_block import visual_block
 from .config import FullConfig, MultiheadConfig
 
 if TYPE_CHECKING:
+    from ._coverage import Coverage
     from ._fitted import FittedModel
 
 
@@ -81,7 +90,8 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         The tasks of the helpers. The fitted model keeps their heads for later training.
     temperature_ : float
         The number that divides the logits before the softmax, chosen to maximize the likelihood of
-        the calibration rows. It is 1 if there are no calibration rows.
+        the calibration rows. A later training without calibration rows, such as
+        :meth:`partial_fit`, keeps it. Without any calibration rows, it is 1.
     net_ : MultiheadNet
         The trained skorch net, with ``history`` and ``callbacks_``.
     model_ : FittedModel
@@ -256,9 +266,9 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         y : array-like of shape (n_rows,)
             The labels.
         classes : array-like or None, default=None
-            All classes that `y` may contain in this call; any other label is an error. Pass it in
-            the first call if its rows do not have all classes. With None, new labels add columns to
-            the head.
+            Classes of the task, in addition to those that it already has. Any other label in `y` is
+            an error. Pass them in the first call if its rows do not have all classes. With None,
+            new labels add columns to the head.
         sample_weight : array-like of shape (n_rows,) or None, default=None
             The weight of each row.
         helpers : DataFrame, dict, tuple or None, default=None
@@ -280,6 +290,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         As in :meth:`MultiheadClassifier.partial_fit`, no rows are held out.
         """
         start = self._earlier(is_continued=True)
+        check_argument("classes", classes, array_like() | none)
         config, given = self._read(X, y, sample_weight, helpers, start, classes)
         return self._fit_epoch(config, given, start)
 
@@ -292,7 +303,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         if start is not None and start.tasks[0] != self.task:
             raise ValueError(
                 f"The 'task' parameter was {short(start.tasks[0])} in the earlier fit and is "
-                f"{short(self.task)} now. Set it back, or fit with warm_start=False."
+                f"{short(self.task)} now. Set it back, or call fit with warm_start=False."
             )
         table, rows, others = self._reader.training_rows(
             X, y, sample_weight, helpers, known, classes
@@ -337,14 +348,19 @@ class TextClassifier(ClassifierMixin, TextEstimator):
     @property
     def truncated_fraction_(self) -> float:
         """Share of the training texts that are longer than `max_length`."""
-        model = self._fitted("truncated_fraction_")
-        return (model.coverage or {})[model.tasks[0]].truncated
+        return self._coverage("truncated_fraction_").truncated
 
     @property
     def unknown_fraction_(self) -> float:
         """Share of the tokens that the tokenizer does not know."""
-        model = self._fitted("unknown_fraction_")
-        return (model.coverage or {})[model.tasks[0]].unknown
+        return self._coverage("unknown_fraction_").unknown
+
+    def _coverage(self, name: str) -> Coverage:
+        """Return the coverage of the task, or raise AttributeError for attribute `name`."""
+        model = self._fitted(name)
+        if not model.coverage:
+            raise AttributeError(f"{name!r} is not known for this model.")
+        return model.coverage[model.tasks[0]]
 
     # ----------------------------------------------------------------------------------------
     # Prediction

@@ -205,13 +205,18 @@ class ConfigGroup(ParameterGroup):
     :meth:`MultiheadConfig.to_dict`. Groups can change, so they have no hash.
     """
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        """Return the hash of the class, because the parameters can change."""
+        return hash(type(self))
 
     def __eq__(self, other: object) -> bool:
         """Check whether another group has the same class and equal parameters."""
         if type(other) is not type(self):
             return NotImplemented
-        return self._compared() == other._compared()
+        try:
+            return bool(self._compared() == other._compared())
+        except ValueError:  # arrays, which are not valid parameters
+            return self is other
 
     def _compared(self) -> dict[str, Any]:
         """Return the parameters in the form in which they are compared."""

@@ -3,7 +3,6 @@
 from string import ascii_lowercase
 
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from rapidfit_sk import (
@@ -44,7 +43,6 @@ class NumericAdapter(ClassifierMixin, BaseEstimator):
 
     def fit(self, X, y, sample_weight=None):
         X, y = validate_data(self, X, y)
-        check_classification_targets(y)
         self.classifier_ = self._classifier().fit(_texts(X), y, sample_weight)
         self.classes_ = self.classifier_.classes_
         return self

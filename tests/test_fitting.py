@@ -7,8 +7,9 @@ import pytest
 from skorch.callbacks import Callback
 
 from rapidfit_sk import EncoderConfig, LossConfig
+from rapidfit_sk._engine import recipe_of
 from rapidfit_sk._fitting import fit_calibrated, fit_head, fit_model
-from rapidfit_sk._held_out import hold_out_rows
+from rapidfit_sk._held_out import FitRows, hold_out_rows
 from rapidfit_sk._rows.labels import encode_training_table, learn_classes
 from rapidfit_sk._rows.tables import Columns, read_labeled
 from rapidfit_sk._rows.texts import Texts
@@ -29,7 +30,7 @@ def make_recipe(make_classifier):
 
     def make(**kwargs):
         classifier = make_classifier(**kwargs)
-        return classifier._recipe(classifier._checked_config(), [1, 2, 3])
+        return recipe_of(classifier, classifier._checked_config(), [1, 2, 3])
 
     return make
 
@@ -38,7 +39,7 @@ def test_fit_does_not_change_its_recipe(make_recipe, rows):
     """A fit does not change the configuration of its recipe, even with `val_size=None`."""
     recipe = make_recipe(val_size=None, loss=LossConfig(task_weights={"intent": 2.0}))
     before = recipe.config.to_dict()
-    fit_calibrated(fit_model, recipe, hold_out_rows(recipe.config, rows, 0))
+    fit_calibrated(fit_model, recipe, hold_out_rows(recipe.config, FitRows(None, rows, {}), 0))
     assert recipe.config.to_dict() == before
     assert before["training"]["val_size"] is None
 
@@ -66,7 +67,7 @@ def test_calibration_fit_is_silent(make_recipe, rows, monkeypatch):
 
     monkeypatch.setattr(MultiheadNet, "on_train_begin", record_training)
     recipe = make_recipe(val_size=None, callbacks=[UserCallback()], verbose=1)
-    parts = hold_out_rows(recipe.config, rows, 0)
+    parts = hold_out_rows(recipe.config, FitRows(None, rows, {}), 0)
     model = fit_calibrated(fit_model, recipe, parts)
     assert trainings == [(0, False, False), (1, True, True)]
     assert set(model.temperatures.values()) != {1.0}
@@ -83,7 +84,7 @@ def test_a_head_calibrates_as_a_fit_does(make_recipe, rows):
         intent.texts, intent.tasks * 0, intent.labels, intent.weights,
         {"purpose": rows.classes["intent"]},
     )  # fmt: skip
-    parts = hold_out_rows(recipe.config, one, 0)
+    parts = hold_out_rows(recipe.config, FitRows(None, one, {}), 0)
     head = fit_calibrated(functools.partial(fit_head, model), recipe, parts)
     assert list(head.classes) == ["purpose"]
     assert head.temperatures["purpose"] != 1.0
@@ -112,9 +113,10 @@ def test_texts_are_numbered_once_in_a_fit(make_classifier, messages, monkeypatch
 def test_few_rows_are_held_out_only_for_patience(make_config, rows):
     """With `val_size=None`, few rows all train, unless `patience` needs a tenth for validation."""
     few = make_config(val_size=None)._filled()
-    assert hold_out_rows(few, rows, 0).validation is None
-    assert hold_out_rows(few, rows, 0).needs_calibration_fit
+    given = FitRows(None, rows, {})
+    assert hold_out_rows(few, given, 0).validation is None
+    assert hold_out_rows(few, given, 0).needs_calibration_fit
     patient = make_config(val_size=None).set_params(eval__patience=1)._filled()
-    parts = hold_out_rows(patient, rows, 0)
+    parts = hold_out_rows(patient, given, 0)
     assert len(parts.validation) == pytest.approx(0.1 * len(parts.train), rel=0.3)
     assert not parts.needs_calibration_fit

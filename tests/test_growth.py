@@ -407,7 +407,7 @@ def test_partial_fit_with_classes(make_classifier, messages, intent):
     """`classes` fixes the columns, for one task as an array and for several tasks as a dict."""
     one = intent[intent["label"] == "ask"].head(4)
     texts, labels = one["text"].tolist(), one["label"].tolist()
-    with pytest.raises(ValueError, match="only one class.*'task_labels' parameter"):
+    with pytest.raises(ValueError, match="only one class.*set 'task_labels' to all classes"):
         make_classifier().partial_fit(texts, labels)
     classifier = make_classifier().partial_fit(texts, labels, ["ask", "buy"])
     assert classifier.classes_["label"].tolist() == ["ask", "buy"]
@@ -420,6 +420,23 @@ def test_partial_fit_with_classes(make_classifier, messages, intent):
         make_classifier().partial_fit(first, classes=["ask"])
     with pytest.raises(ValueError, match="'buy' is not one of the classes in the 'classes'"):
         make_classifier().partial_fit(intent, classes={"intent": ["ask", "sell"]})
+    later = make_classifier().partial_fit(intent, classes={**classes, "topic": ["a", "b"]})
+    assert later.tasks_ == ["intent"]
+    with pytest.raises(ValueError, match="'classes' parameter must be an array-like"):
+        make_classifier().partial_fit(texts, labels, classes=5)
+    fixed = make_classifier(task_labels={"sentiment": ["negative", "positive"]})
+    with pytest.raises(ValueError, match="'neutral' is not one .* in the 'task_labels' parameter"):
+        fixed.partial_fit(messages, classes={"intent": classes["intent"]})
+
+
+@pytest.mark.parametrize("val_size", [0, 0.2])
+def test_verbose_add_task_shows_the_new_head(make_classifier, messages, intent, capsys, val_size):
+    """add_task shows the scores of the new head, whatever the fit before held out."""
+    classifier = make_classifier(val_size=val_size, epochs=2).fit(messages)
+    classifier.set_params(verbose=1).add_task(intent.assign(task="topic"))
+    shown = capsys.readouterr().err
+    assert "topic" in shown
+    assert "No rows were held out" not in shown
 
 
 def test_remove_task_changes_no_other_task(make_classifier, messages, tmp_path):
@@ -447,7 +464,9 @@ def test_replaced_task(make_classifier, messages, sentiment, intent):
     fresh = joblib_copy(classifier).remove_task("intent").add_task(other)
     with pytest.raises(ValueError, match="already has a task 'intent'"):
         classifier.add_task(other)
-    classifier.add_task(other, replace=True)
+    classifier.set_params(config__training__test_size=0).add_task(other, replace=True)
+    assert "intent" not in classifier.test_scores_
+    classifier = make_classifier().fit(messages).add_task(other, replace=True)
     assert classifier.tasks_ == ["sentiment", "emotion", "intent"]
     after = classifier.predict_proba(TEXTS)
     assert np.array_equal(after["intent"], fresh.predict_proba(TEXTS)["intent"])

@@ -1,6 +1,8 @@
 """`TextClassifier`: one task, with the interface of a scikit-learn classifier, and helpers."""
 
 import pickle
+import typing
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -132,6 +134,7 @@ def test_a_column_of_labels_is_raveled_with_a_warning(make, intent):
         (np.zeros((300, 2)), "got 2 columns.*helpers.*MultiheadClassifier"),
         (["ask"] * 300, "only one class.*'classes' to partial_fit"),
         (["ask"] * 299, "same number of rows, got 300 and 299"),
+        (np.linspace(0, 1, 300), "Unknown label type: continuous"),
     ],
 )
 def test_bad_labels(make, intent, y, message):
@@ -218,6 +221,7 @@ def test_warm_start(make, intent, helpers):
 def test_forms_of_helpers(make, intent, helpers, form):
     """Helpers come in any form of MultiheadClassifier.fit, and change the model."""
     wide = helpers.pivot(index="text", columns="task", values="label")[["sentiment", "emotion"]]
+    wide = wide.dropna()
     X, y = helpers[["text", "task"]], helpers["label"]
     given = {
         "frame": helpers,
@@ -244,7 +248,8 @@ def test_forms_of_helpers(make, intent, helpers, form):
         (lambda rows: rows.head(300), r"as many rows as X \(300\).*helpers=\(frame,\)"),
         (lambda rows: (rows, None, None, None), "got a tuple of 4 items"),
         (lambda rows: rows.drop(columns="task"), "In the helpers: .*'task'"),
-        (lambda rows: rows.assign(label="x"), "In the helpers|only one class"),
+        (lambda rows: rows.assign(label="x"), "In the helpers: .*only one class.*leave out this"),
+        (lambda rows: (["a b", "c d"], ["u", "v"]), "In the helpers: The task has no name"),
     ],
 )
 def test_bad_helpers(make, intent, helpers, change, message):
@@ -402,3 +407,78 @@ def test_default_configuration():
     classifier = TextClassifier()
     assert classifier.get_params()["config__training__test_size"] is None
     assert clone(classifier.set_params(config=MultiheadConfig())).config.training is None
+
+
+# --------------------------------------------------------------------------------------------
+# Helpers in other trainings
+
+
+def test_helpers_train_in_partial_fit(make, intent, helpers):
+    """partial_fit trains on helpers, too."""
+    texts, y = intent["text"], intent["label"]
+    alone, helped = make().fit(texts, y), make().fit(texts, y)
+    alone.partial_fit(texts, y)
+    helped.partial_fit(texts, y, helpers=helpers)
+    assert helped.helper_tasks_ == ["sentiment", "emotion"]
+    assert not np.allclose(alone.predict_proba(TEXTS), helped.predict_proba(TEXTS))
+
+
+def test_checkpoints_depend_on_helpers(make, intent, helpers, tmp_path):
+    """A kept checkpoint belongs to its helpers."""
+    texts, y = intent["text"], intent["label"]
+    classifier = make(checkpoint_dir=tmp_path, keep_checkpoints=True)
+    first = classifier.fit(texts, y, helpers=helpers).predict_proba(TEXTS)
+    again = clone(classifier).fit(texts, y, helpers=helpers)
+    assert np.array_equal(again.predict_proba(TEXTS), first)
+    with pytest.raises(ValueError, match="the helpers"):
+        clone(classifier).fit(texts, y, helpers=helpers.tail(400))
+
+
+def test_a_helper_task_without_training_rows_leads_to_a_warning(make, intent, helpers):
+    """A warning names a helper task that has only held-out texts."""
+    few = helpers[helpers["task"] == "sentiment"].head(20)
+    is_few = intent["text"].isin(few["text"])
+    held_out, rest = intent[is_few], intent[~is_few]
+    with pytest.warns(UserWarning, match="All helpers of 'sentiment' have texts of validation"):
+        make().fit(
+            rest["text"], rest["label"], helpers=(few,),
+            X_val=held_out["text"], y_val=held_out["label"],
+        )  # fmt: skip
+
+
+def test_messages_name_no_parameter_of_the_other_class(make, intent):
+    """Messages do not mention task_labels, TaskStratifiedKFold or MultiheadClassifier."""
+    texts, y = intent["text"].tolist(), intent["label"].tolist()
+    with pytest.warns(UserWarning, match=r"Correct the labels\.$"):
+        make().fit(texts, [*y[:-4], "Ask", "Ask", "Ask", "Ask"])
+    for parameters in ({"callbacks": [3]}, {"device": "nope"}):
+        with pytest.raises(ValueError, match="parameter must") as caught:
+            make(**parameters).fit(texts, y)
+        assert "MultiheadClassifier" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"partial_fit\.$"):
+        make().fit(texts, ["ask"] * 300)
+
+
+def test_coverage_that_is_not_known(make, intent):
+    """An attribute that the fitted model does not know does not exist."""
+    classifier = make().fit(intent["text"], intent["label"])
+    assert classifier.truncated_fraction_ == 0
+    classifier.model_ = replace(classifier.model_, coverage=None)
+    assert not hasattr(classifier, "truncated_fraction_")
+
+
+def test_type_hints_of_the_classes():
+    """The type hints of both classes can be evaluated."""
+    for kind in (TextClassifier, MultiheadClassifier):
+        assert "config" in typing.get_type_hints(kind)
+
+
+def test_classifier_for_of_a_subclass(make_config):
+    """classifier_for leaves out parameters that only a subclass has."""
+
+    class Named(MultiheadClassifier):
+        def __init__(self, config=None, *, nickname="x", random_state=None):
+            super().__init__(config, random_state=random_state)
+            self.nickname = nickname
+
+    assert Named(make_config(), random_state=3).classifier_for("a").random_state == 3

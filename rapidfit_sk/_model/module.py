@@ -198,7 +198,7 @@ class MultiheadModule(nn.Module):
 
     def __getstate__(self):
         """Return the state without views of the encoder: the compiled one and the upper layers."""
-        return {**super().__getstate__(), "_compiled": None, "_upper": None}
+        return {**super().__getstate__(), "_compiled": None, "_upper": None, "in_training": False}
 
     @property
     def heads_share_embeddings(self) -> bool:

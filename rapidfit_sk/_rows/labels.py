@@ -16,14 +16,16 @@ from .tables import LabeledTable, TextTable
 from .texts import Texts
 from .values import distinct_values, exact_array, parameter_labels, plain_label
 
+_ADVICE = f", drop the task, or set 'task_labels' to all classes of the task. {IN_FOLDS}"
+
 
 def learn_classes(
     table: LabeledTable,
     task_labels: Mapping[str, Collection[Any]] | None = None,
     known: Mapping[str, np.ndarray] | None = None,
     *,
-    given_as: str = "task_labels",
-    advice: str = "set the 'task_labels' parameter to all classes of the task",
+    in_call: Collection[str] = (),
+    advice: str = _ADVICE,
 ) -> dict[str, np.ndarray]:
     """Return the sorted classes of each task.
 
@@ -36,10 +38,10 @@ def learn_classes(
         their labels.
     known : dict of {str: ndarray} or None
         Tasks and classes of an earlier fit. All of them are kept.
-    given_as : str, default="task_labels"
-        Name of the parameter that contains `task_labels`, for messages.
+    in_call : collection of str
+        Tasks whose classes come from `classes`, an argument of ``partial_fit``, for messages.
     advice : str
-        What else the user can do if a task has only one class, for the message.
+        End of the message for a task with only one class: what else the user can do.
 
     Returns
     -------
@@ -59,10 +61,11 @@ def learn_classes(
         an unsupported type.
     """
     task_labels, classes = task_labels or {}, dict(known or {})
-    _check_tasks_are_there(task_labels, [*classes, *table.task_names], given_as)
+    _check_tasks_are_there(task_labels, [*classes, *table.task_names])
     for task in table.task_names:
         rows = np.flatnonzero(table.tasks == task)
         labels = table.labels[rows]
+        given_as = "classes" if task in in_call else "task_labels"
         if task in task_labels:
             owner = f"The {given_as!r} parameter, task {short(task)}"
             labels = parameter_labels(task_labels[task], owner)
@@ -72,11 +75,11 @@ def learn_classes(
     return classes
 
 
-def _check_tasks_are_there(task_labels, tasks, given_as):
+def _check_tasks_are_there(task_labels, tasks):
     for task in task_labels:
         if task not in tasks:
             raise ValueError(
-                f"The {given_as!r} parameter names {short(task)}, which is not a task of the "
+                f"The 'task_labels' parameter names {short(task)}, which is not a task of the "
                 f"data.{suggestion(task, tasks)} The tasks are: {listed(tasks)}. {IN_FOLDS}"
             )
 
@@ -297,7 +300,9 @@ def warn_of_contradictions(table: LabeledTable, rows: CodedRows):
 
 
 def warn_of_similar_classes(
-    classes: Mapping[str, np.ndarray], accepted: Mapping[str, Iterable[Any]]
+    classes: Mapping[str, np.ndarray],
+    accepted: Mapping[str, Iterable[Any]],
+    advice: str = ", or list them in the 'task_labels' parameter if this is intended",
 ):
     """Warn about classes of a task that a reader would take for the same class.
 
@@ -308,6 +313,8 @@ def warn_of_similar_classes(
     accepted : dict of {str: iterable}
         Classes of an earlier fit, or set by the user. There is no warning if all similar classes
         are among them.
+    advice : str
+        End of the message: what else the user can do.
     """
     similar = []
     for task, labels in classes.items():
@@ -323,8 +330,8 @@ def warn_of_similar_classes(
         more = f" and {len(similar) - 5} more groups" if len(similar) > 5 else ""
         warn_user(
             "Some labels differ only in case, surrounding white space or Unicode normalization, "
-            f"but are separate classes: {'; '.join(similar[:5])}{more}. Correct the labels, or "
-            "list them in the 'task_labels' parameter if this is intended."
+            f"but are separate classes: {'; '.join(similar[:5])}{more}. Correct the "
+            f"labels{advice}."
         )
 
 
@@ -352,7 +359,7 @@ def _sorted_classes(
         found = f"only one class ({short(distinct[0])})" if distinct else "no classes"
         raise ValueError(
             f"Task {short(task)} has {found}, but a head needs at least two. "
-            f"Add rows of another class, drop the task, or {advice}. {IN_FOLDS}"
+            f"Add rows of another class{advice}"
         )
     classes = exact_array(labels, distinct)
     if classes is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import DataConversionWarning
+from sklearn.utils.multiclass import check_classification_targets
 
 from .._typing import ArrayOrFrame, RowsLike
 from .._validation import short, warn_user
@@ -18,12 +20,23 @@ from .labels import (
     encode_table,
     encode_training_table,
     learn_classes,
+    warn_of_contradictions,
     warn_of_similar_classes,
 )
-from .tables import Columns, LabeledTable, as_pandas, read_labeled, read_strings
+from .reader import warn_of_gaps
+from .tables import (
+    Columns,
+    LabeledTable,
+    as_pandas,
+    gaps,
+    has_task_names,
+    is_long,
+    read_labeled,
+    read_strings,
+)
 from .values import column_values
 
-_ADVICE = "pass all classes as 'classes' to partial_fit"
+_ADVICE = ", or pass all classes as 'classes' to partial_fit."
 
 
 @dataclass(frozen=True)
@@ -79,16 +92,18 @@ class OneTaskReader:
         known = known or {}
         table = self._table(X, y, sample_weight)
         given = {} if classes is None else {self.task: classes}
-        learned = learn_classes(table, given, known, given_as="classes", advice=_ADVICE)
-        others = self._helper_table(helpers, len(column_values(as_pandas(y, "y"))))
+        learned = learn_classes(table, given, known, in_call=given, advice=_ADVICE)
+        others = None if helpers is None else self._helper_table(helpers, len(table))
         if others is not None:
-            learned = learn_classes(others, known=learned)
-        warn_of_similar_classes(learned, {**known, **given})
+            learned = _with_helpers(learned, others)
+            others = others.without_zeros()
+        warn_of_similar_classes(learned, {**known, **given}, advice="")
         table = table.without_zeros()
         rows = encode_training_table(table, learned)
-        if others is None:
-            return table, rows, None
-        return table, rows, encode_training_table(others.without_zeros(), learned)
+        coded = None if others is None else encode_training_table(others, learned)
+        if others is not None and coded is not None:
+            warn_of_contradictions(others, coded)
+        return table, rows, coded
 
     def validation_rows(
         self,
@@ -113,13 +128,13 @@ class OneTaskReader:
 
     def _table(self, X, y, sample_weight) -> LabeledTable:
         texts = read_strings(X, self.columns)
-        labels = pd.Series(_one_column(y), name=self.task, dtype=object)
+        values = _one_column(y)
+        _check_are_classes(values)
+        labels = pd.Series(values, name=self.task, dtype=object)
         return read_labeled(texts, labels, self.columns, sample_weight=sample_weight)
 
-    def _helper_table(self, helpers, n_rows) -> LabeledTable | None:
-        """Return the rows of other tasks as a table, or None if there are none."""
-        if helpers is None:
-            return None
+    def _helper_table(self, helpers, n_rows) -> LabeledTable:
+        """Return the rows of other tasks as a table."""
         parts: tuple[Any, ...] = helpers if isinstance(helpers, tuple) else (helpers,)
         if not 1 <= len(parts) <= 3:
             raise ValueError(
@@ -128,11 +143,16 @@ class OneTaskReader:
             )
         if parts[0] is helpers and not isinstance(helpers, Mapping):
             _check_is_whole(helpers, n_rows)
-        given = dict(zip(("X", "y", "sample_weight"), parts, strict=False))
-        try:
-            table = self._read_helpers(**given)
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"In the helpers: {error}") from error
+        X, y, sample_weight = [*parts, None, None][:3]
+        with _in_helpers():
+            X, y = as_pandas(X), as_pandas(y, "y")
+            if y is not None and not is_long(X, self.columns) and not has_task_names(y):
+                raise ValueError(
+                    "The task has no name. Pass y as a Series named after its task, or as a frame "
+                    "with one column per task."
+                )
+            table = read_labeled(X, y, self.columns, sample_weight=sample_weight)
+            warn_of_gaps(gaps(X, y, self.columns))
         if self.task in table.task_names:
             raise ValueError(
                 f"helpers has rows of task {short(self.task)}, which is the task of y. Drop these "
@@ -140,8 +160,20 @@ class OneTaskReader:
             )
         return table
 
-    def _read_helpers(self, X, y=None, sample_weight=None) -> LabeledTable:
-        return read_labeled(X, y, self.columns, sample_weight=sample_weight)
+
+def _with_helpers(classes: dict[str, np.ndarray], helpers: LabeledTable) -> dict[str, np.ndarray]:
+    """Return classes with those of helpers."""
+    with _in_helpers():
+        return learn_classes(helpers, known=classes, advice=", or leave out this task.")
+
+
+@contextmanager
+def _in_helpers() -> Iterator[None]:
+    """Context in which error messages name the helpers."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"In the helpers: {error}") from error
 
 
 def _check_is_whole(helpers: RowsLike, n_rows: int):
@@ -180,3 +212,9 @@ def _one_column(y: Any) -> NDArray[np.object_]:
             "predict all of them."
         )
     return column_values(y)
+
+
+def _check_are_classes(labels: np.ndarray):
+    """Raise ValueError for floats that are not integral, which are targets of a regression."""
+    if labels.size and all(isinstance(label, float | np.floating) for label in labels):
+        check_classification_targets(labels.astype(np.float64))

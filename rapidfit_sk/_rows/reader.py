@@ -100,11 +100,11 @@ class Reader:
         if in_part:
             there = {*table.task_names, *known}
             task_labels = {task: given for task, given in task_labels.items() if task in there}
-        task_labels = {**task_labels, **_classes_by_task(classes, table.task_names)}
-        given_as = "task_labels" if classes is None else "classes"
-        learned = learn_classes(table, task_labels, known, given_as=given_as)
+        in_call = _classes_by_task(classes, table.task_names)
+        task_labels = {**task_labels, **in_call}
+        learned = learn_classes(table, task_labels, known, in_call=in_call)
         warn_of_similar_classes(learned, {**known, **task_labels})
-        _warn_of_gaps(gaps(X, y, self.columns))
+        warn_of_gaps(gaps(X, y, self.columns))
         table = table.without_zeros()
         rows = encode_training_table(table, learned)
         return table, rows, given_parts({} if in_part else others, learned, self.split_column)
@@ -129,7 +129,7 @@ class Reader:
         given = {key: labels for key, labels in (self.task_labels or {}).items() if key == name}
         classes = learn_classes(table, given)
         warn_of_similar_classes(classes, given)
-        _warn_of_gaps(gaps(X, y, self.columns))
+        warn_of_gaps(gaps(X, y, self.columns))
         table = table.without_zeros()
         rows = encode_training_table(table, classes)
         return table, rows, given_parts(others, classes, self.split_column)
@@ -177,17 +177,17 @@ def _classes_by_task(classes: Any, tasks: list[str]) -> dict[str, Collection[Any
     """Return the `classes` argument of `partial_fit` as a dict of tasks."""
     if classes is None:
         return {}
+    check_argument("classes", classes, array_like() | mapping_to(array_like()))
     if not isinstance(classes, Mapping):
         if len(tasks) > 1:
             raise ValueError(
                 f"classes must be a dict of tasks, because X has several tasks: {listed(tasks)}."
             )
         classes = {tasks[0]: classes}
-    check_argument("classes", classes, mapping_to(array_like()))
-    return dict(classes)
+    return {task: given for task, given in classes.items() if task in tasks}
 
 
-def _warn_of_gaps(missing: dict[str, int]):
+def warn_of_gaps(missing: dict[str, int]):
     """Warn about texts without a label in wide labels."""
     if not missing:
         return

@@ -180,7 +180,9 @@ class ActivationCache:
         """Run the encoder once on all texts, and fill the arrays that are not None."""
         source = PaddedTokens(self.tokens)
         layer = None if states is None else self._layers(states.first)[0]
-        with _evaluating(self.module), torch.inference_mode():
+        # The embedding cache contains such embeddings, too, and must not change the training.
+        exact = self.module.outside_of_training()
+        with exact, _evaluating(self.module), torch.inference_mode():
             for texts in by_length(self.tokens.lengths):
                 inputs = self._inputs(texts)
                 with _recording(layer, stop=embeddings is None) as seen:
