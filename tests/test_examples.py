@@ -79,6 +79,18 @@ def test_grid_search(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_one_task(tmp_path):
+    """The example prints a report, scores with and without helpers, label errors and losses."""
+    pytest.importorskip("cleanlab", reason="cleanlab is not installed")
+    out = run("-c", ON_LESS, ROOT / "examples" / "one_task.py", 450, cwd=tmp_path)
+    assert re.search(r"^ +accuracy +0\.\d{3} +\d+$", out, re.M)
+    assert len(re.findall(r"^  (?:alone|with helpers) +0\.\d{3} \(folds: ", out, re.M)) == 2
+    assert re.search(r"cleanlab reports \d+ labels; \d+ of the 10 changed ones\.", out)
+    losses = re.findall(r"^  (?:as trained|calibrated)  (\d\.\d{3})$", out, re.M)
+    assert len(losses) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bundled_encoder_beats_tfidf(messages):
     """With the bundled encoder and defaults, test accuracy is above TF-IDF + regression.
 
