@@ -67,3 +67,14 @@ def test_comparison_with_the_guide():
         assert ast.literal_eval(in_ours.strip("`")) == ours[name], name
     leaves = set(guide) - set(MultiheadConfig._groups)
     assert {name for name in leaves if guide[name] != ours[name]} <= set(listed)
+
+
+def test_versions_of_the_ecosystem():
+    """The page names each package in the version of `constraints.txt`, and tests that exist."""
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
+    pins = {name.lower(): version for name, version in pins.items()}
+    page = (ROOT / "docs" / "ecosystem.md").read_text("utf-8")
+    (rows,) = [table[2:] for table in tables_of(page) if table[0][:2] == ["package", "version"]]
+    assert {row[0]: row[1] for row in rows} == {row[0]: pins[row[0].lower()] for row in rows}
+    files = {path.name for path in (ROOT / "tests" / "ecosystem").glob("test_*.py")}
+    assert {row[-1].strip("`") for row in rows} == files - {"test_page.py"}

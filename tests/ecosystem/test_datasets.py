@@ -47,6 +47,15 @@ def test_cross_validation(classifier, form):
     assert (found == expected).all()
 
 
+def test_cross_validation_of_a_whole_dataset(classifier):
+    """scikit-learn cannot select rows of a Dataset, and the documentation names what to pass."""
+    data = FORMS["dataset"](FRAME)
+    with pytest.raises(TypeError, match="ellipsis"):
+        cross_val_predict(classifier, data, LABELS, cv=2)
+    frame = data.to_pandas()
+    assert cross_val_predict(classifier, frame, frame["label"], cv=2).shape == (48,)
+
+
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_several_tasks(make_classifier, messages, form):
     """A long table with texts, tasks and labels gives the model of the same pandas frame."""

@@ -6,7 +6,12 @@ import pandas as pd
 import pytest
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV, CalibrationDisplay
-from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    BaggingClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
@@ -24,9 +29,11 @@ from sklearn.model_selection import (
     cross_val_predict,
     cross_val_score,
 )
-from sklearn.multiclass import OneVsRestClassifier, OutputCodeClassifier
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
+from sklearn.multioutput import ClassifierChain
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.semi_supervised import SelfTrainingClassifier
 
 from .small import LABELS, TEXTS
 
@@ -141,12 +148,26 @@ def test_threshold_decides(fitted_texts):
 
 
 @pytest.mark.parametrize("form", [lambda X: np.array(X, dtype=object)[:, None], pd.DataFrame])
-def test_bagging(classifier, form):
-    """Bagging draws rows of one column of texts, and passes an array of shape (n, 1)."""
+@pytest.mark.parametrize("ensemble", [BaggingClassifier, AdaBoostClassifier])
+def test_ensembles_of_one_column(classifier, ensemble, form):
+    """Bagging and boosting fit on one column of texts, and refuse a list of texts."""
     X = form(TEXTS)
-    bagging = BaggingClassifier(classifier, n_estimators=2, random_state=0).fit(X, LABELS)
-    assert bagging.predict_proba(X).shape == (48, 2)
-    assert bagging.score(X, LABELS) > 0.7
+    wrapper = ensemble(classifier, n_estimators=2, random_state=0)
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        clone(wrapper).fit(TEXTS, LABELS)
+    wrapper.fit(X, LABELS)
+    assert wrapper.predict_proba(X).shape == (48, 2)
+    assert wrapper.score(X, LABELS) > 0.7
+
+
+@pytest.mark.parametrize("wrapper", [SelfTrainingClassifier, OneVsOneClassifier, ClassifierChain])
+def test_wrappers_that_need_numbers(classifier, wrapper):
+    """The wrappers that the documentation warns of convert texts to numbers themselves."""
+    y = np.arange(48) % 2
+    if wrapper is ClassifierChain:
+        y = np.column_stack([y, 1 - y])
+    with pytest.raises(ValueError, match="could not convert string to float: 'bad thing 0'"):
+        wrapper(classifier).fit(ARRAY[:, None], y)
 
 
 def test_three_classes(classifier):
