@@ -367,8 +367,8 @@ def _train_net(
 def _temperatures_of_earlier_fit(start: FittedModel | None, recipe: Recipe) -> dict[str, float]:
     """Return the temperatures of an earlier model.
 
-    They are far better than 1 for tasks without new calibration rows, because the scale of logits
-    changes little in a short training.
+    They are usually better than 1 for tasks without new calibration rows, because the scale of
+    logits changes little in a short training.
     """
     return {} if start is None or not recipe.config.eval.calibrate else start.temperatures
 

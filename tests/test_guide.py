@@ -136,13 +136,14 @@ def test_quick_reference(some, name):
 def test_use_case_7_rates():
     """The encoder trains at 1e-5 and the heads at 2e-4; lr_multiplier is the ratio."""
     from rapidfit_sk._fitting import _new_net
+    from rapidfit_sk._engine import recipe_of
     from rapidfit_sk._rows.labels import CodedRows
     from rapidfit_sk._rows.texts import Texts
 
     config = USE_CASES["7 maximum accuracy"]._filled()
     texts, classes = Texts.of(["a", "b"]), {"t": np.array(["x", "y"])}
     rows = CodedRows(texts, np.zeros(2, int), np.arange(2), np.ones(2, np.float32), classes)
-    recipe = MultiheadClassifier()._recipe(config, [0, 0, 0])
+    recipe = recipe_of(MultiheadClassifier(), config, [0, 0, 0])
     net = _new_net(recipe, rows, None, None)
     assert (net.lr, net.head_lr) == (1e-5, pytest.approx(2e-4))
 
