@@ -135,8 +135,8 @@ def test_quick_reference(some, name):
 
 def test_use_case_7_rates():
     """The encoder trains at 1e-5 and the heads at 2e-4; lr_multiplier is the ratio."""
-    from rapidfit_sk._fitting import _new_net
     from rapidfit_sk._engine import recipe_of
+    from rapidfit_sk._fitting import _new_net
     from rapidfit_sk._rows.labels import CodedRows
     from rapidfit_sk._rows.texts import Texts
 
