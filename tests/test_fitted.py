@@ -28,7 +28,8 @@ def test_fitted_attributes_come_from_the_model(fitted, model):
     assert fitted.net_ is model.net
     assert fitted.tokenizer_ is model.tokenizer
     assert fitted.tasks_ == list(model.classes)
-    assert fitted.classes_ is model.classes
+    assert list(fitted.classes_) == list(model.classes)
+    assert all(fitted.classes_[task] is model.classes[task] for task in model.classes)
     assert fitted.temperatures_ is model.temperatures
     names = {"net_", "tokenizer_", "tasks_", "classes_", "temperatures_"}
     assert not names & vars(fitted).keys()

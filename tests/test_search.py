@@ -190,8 +190,11 @@ def scores_with(base, X, y, **parallel):
 
 def test_parallel_scores_equal_serial_scores(make_classifier, messages):
     """n_jobs=1, loky and threads give the same scores, even with dropout in the encoder."""
+    # The default precision depends on the process, see tests/conftest.py.
     base = make_classifier(
-        test_size=0, encoder=EncoderConfig(freeze_epochs=0, unfreeze_layers=None)
+        precision="float32",
+        test_size=0,
+        encoder=EncoderConfig(freeze_epochs=0, unfreeze_layers=None),
     )
     X, y = messages[["text", "task"]], messages["label"]
     serial = scores_with(base, X, y, backend="loky", n_jobs=1)

@@ -273,7 +273,7 @@ def test_splits_keep_normal_forms_together(rows, seed):
     numbers = np.array([number for number, _ in rows])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sides = list(hold_out_rows(config, FitRows(*found, {}), seed).split)
+        sides = list(hold_out_rows(config, FitRows(found[0], found[1], {}), seed).split)
         if len(set(numbers)) >= 2:
             for train, test in TaskStratifiedKFold(2).split(texts, labels):
                 assert not set(numbers[train]) & set(numbers[test])
