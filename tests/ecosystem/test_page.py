@@ -30,6 +30,7 @@ def test_examples(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'runs.db'}")
+    mlflow.set_experiment("page")  # other tests may have chosen one of another store
     values = {}
     try:
         for block in blocks():
