@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
@@ -93,6 +94,8 @@ def test_processes_share_the_cache(make_frozen, messages, tmp_path, monkeypatch)
     log = tmp_path / "log"
     classifier = LoggingClassifier(**make_frozen().get_params(deep=False))
     monkeypatch.setenv("RAPIDFIT_TEST_LOG", str(log))
+    # Processes that joblib started for another test do not have the variable.
+    get_reusable_executor().shutdown(wait=True)
     search = GridSearchCV(
         classifier,
         {"config__head__dropout": [0.0, 0.3]},
