@@ -17,10 +17,11 @@ from sklearn.base import clone
 from ._fitted import FittedModel
 from ._held_out import FitRows
 from ._model import module_to_parts
+from ._parameters import ParameterGroup
 from ._report import report
 from ._rows import CodedRows
 from ._training import Checkpoints, Fingerprint
-from .config import FullConfig, ParameterGroup
+from .config import FullConfig
 
 # Parameters of the classifier that change neither the model nor its training.
 _WITHOUT_EFFECT = {

@@ -32,10 +32,7 @@ from ._fitting import (
 from ._held_out import FitRows, hold_out_rows
 from ._model import private_seeds
 from ._rows import Split, warn_of_contradictions
-from ._training import remove_checkpoint
 from .config import FullConfig
-
-__all__ = ["check_training", "remove_checkpoint", "train", "train_epoch", "train_head"]
 
 
 def check_training(estimator: Any):

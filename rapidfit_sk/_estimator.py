@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._compat import CallbackSupportMixin, with_callbacks
 from ._held_out import FitRows, indices_of
+from ._parameters import ParameterGroup
 from ._report import report
 from ._rows import Columns
 from ._typing import Device, MemoryLike
@@ -30,7 +31,7 @@ from ._validation import (
     short,
     text,
 )
-from .config import FullConfig, MultiheadConfig, ParameterGroup
+from .config import FullConfig, MultiheadConfig
 
 # torch, transformers and skorch take seconds to import, so the modules that need them are imported
 # in the methods that use them.
@@ -91,7 +92,7 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
 
     def _fit_rows(self, config: FullConfig, given: FitRows, start: FittedModel | None) -> Self:
         """Train on some rows, from the weights of `start` if there is a model to start from."""
-        from ._engine import remove_checkpoint
+        from ._training import remove_checkpoint
 
         folder = self._train(config, given, start)
         if folder is not None and not self.keep_checkpoints:

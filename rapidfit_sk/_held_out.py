@@ -17,7 +17,7 @@ FEW_ROWS = 2000
 
 @dataclass(frozen=True, eq=False)
 class FitRows:
-    """Rows of a fit, and what the estimator remembers about its input.
+    """Rows of a fit, with the names and positions that the estimator keeps of its input.
 
     Attributes
     ----------

@@ -37,6 +37,7 @@ from ._folders import (
     write_checksums,
 )
 from ._model import TextTokenizer, longest_input, module_to_parts, tokenizer_from_files
+from ._parameters import ParameterGroup
 from ._rows import Texts, parameter_labels, plain_label
 from ._schema import (
     ESTIMATORS,
@@ -60,7 +61,7 @@ from ._validation import (
     short,
     warn_user,
 )
-from .config import MultiheadConfig, ParameterGroup
+from .config import MultiheadConfig
 
 WEIGHTS, DESCRIPTION, TOKENIZER = "model.safetensors", "classifier.json", "tokenizer"
 _FEATURES = {"feature_names_in_", "n_features_in_"}

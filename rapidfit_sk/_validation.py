@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from os import PathLike, fspath
 from types import FrameType
@@ -201,6 +202,15 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
+@contextlib.contextmanager
+def errors_in(place: str) -> Iterator[None]:
+    """Context in which the messages of ValueError and TypeError begin with a place."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{place}: {error}") from error
+
+
 def is_name(value: Any) -> bool:
     """Check whether a value is a non-empty string of valid Unicode without NUL characters.
 
@@ -284,14 +294,14 @@ def check_names(
     Parameters
     ----------
     owner : str
-        What the parameters belong to.
+        Name of the class that has the parameters.
     given, known : iterable of str
         The names to check, and all names that exist.
     error : type, default=ValueError
         The type of the error.
     hint : callable
-        Returns what to do instead for an unknown name, or an empty string. In this case, the
-        message suggests the closest known name.
+        Returns advice for an unknown name, or an empty string. If it is empty, the message
+        suggests the closest known name.
     """
     known = list(known)
     for name in given:

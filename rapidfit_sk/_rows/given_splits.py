@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._validation import listed, short, suggestion, warn_user
+from .._validation import errors_in, listed, short, suggestion, warn_user
 from .labels import CodedRows, encode_table
 from .tables import Columns, LabeledTable, check_tasks_have_weight, column_positions
 from .values import column_values, distinct_values, first_bad
@@ -107,13 +107,9 @@ def given_parts(
     """Convert validation and test rows to codes, as labels of the classes of the training rows."""
     result = {}
     for name, table in tables.items():
-        try:
-            rows = encode_table(table, classes)
-        except (ValueError, TypeError) as error:
-            kind = {"val": "validation", "test": "test"}[name]
-            place = f"In the {kind} rows of column {short(column)}:"
-            raise type(error)(f"{place} {error}") from error
-        result[name] = GivenPart(rows, table.positions)
+        kind = {"val": "validation", "test": "test"}[name]
+        with errors_in(f"In the {kind} rows of column {short(column)}"):
+            result[name] = GivenPart(encode_table(table, classes), table.positions)
     return result
 
 

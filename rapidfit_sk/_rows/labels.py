@@ -41,7 +41,7 @@ def learn_classes(
     in_call : collection of str
         Tasks whose classes come from `classes`, an argument of ``partial_fit``, for messages.
     advice : str
-        End of the message for a task with only one class: what else the user can do.
+        End of the message for a task with only one class, with advice.
 
     Returns
     -------
@@ -314,7 +314,7 @@ def warn_of_similar_classes(
         Classes of an earlier fit, or set by the user. There is no warning if all similar classes
         are among them.
     advice : str
-        End of the message: what else the user can do.
+        End of the message, with advice.
     """
     similar = []
     for task, labels in classes.items():

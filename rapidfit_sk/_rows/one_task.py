@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._typing import ArrayOrFrame, RowsLike
-from .._validation import short, warn_user
+from .._validation import errors_in, short, warn_user
 from .labels import (
     CodedRows,
     encode_table,
@@ -23,7 +22,7 @@ from .labels import (
     warn_of_contradictions,
     warn_of_similar_classes,
 )
-from .reader import warn_of_gaps
+from .reader import IN_VALIDATION, warn_of_gaps
 from .tables import (
     Columns,
     LabeledTable,
@@ -36,6 +35,7 @@ from .tables import (
 )
 from .values import column_values
 
+_HELPERS = "In the helpers"
 _ADVICE = ", or pass all classes as 'classes' to partial_fit."
 
 
@@ -119,12 +119,9 @@ class OneTaskReader:
             return None
         if missing:
             raise ValueError(f"{missing[0]} is missing. Pass X_val and y_val, or neither of them.")
-        try:
+        with errors_in(IN_VALIDATION):
             table = self._table(X_val, y_val, sample_weight_val)
             return encode_table(table.without_zeros(), classes)
-        except (ValueError, TypeError) as error:
-            place = "In the validation data (X_val, y_val, sample_weight_val):"
-            raise type(error)(f"{place} {error}") from error
 
     def _table(self, X, y, sample_weight) -> LabeledTable:
         texts = read_strings(X, self.columns)
@@ -144,7 +141,7 @@ class OneTaskReader:
         if parts[0] is helpers and not isinstance(helpers, Mapping):
             _check_is_whole(helpers, n_rows)
         X, y, sample_weight = [*parts, None, None][:3]
-        with _in_helpers():
+        with errors_in(_HELPERS):
             X, y = as_pandas(X), as_pandas(y, "y")
             if y is not None and not is_long(X, self.columns) and not has_task_names(y):
                 raise ValueError(
@@ -162,24 +159,15 @@ class OneTaskReader:
 
 
 def _with_helpers(classes: dict[str, np.ndarray], helpers: LabeledTable) -> dict[str, np.ndarray]:
-    """Return classes with those of helpers."""
-    with _in_helpers():
+    """Return the classes of all tasks, with the classes of helpers."""
+    with errors_in(_HELPERS):
         return learn_classes(helpers, known=classes, advice=", or leave out this task.")
-
-
-@contextmanager
-def _in_helpers() -> Iterator[None]:
-    """Context in which error messages name the helpers."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"In the helpers: {error}") from error
 
 
 def _check_is_whole(helpers: RowsLike, n_rows: int):
     """Raise ValueError for a frame of helpers that scikit-learn may have split.
 
-    A meta-estimator passes only the rows of its fold if a parameter of `fit` has as many rows as X.
+    If X and a parameter of `fit` have the same number of rows, a meta-estimator splits both.
     """
     frame = as_pandas(helpers, "helpers")
     if isinstance(frame, pd.DataFrame) and len(frame) == n_rows:

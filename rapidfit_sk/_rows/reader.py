@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._typing import ArrayOrFrame, RowsLike
-from .._validation import array_like, check_argument, listed, mapping_to, short, warn_user
+from .._validation import (
+    array_like,
+    check_argument,
+    errors_in,
+    listed,
+    mapping_to,
+    short,
+    warn_user,
+)
 from .given_splits import (
     GivenPart,
     divided,
@@ -36,6 +44,9 @@ from .tables import (
     read_new_task,
 )
 from .values import KEEP_NA
+
+# The place of an error in the arguments for validation.
+IN_VALIDATION = "In the validation data (X_val, y_val, sample_weight_val)"
 
 
 @dataclass(frozen=True)
@@ -155,11 +166,8 @@ class Reader:
     ) -> CodedRows | None:
         """Read the validation rows that the user passed, or return None if there are none."""
         if X_val is not None:
-            try:
+            with errors_in(IN_VALIDATION):
                 return self.known_rows(X_val, y_val, sample_weight_val, classes)
-            except (ValueError, TypeError) as error:
-                place = "In the validation data (X_val, y_val, sample_weight_val):"
-                raise type(error)(f"{place} {error}") from error
         for name, given in (("y_val", y_val), ("sample_weight_val", sample_weight_val)):
             if given is not None:
                 raise ValueError(f"{name} was given without X_val. Pass both or neither of them.")
