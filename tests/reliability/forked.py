@@ -1,10 +1,12 @@
 """Forks beside threads that predict or load: `test_forks.py` runs this file in a new process."""
 
+import faulthandler
 import os
 import sys
 import tempfile
 import threading
 import time
+import traceback
 import warnings
 from pathlib import Path
 
@@ -28,11 +30,17 @@ def works(classifier, folder, expected):
     return classifier.predict_all(TEXTS).shape == (16, 2)
 
 
-def fork(*arguments):
+def fork(patience, *arguments):
     process = os.fork()
     if process:
         return process
-    os._exit(0 if works(*arguments) else 1)
+    faulthandler.dump_traceback_later(patience / 2)  # shows where a process hangs
+    try:
+        os._exit(0 if works(*arguments) else 1)
+    except Exception:
+        traceback.print_exc()
+    finally:
+        os._exit(2)
 
 
 def outcome(process, patience):
@@ -71,11 +79,11 @@ def main(activity, n_forks, patience):
         found = []
         for i in range(n_forks):
             time.sleep(0.01 * (i % 3))
-            found.append(outcome(fork(classifier, folder, expected), patience))
+            found.append(outcome(fork(patience, classifier, folder, expected), patience))
         stop.set()
         for thread in threads:
             thread.join()
-    sys.stdout.write(f"{found.count(0)} of {n_forks}")
+    sys.stdout.write(" ".join(map(str, found)))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def test_forks_beside_threads(activity, n_threads):
         env={**os.environ, "OMP_NUM_THREADS": n_threads},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout == "10 of 10"
+    assert done.stdout.split() == ["0"] * 10, done.stderr[-5000:]
 
 
 def forked(check):
