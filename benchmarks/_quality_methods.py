@@ -31,6 +31,7 @@ from rapidfit_sk import (
 from rapidfit_sk._model.encoders import load_encoder, load_tokenizer
 from rapidfit_sk._model.module import MultiheadModule
 from rapidfit_sk._model.tokens import TextTokenizer
+from rapidfit_sk._rows.label_texts import texts_of_names
 from rapidfit_sk._training.batches import PaddedTokens, by_length
 
 from ._data import BUNDLED
@@ -87,13 +88,24 @@ def experimentation():
     )
 
 
-def together(make_config):
+def together(make_config, **parameters):
     """Return a method that trains one model for all tasks."""
 
     def method(train, test, seed, options):
-        return _fit(make_config(), train, test, seed, options)
+        return _fit(make_config(), train, test, seed, options, **parameters)
 
     return method
+
+
+def shuffled_names(train, test, seed, options):
+    """Train with the default configuration and label texts that belong to other labels."""
+    rng = np.random.default_rng(seed)
+    texts = {}
+    for task, rows in train.groupby("task", sort=False):
+        own = texts_of_names(rows["label"].unique())
+        places = rng.permutation(len(own))
+        texts[task] = dict(zip(own, np.array([*own.values()])[places, 0].tolist(), strict=True))
+    return _fit(default_config(), train, test, seed, options, label_texts=texts)
 
 
 def one_by_one(train, test, seed, options):
@@ -105,10 +117,14 @@ def one_by_one(train, test, seed, options):
     return answers
 
 
-def _fit(config, train, test, seed, options):
+def _fit(config, train, test, seed, options, **parameters):
     # The benchmark has its own test rows.
     config.set_params(training__model_name=BUNDLED, training__test_size=0.0, **options.set)
-    classifier = MultiheadClassifier(config, random_state=seed, precision=options.precision)
+    parameters |= {"random_state": seed, "precision": options.precision}
+    if not len(train):
+        groups = test.groupby("task", sort=False)
+        parameters["task_labels"] = {task: rows["label"].unique() for task, rows in groups}
+    classifier = MultiheadClassifier(config, **parameters)
     start = time.perf_counter()
     with warnings.catch_warnings(action="ignore"):
         classifier.fit(train)
@@ -234,6 +250,8 @@ def rapidfit(train, test, seed, options):
 
 METHODS = {
     "default": together(default_config),
+    "no-names": together(default_config, label_texts=None),
+    "shuffled-names": shuffled_names,
     "guide": together(MultiheadConfig.guide),
     "production": together(production),
     "experimentation": together(experimentation),

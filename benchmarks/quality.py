@@ -29,7 +29,8 @@ def run(options):
             for seed in range(options.first_seed, options.first_seed + options.seeds):
                 n = None if size == "all" else int(size)
                 train, test = train_and_test(rows, n, seed, options.on)
-                for method in options.methods.split(","):
+                # Without rows, only label texts can predict.
+                for method in options.methods.split(",") if n != 0 else ["default"]:
                     case = {"data": name_of_set(paths), "rows": size, "method": method}
                     case |= {"seed": seed, "on": options.on, "settings": settings}
                     if _is_known(table, case):

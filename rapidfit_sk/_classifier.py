@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._atomic import all_or_nothing, fitted_attributes, replace_fitted
 from ._held_out import FitRows
 from ._prediction import TaskPredictor
-from ._rows import features_read
+from ._rows import LABEL_TEXTS, LABEL_TEXTS_OF_TASK, LabelTexts, TrainingRows, features_read
 from ._text_classifier import TextClassifier
 from ._typing import ArrayOrFrame, Device, MemoryLike, RowsLike
 from ._validation import (
@@ -25,6 +25,7 @@ from ._validation import (
     check_argument,
     mapping_to,
     none,
+    one_of,
     short,
     suggests_names,
     text,
@@ -56,6 +57,18 @@ class MultiheadClassifier(TaskPredictor):
         output for each of them, even for classes without rows in the data, so probabilities have
         the same columns in all folds of a cross-validation. Any other label in the data is an
         error. The classes of other tasks are learned from the data.
+    label_texts : "auto", dict or None, default="auto"
+        What the labels are called, which helps most if there are few rows. "auto" uses labels that
+        are words: it splits them at "_", "-", "/", spaces and between "camelCase" words. Numbers,
+        ids and codes have no text, nor have labels that differ only in such parts. A dict
+        ``{task: {label: text or list of texts}}`` adds texts of the user's own, such as
+        descriptions, which replace the names of these labels. It declares labels, too: a label
+        without rows is predicted from its text, and so is a task without any rows. None uses no
+        texts.
+
+        A text of a label trains as one more row of this label. Its weight in each task, from 0 to
+        1, is the probability that the texts describe the training rows, so names without meaning
+        count for nothing. See ``label_texts_``.
     callbacks : list or None, default=None
         Additional skorch callbacks, or (name, callback) pairs. Each fit uses copies of them,
         which are in ``net_.callbacks_`` afterwards. They do not run in the calibration fit of
@@ -121,6 +134,15 @@ class MultiheadClassifier(TaskPredictor):
         The tasks in order of first appearance.
     classes_ : dict of {str: ndarray}
         The sorted classes of each task, in the same type as the labels.
+    label_texts_ : DataFrame
+        The label texts, with the columns ``task``, ``label``, ``text`` and ``weight``. The weight
+        is how much the texts of a label counted, in rows of average weight.
+    fitted_on_ : dict of {str: str}
+        What the head of each task has learned from, such as "300 rows and 3 label texts". If it is
+        "no rows and 3 label texts", the task is predicted from the texts alone: its logits are 16
+        times the cosine similarities of a text and the label texts. In other words, the temperature
+        of these similarities is 1/16. It is the same for all data, because there are no rows to
+        calibrate on.
     temperatures_ : dict of {str: float}
         The number that divides the logits of each task before the softmax, chosen to maximize
         the likelihood of the calibration rows. A later training without calibration rows, such as
@@ -189,6 +211,7 @@ class MultiheadClassifier(TaskPredictor):
         **TaskPredictor._constraints,
         "split_column": text() | none,
         "task_labels": mapping_to(array_like()) | none,
+        "label_texts": one_of("auto") | LABEL_TEXTS | none,
     }
 
     @suggests_names
@@ -201,6 +224,7 @@ class MultiheadClassifier(TaskPredictor):
         label_column: str = "label",
         split_column: str | None = None,
         task_labels: dict[str, Collection[Any]] | None = None,
+        label_texts: LabelTexts = "auto",
         callbacks: list[Any] | None = None,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -221,6 +245,7 @@ class MultiheadClassifier(TaskPredictor):
         self.label_column = label_column
         self.split_column = split_column
         self.task_labels = task_labels
+        self.label_texts = label_texts
         self.callbacks = callbacks
         self.warm_start = warm_start
         self.random_state = random_state
@@ -265,7 +290,9 @@ class MultiheadClassifier(TaskPredictor):
             - a dict ``{task: [{"text": ..., "label": ...}, ...]}``;
             - texts (a list, an array, a Series, or a frame with a text column) with `y` either
               a DataFrame of one column per task, in which a missing value means that the text
-              has no label for this task, or a one-dimensional array for one task.
+              has no label for this task, or a one-dimensional array for one task;
+            - texts without `y`, if `label_texts` or `task_labels` declares all tasks. Nothing is
+              trained then: label texts alone predict all tasks.
 
             Frames can come from pandas, polars or any other library that narwhals supports.
         y : array-like, DataFrame or None, default=None
@@ -317,16 +344,16 @@ class MultiheadClassifier(TaskPredictor):
         config = self._checked_config()
         start = self._earlier(is_continued=self.warm_start)
         known = None if start is None else start.classes
-        table, rows, parts = self._reader.training_rows(X, y, sample_weight, known)
-        if X_val is not None and "val" in parts:
+        read = self._reader.training_rows(X, y, sample_weight, known)
+        if X_val is not None and "val" in read.parts:
             raise ValueError(
                 f"Column {short(self.split_column)} of X has validation rows, but X_val was given, "
                 "too. Omit X_val, or drop these rows from X."
             )
-        validation = self._reader.validation_rows(X_val, y_val, sample_weight_val, rows.classes)
-        features = features_read(X, self._columns[:2])
-        given = FitRows(table, rows, features, validation).with_parts(parts)
-        return self._fit_rows(config, given, start)
+        classes = read.rows.classes
+        validation = self._reader.validation_rows(X_val, y_val, sample_weight_val, classes)
+        given = _fit_rows(read, features_read(X, self._columns[:2])).with_validation(validation)
+        return self._fit_rows(config, given.with_parts(read.parts), start)
 
     def train(self, data: RowsLike) -> Self:
         """Train on a dict of tasks or a long frame; an alias of :meth:`fit`.
@@ -390,43 +417,50 @@ class MultiheadClassifier(TaskPredictor):
         `split_column`, rows that are not training rows are ignored. The first
         ``encoder.freeze_epochs`` epochs, counted over all calls, train only the heads. The
         learning rate rises and falls within each call. Temperatures are kept. Tasks without rows
-        in X keep their heads, but their predictions still change if the encoder trains.
+        in X keep their heads, but their predictions still change if the encoder trains. The first
+        rows of a task that label texts have predicted so far build its head anew, from the rows
+        and the texts.
         """
         config = self._checked_config()
         start = self._earlier(is_continued=True)
         known = None if start is None else start.classes
-        table, rows, _ = self._reader.training_rows(
-            X, y, sample_weight, known, in_part=True, classes=classes
-        )
-        features = features_read(X, self._columns[:2])
-        return self._fit_epoch(config, FitRows(table, rows, features), start)
+        read = self._reader.training_rows(X, y, sample_weight, known, in_part=True, classes=classes)
+        given = _fit_rows(read, features_read(X, self._columns[:2]))
+        return self._fit_epoch(config, given, start)
 
     @all_or_nothing
     def add_task(
         self,
-        X: RowsLike,
+        X: RowsLike | None = None,
         y: ArrayOrFrame | None = None,
         sample_weight: ArrayLike | None = None,
         *,
         task: str | None = None,
+        label_texts: dict[Any, Any] | None = None,
         replace: bool = False,
     ) -> Self:
         """Add one task without changing the predictions of the other tasks.
 
         Only the new head trains, so the predictions of the other tasks stay the same to the bit.
         This takes a small part of the time of a fit, because each text is encoded only once. A
-        calibration fit on small data encodes it a second time, unless `memory` is set.
+        calibration fit on small data encodes it a second time, unless `memory` is set. Without
+        rows, the head predicts from texts of its labels and nothing trains, which takes
+        milliseconds.
 
         Parameters
         ----------
-        X : DataFrame, dict, or array-like of str
-            Rows of one task, in any form that :meth:`fit` takes.
+        X : DataFrame, dict, array-like of str or None, default=None
+            Rows of one task, in any form that :meth:`fit` takes. With None, the new head predicts
+            from the texts of the labels alone.
         y : array-like or None, default=None
             The labels, if X does not contain them.
         sample_weight : array-like of shape (n_rows,) or None, default=None
             The weight of each row.
         task : str or None, default=None
             The name of the task, if neither a task column nor the name of `y` gives it.
+        label_texts : dict of {label: str or list of str} or None, default=None
+            Texts of the labels of the new task, in addition to the `label_texts` parameter of the
+            classifier. They declare classes, too.
         replace : bool, default=False
             Whether a task of the same name is removed first. The new task is then the last one.
 
@@ -441,8 +475,8 @@ class MultiheadClassifier(TaskPredictor):
         sklearn.exceptions.NotFittedError
             Before :meth:`fit`.
         ValueError
-            If the classifier already has the task and `replace` is False, X has several tasks, or
-            the task has no name.
+            If the classifier already has the task and `replace` is False, X has several tasks,
+            the task has no name, or there are neither rows nor label texts.
 
         See Also
         --------
@@ -453,19 +487,33 @@ class MultiheadClassifier(TaskPredictor):
         -----
         The new head has the same layout as the others. It trains as in :meth:`fit` with
         ``encoder.unfreeze_layers=0``, and `split_column` has the same meaning.
+
+        Examples
+        --------
+        >>> from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TrainingConfig
+        >>> from rapidfit_sk.datasets import load_support_messages
+        >>> from rapidfit_sk.testing import tiny_encoder
+        >>> training = TrainingConfig(model_name=tiny_encoder(), epochs=1, learning_rate=1e-3)
+        >>> classifier = MultiheadClassifier(MultiheadConfig(training=training), random_state=0)
+        >>> texts = {"delivery": "parcels and shipping", "payment": "invoices and payment"}
+        >>> classifier.fit(load_support_messages()).add_task(task="topic", label_texts=texts)
+        MultiheadClassifier(...)
+        >>> classifier.fitted_on_["topic"]
+        'no rows and 2 label texts'
         """
         from ._engine import train_head
 
         check_is_fitted(self)
         check_argument("replace", replace, boolean())
+        check_argument("label_texts", label_texts, LABEL_TEXTS_OF_TASK | none)
         state = fitted_attributes(self)
         before = state["model_"]
         known = [] if replace else before.tasks
-        table, rows, parts = self._reader.rows_of_new_task(X, y, sample_weight, task, known)
-        (name,) = rows.classes
+        read = self._reader.rows_of_new_task(X, y, sample_weight, task, known, label_texts)
+        given = _fit_rows(read, {}).with_parts(read.parts)
+        (name,) = given.tasks
         if name in before.classes:
             before = before.without_task(name)
-        given = FitRows(table, rows, {}).with_parts(parts)
         head, scores = train_head(self, self._checked_config(), given, before)
         self._show(head, scores)
         others = {task: each for task, each in state["test_scores_"].items() if task != name}
@@ -577,3 +625,14 @@ class MultiheadClassifier(TaskPredictor):
         return visual_block(
             self._shown_config(), self.classes_ if self.__sklearn_is_fitted__() else None
         )
+
+
+def _fit_rows(read: TrainingRows, features: dict[str, Any]) -> FitRows:
+    """Return the rows of a training without validation and test rows."""
+    return FitRows(
+        read.table,
+        read.rows,
+        features,
+        label_texts=read.label_texts,
+        without_rows=read.without_rows,
+    )

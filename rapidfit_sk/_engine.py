@@ -27,11 +27,12 @@ from ._fitting import (
     fit_head,
     fit_model,
     for_one_epoch,
+    head_from_texts,
     with_parameters,
 )
 from ._held_out import FitRows, hold_out_rows
 from ._model import private_seeds
-from ._rows import Split, warn_of_contradictions
+from ._rows import CodedRows, Split, warn_of_contradictions
 from .config import FullConfig
 
 
@@ -57,6 +58,9 @@ def train(
     start : FittedModel or None
         The model that a warm start continues.
     """
+    if not len(given.rows):
+        _start_from_texts(estimator, config, given, start)
+        return None
     table = given.table
     warn_of_contradictions(table, given.rows)
     seeds = private_seeds(estimator.random_state, 4)
@@ -66,7 +70,8 @@ def train(
         split_seed, *seeds = seeds if checkpoints is None else checkpoints.start(seeds)
         parts = hold_out_rows(config, given, split_seed, warm_start=start is not None)
         recipe = recipe_of(estimator, config, seeds, fit_tasks=tasks, checkpoints=checkpoints)
-        model = fit_calibrated(functools.partial(fit_model, start=start), recipe, parts)
+        fit = functools.partial(fit_model, start=start, label_texts=given.label_texts)
+        model = _with_tasks(fit_calibrated(fit, recipe, parts), recipe, given.without_rows)
         warn_of_coverage(model.coverage or {}, table.task_names, model.tokenizer.max_length)
         scores = model.score(parts.test)
         estimator._show(model, scores)
@@ -77,22 +82,71 @@ def train(
     return None if checkpoints is None else checkpoints.folder
 
 
+def _start_from_texts(
+    estimator: Any, config: FullConfig, given: FitRows, start: FittedModel | None
+):
+    """Replace the fitted attributes by those of a model without rows, which is not trained."""
+    recipe = recipe_of(estimator, config, private_seeds(estimator.random_state, 3))
+    model = _with_tasks(start, recipe, given.without_rows)
+    estimator._show(model, {})
+    replace_fitted(estimator, estimator._fitted_by(model, {}, given, _no_rows()))
+
+
+def _with_tasks(model: FittedModel | None, recipe: Recipe, tasks: list[CodedRows]) -> FittedModel:
+    """Return a model with further tasks, which label texts alone predict."""
+    for label_texts in tasks:
+        head = head_from_texts(recipe, label_texts, model)
+        model = head if model is None else model.with_task(head)
+    if model is None:
+        raise ValueError("There are no rows and no label texts.")
+    return model
+
+
+def _no_rows() -> Split:
+    return Split(*(np.empty(0, dtype=int) for _ in range(3)))
+
+
 def train_epoch(estimator: Any, config: FullConfig, given: FitRows, start: FittedModel | None):
     """Train for one epoch on all rows, and replace the fitted attributes; see :func:`train`."""
     n_before = len(start.net.history) if start else 0
     # Use new seeds for each epoch, because batch order and dropout must differ between epochs.
     seeds = private_seeds(estimator.random_state, 3 * (n_before + 1))[-3:]
     recipe = recipe_of(estimator, for_one_epoch(config, n_before), seeds)
-    model = fit_model(recipe, given.rows.joined(given.helpers), start=start)
-    none = np.empty(0, dtype=int)
-    split = Split(np.arange(len(given.rows)), none, none)
+    if not len(given.rows):
+        model = start
+    else:
+        texts = _texts_of_new_classes(given.label_texts, start)
+        rows = given.rows.joined(given.helpers)
+        model = fit_model(recipe, rows, start=start, label_texts=texts)
+    model = _with_tasks(model, recipe, given.without_rows)
+    split = _no_rows()._replace(train=np.arange(len(given.rows)))
     replace_fitted(estimator, estimator._fitted_by(model, {}, given, split))
+
+
+def _texts_of_new_classes(
+    label_texts: CodedRows | None, start: FittedModel | None
+) -> CodedRows | None:
+    """Return the texts of tasks that are new, have no rows yet, or get new classes.
+
+    The other heads have learned from these texts in an earlier training.
+    """
+    if label_texts is None or start is None:
+        return label_texts
+    done = [
+        code
+        for code, (task, classes) in enumerate(label_texts.classes.items())
+        if task in start.trained_tasks and len(classes) == len(start.classes[task])
+    ]
+    kept = ~np.isin(label_texts.tasks, done)
+    return label_texts.take(kept) if kept.any() else None
 
 
 def train_head(
     estimator: Any, config: FullConfig, given: FitRows, before: FittedModel
 ) -> tuple[FittedModel, dict[str, dict[str, float]]]:
     """Train one new head on the frozen encoder of a fitted model.
+
+    Without rows, the head predicts from the texts of its labels.
 
     Returns
     -------
@@ -103,9 +157,12 @@ def train_head(
     """
     config = with_parameters(config, encoder__unfreeze_layers=0, loss__task_weights=None)
     split_seed, *seeds = private_seeds(estimator.random_state, 4)
-    parts = hold_out_rows(config, given, split_seed)
     recipe = recipe_of(estimator, config, seeds, device=before.net.device)
-    head = fit_calibrated(functools.partial(fit_head, before), recipe, parts)
+    if not len(given.rows):
+        return head_from_texts(recipe, given.without_rows[0], before), {}
+    parts = hold_out_rows(config, given, split_seed)
+    fit = functools.partial(fit_head, before, label_texts=given.label_texts)
+    head = fit_calibrated(fit, recipe, parts)
     warn_of_coverage(head.coverage or {}, head.tasks, head.tokenizer.max_length)
     return head, head.score(parts.test)
 

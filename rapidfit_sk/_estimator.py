@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import joblib
 import numpy as np
+import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from ._compat import CallbackSupportMixin, with_callbacks
@@ -73,6 +74,7 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
     text_column: str
     task_column: str
     label_column: str
+    label_texts: Any
     callbacks: list[Any] | None
     warm_start: bool
     random_state: int | np.random.RandomState | None
@@ -167,6 +169,24 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
     def tokenizer_(self) -> TextTokenizer:
         """The tokenizer of the encoder, with the settings for long texts."""
         return self._fitted("tokenizer_").tokenizer
+
+    @property
+    def label_texts_(self) -> pd.DataFrame:
+        """The label texts, and how much they counted."""
+        model = self._fitted("label_texts_")
+        found = [
+            {"task": task, "label": label, "text": text, "weight": of_task.weight}
+            for task, of_task in (model.label_texts or {}).items()
+            for label, texts in zip(model.classes[task], of_task.texts, strict=True)
+            for text in texts
+        ]
+        return pd.DataFrame(found, columns=["task", "label", "text", "weight"])
+
+    @property
+    def fitted_on_(self) -> dict[str, str]:
+        """What the head of each task has learned from."""
+        model = self._fitted("fitted_on_")
+        return {task: model.describe_rows(task) for task in model.tasks}
 
     def _fitted(self, name: str) -> FittedModel:
         """Return the fitted model, or raise AttributeError for attribute `name` before `fit`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,34 @@ from ._validation import short, unknown_task
 # Number of distinct texts that are tokenized at once. It limits the memory of a prediction, apart
 # from its output.
 CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class LabelTextsOfTask:
+    """Texts of the labels of a task.
+
+    Attributes
+    ----------
+    texts : list of list of str
+        The texts of each class, which may be none.
+    weight : float
+        How much the texts of a label counted, in rows.
+    """
+
+    texts: list[list[str]]
+    weight: float
+
+    @classmethod
+    def of_tasks(cls, rows: CodedRows, weights: Mapping[int, float]) -> dict[str, LabelTextsOfTask]:
+        """Return the texts of each task that has a weight."""
+        strings = rows.texts.strings()
+        found = {}
+        for code, (task, classes) in enumerate(rows.classes.items()):
+            if code in weights:
+                own = rows.tasks == code
+                places = (own & (rows.labels == label) for label in range(len(classes)))
+                found[task] = cls([strings[at].tolist() for at in places], weights[code])
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +73,11 @@ class FittedModel:
     memory : EmbeddingCache or None, default=None
         The embedding cache of the encoder. It is not pickled, because its folder may not exist on
         another machine.
+    label_texts : dict of {str: LabelTextsOfTask} or None, default=None
+        The texts of the labels of the tasks that have some.
+    n_rows : dict of {str: int} or None, default=None
+        Number of rows that each head has trained on, over all trainings. A task for which it is
+        not known is left out.
     """
 
     net: MultiheadNet
@@ -53,11 +86,25 @@ class FittedModel:
     temperatures: dict[str, float]
     coverage: dict[str, Coverage] | None = None
     memory: EmbeddingCache | None = field(default=None, repr=False)
+    label_texts: dict[str, LabelTextsOfTask] | None = None
+    n_rows: dict[str, int] | None = None
 
     @property
     def tasks(self) -> list[str]:
         """The tasks in their order."""
         return list(self.classes)
+
+    def describe_rows(self, task: str) -> str:
+        """Return what the head of a task has learned from, in words."""
+        n_rows, of_task = (self.n_rows or {}).get(task), (self.label_texts or {}).get(task)
+        n_texts = 0 if of_task is None or not of_task.weight else sum(map(len, of_task.texts))
+        rows = {None: "an unknown number of rows", 0: "no rows"}.get(n_rows, f"{n_rows} rows")
+        return f"{rows} and {n_texts} label texts" if n_texts else rows
+
+    @property
+    def trained_tasks(self) -> list[str]:
+        """The tasks whose heads have trained on rows."""
+        return [task for task in self.tasks if (self.n_rows or {}).get(task) != 0]
 
     # ----------------------------------------------------------------------------------------
     # Prediction
@@ -193,6 +240,8 @@ class FittedModel:
             classes=self.classes | other.classes,
             temperatures=self.temperatures | other.temperatures,
             coverage=(self.coverage or {}) | (other.coverage or {}),
+            label_texts=(self.label_texts or {}) | (other.label_texts or {}),
+            n_rows=(self.n_rows or {}) | (other.n_rows or {}),
         )
 
     def without_task(self, task: str) -> FittedModel:
@@ -201,6 +250,8 @@ class FittedModel:
             "classes": self.classes,
             "temperatures": self.temperatures,
             "coverage": self.coverage or {},
+            "label_texts": self.label_texts or {},
+            "n_rows": self.n_rows or {},
         }
         rest = {
             name: {key: value for key, value in values.items() if key != task}

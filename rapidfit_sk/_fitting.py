@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 
 from ._bridge import FitTasks
 from ._coverage import coverage_of
-from ._fitted import FittedModel
+from ._fitted import FittedModel, LabelTextsOfTask
 from ._forks import computes
 from ._held_out import Parts
 from ._model import (
@@ -38,13 +38,15 @@ from ._model import (
     twin_of,
 )
 from ._report import report
-from ._rows import CodedRows, encode_labels, hold_out, score_table
+from ._rows import CodedRows, Texts, encode_labels, hold_out, score_table
 from ._training import (
+    SCALE,
     Callbacks,
     Checkpoints,
     MultiheadNet,
     TextRows,
     inverse_frequency,
+    label_directions,
     open_cache,
 )
 from ._typing import MemoryLike
@@ -52,6 +54,7 @@ from ._validation import IN_FOLDS, InvalidParameterError, listed, short, suggest
 from .callbacks import (
     EarlyStopping,
     EncoderFreezing,
+    LabelTexts,
     LinearProbe,
     TaskSampling,
     TaskScores,
@@ -190,6 +193,7 @@ def fit_model(
     rows: CodedRows,
     validation: CodedRows | None = None,
     start: FittedModel | None = None,
+    label_texts: CodedRows | None = None,
 ) -> FittedModel:
     """Train an encoder with one head per task.
 
@@ -203,6 +207,8 @@ def fit_model(
         The validation rows.
     start : FittedModel or None, default=None
         An earlier model to start from. The tasks of `rows` begin with its tasks.
+    label_texts : CodedRows or None, default=None
+        Label texts, which train along as far as they describe the rows.
 
     Returns
     -------
@@ -218,26 +224,38 @@ def fit_model(
     if recipe.fit_tasks is not None:
         recipe.fit_tasks.begin_fit()
     _check_task_weights(recipe.config.loss.task_weights, list(rows.classes))
-    net = _new_net(recipe, rows, validation, start)
+    net = _new_net(recipe, rows, validation, start, label_texts)
     if start is not None:
         _start_from(net, start, rows.classes)
-    net.initialize()
-    tokenizer = _make_tokenizer(recipe.config.training, net.module_.encoder, start)
-    if start is None:
-        _check_pooling(recipe.config, net.module_.encoder, tokenizer)
-    model = FittedModel(net, tokenizer, rows.classes, dict.fromkeys(rows.classes, 1.0))
+    model = _untrained(net, recipe, rows, start)
     if recipe.fit_tasks is not None:
         recipe.fit_tasks.follow(model)
-    model = _train_net(model, recipe, rows, validation, start)
+    model = _train_net(model, recipe, rows, validation, start, label_texts)
+    _set_heads_without_rows(model)
     if start is not None:
         net.prepend_history(start.net)
     return model
 
 
+def _untrained(
+    net: MultiheadNet, recipe: Recipe, rows: CodedRows, start: FittedModel | None = None
+) -> FittedModel:
+    """Initialize a net and return a model of it, with a temperature of 1 for each task."""
+    net.initialize()
+    tokenizer = _make_tokenizer(recipe.config.training, net.module_.encoder, start)
+    if start is None:
+        _check_pooling(recipe.config, net.module_.encoder, tokenizer)
+    return FittedModel(net, tokenizer, rows.classes, dict.fromkeys(rows.classes, 1.0))
+
+
 @computes
 @own_modes()
 def fit_head(
-    model: FittedModel, recipe: Recipe, rows: CodedRows, validation: CodedRows | None = None
+    model: FittedModel,
+    recipe: Recipe,
+    rows: CodedRows,
+    validation: CodedRows | None = None,
+    label_texts: CodedRows | None = None,
 ) -> FittedModel:
     """Train one new head on the frozen encoder of a model.
 
@@ -245,7 +263,7 @@ def fit_head(
     ----------
     model : FittedModel
         The model with the encoder. It does not change.
-    recipe, rows, validation
+    recipe, rows, validation, label_texts
         As in :func:`fit_model`, with rows of one task.
 
     Returns
@@ -262,15 +280,76 @@ def fit_head(
     # A callback may write to the weights; without callbacks, nothing does.
     encoder = copy.deepcopy(encoder) if recipe.callbacks else twin_of(encoder)
     heads = _heads_on(model.net, encoder)
-    net = _new_net(recipe, rows, validation, None, **heads).initialize()
+    net = _new_net(recipe, rows, validation, None, label_texts, **heads).initialize()
     head = FittedModel(net, model.tokenizer, rows.classes, dict.fromkeys(rows.classes, 1.0))
-    head = _train_net(head, recipe, rows, validation, None)
+    head = _train_net(head, recipe, rows, validation, None, label_texts)
     if recipe.callbacks and not _same_weights(encoder, model.net.module_.encoder):
         raise ValueError(
             "A callback changed the encoder, but add_task trains the new head only. Remove the "
             "callback from 'callbacks', or use partial_fit, which may train the encoder."
         )
     return head
+
+
+@computes
+@own_modes()
+def head_from_texts(
+    recipe: Recipe, label_texts: CodedRows, model: FittedModel | None = None
+) -> FittedModel:
+    """Build a head that predicts from label texts alone, without training.
+
+    The logits of a text are :data:`SCALE` times its cosine similarities to the texts of the labels.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The settings.
+    label_texts : CodedRows
+        The texts of the labels of one task.
+    model : FittedModel or None, default=None
+        A model whose encoder the head is for; None for the pretrained encoder.
+
+    Returns
+    -------
+    model : FittedModel
+        A model with this task only. A class without a text is never predicted.
+    """
+    recipe = recipe.silent()
+    if model is None:
+        found = _untrained(_new_net(recipe, label_texts, None, None), recipe, label_texts)
+    else:
+        heads = _heads_on(model.net, twin_of(model.net.module_.encoder))
+        net = _new_net(recipe, label_texts, None, None, **heads).initialize()
+        ones = dict.fromkeys(label_texts.classes, 1.0)
+        found = FittedModel(net, model.tokenizer, label_texts.classes, ones)
+    texts = LabelTextsOfTask.of_tasks(label_texts, {0: 1.0})
+    found = replace(found, label_texts=texts, n_rows=dict.fromkeys(found.tasks, 0))
+    _set_heads_without_rows(found)
+    return found
+
+
+def _set_heads_without_rows(model: FittedModel):
+    """Set the heads that have not trained on rows to the directions of the texts of their labels.
+
+    They depend on the encoder, so they are set again after each training.
+    """
+    label_texts = model.label_texts or {}
+    for code, task in enumerate(model.tasks):
+        if task not in model.trained_tasks and task in label_texts:
+            _set_directions(model, code, label_texts[task].texts)
+
+
+def _set_directions(model: FittedModel, task: int, texts: list[list[str]]):
+    """Set an output layer to the directions of the texts of its labels."""
+    labels = np.repeat(np.arange(len(texts)), [len(own) for own in texts])
+    distinct = Texts.of(text for own in texts for text in own)
+    embeddings = model.net.embed_texts(model.tokenizer, distinct.distinct)[distinct.codes]
+    features = model.net.hidden_features(task, embeddings)
+    directions = label_directions(features, labels, len(texts))
+    scale = SCALE / np.linalg.norm(features, axis=1).mean()
+    # No text has a cosine similarity below -1, so a class without texts is never predicted.
+    bias = np.where(directions.any(axis=1), 0, -2 * SCALE)
+    model.net.set_output_layer(task, scale * directions, bias)
 
 
 def fit_calibrated(
@@ -335,8 +414,9 @@ def _train_net(
     rows: CodedRows,
     validation: CodedRows | None,
     start: FittedModel | None,
+    label_texts: CodedRows | None,
 ) -> FittedModel:
-    """Train the net of a model on some rows.
+    """Train the net of a model on some rows, and on label texts.
 
     A distinct text is tokenized at most once. With an embedding cache, the frozen encoder only
     encodes texts whose embeddings are not cached yet.
@@ -345,7 +425,7 @@ def _train_net(
     encode = functools.partial(net.embed_texts, tokenizer)
     memory = open_cache(recipe.memory, net.module_, tokenizer, encode)
     held_out = None if validation is None else TextRows.of(validation, tokenizer)
-    training = TextRows.of(rows, tokenizer)
+    training = TextRows.of(rows, tokenizer, label_texts)
     earlier = {} if start is None else start.coverage or {}
     coverage = earlier | coverage_of(rows, training.tokens)
     net.partial_fit(
@@ -361,7 +441,37 @@ def _train_net(
         model.with_temperatures(temperatures),
         coverage=coverage,
         memory=memory if is_known else None,
+        label_texts=_label_texts_of(net, rows, label_texts, start),
+        n_rows=_n_rows_of(rows, start),
     )
+
+
+def _label_texts_of(
+    net: MultiheadNet, rows: CodedRows, label_texts: CodedRows | None, start: FittedModel | None
+) -> dict[str, LabelTextsOfTask]:
+    """Return the texts of the labels of all tasks, and how much they counted."""
+    found = {} if start is None else start.label_texts or {}
+    if label_texts is None:
+        return found
+    without_rows = np.setdiff1d(np.arange(len(rows.classes)), rows.tasks)
+    weights = dict(net.callbacks_)["label_texts"].weights_
+    return (
+        LabelTextsOfTask.of_tasks(label_texts, dict.fromkeys(without_rows.tolist(), 1.0))
+        | found
+        | LabelTextsOfTask.of_tasks(label_texts, weights)
+    )
+
+
+def _n_rows_of(rows: CodedRows, start: FittedModel | None) -> dict[str, int]:
+    """Return the number of rows that each head has trained on, if it is known."""
+    counts = np.bincount(rows.tasks, minlength=len(rows.classes)).tolist()
+    before = {} if start is None else start.n_rows or {}
+    new = set(rows.classes).difference(() if start is None else start.classes)
+    return {
+        task: n + before.get(task, 0)
+        for task, n in zip(rows.classes, counts, strict=True)
+        if task in new or task in before
+    }
 
 
 def _temperatures_of_earlier_fit(start: FittedModel | None, recipe: Recipe) -> dict[str, float]:
@@ -399,14 +509,22 @@ def describe_scores(model: FittedModel, test_scores: dict[str, dict[str, float]]
         The scores on the test rows. If there are none, the scores on the validation rows in the
         epoch whose weights were kept.
     """
+    untrained = [task for task in model.tasks if task not in model.trained_tasks]
+    notes = [f"{short(task)} has no rows: label texts predict it." for task in untrained]
+    return "\n".join([*_shown_scores(model, test_scores), *notes])
+
+
+def _shown_scores(model: FittedModel, test_scores: dict[str, dict[str, float]]) -> list[str]:
     if test_scores:
-        return score_table("Scores on the test rows", test_scores)
+        return [score_table("Scores on the test rows", test_scores)]
+    if not model.net.history:
+        return []
     kept = _kept_epoch(model.net)
     if kept is None:
-        return "No rows were held out, so there are no scores."
+        return ["No rows were held out, so there are no scores."]
     number, scores = kept
     title = f"Scores on the validation rows after epoch {number}, whose weights were kept"
-    return score_table(title, scores)
+    return [score_table(title, scores)]
 
 
 def _kept_epoch(net: MultiheadNet) -> tuple[int, dict[str, dict[str, float]]] | None:
@@ -467,13 +585,14 @@ def _new_net(
     rows: CodedRows,
     validation: CodedRows | None,
     start: FittedModel | None,
+    label_texts: CodedRows | None = None,
     **module: Any,
 ) -> MultiheadNet:
     """Build the net for a recipe.
 
     Parameters
     ----------
-    recipe, rows, validation, start
+    recipe, rows, validation, start, label_texts
         As in :func:`fit_model`.
     **module : dict
         Net parameters for the module. By default, the module is built from the configuration.
@@ -482,13 +601,13 @@ def _new_net(
     training, n_classes = config.training, [len(labels) for labels in rows.classes.values()]
     return MultiheadNet(
         **(module or _module_parameters(config, hardware)),
-        **_loss_parameters(config.loss, rows),
+        **_loss_parameters(config.loss, _with_missing_classes(rows, label_texts)),
         module__n_classes=n_classes,
         device=hardware.device,
         cache_memory=hardware.cache_memory,
         cache_disk=hardware.cache_disk,
         verbose=recipe.verbose,
-        callbacks=_make_callbacks(recipe, list(rows.classes), validation, start),
+        callbacks=_make_callbacks(recipe, list(rows.classes), validation, start, label_texts),
         lr=training.learning_rate,
         head_lr=training.learning_rate / config.encoder.lr_multiplier,
         weight_decay=training.weight_decay,
@@ -547,6 +666,20 @@ def _class_weights(loss: LossConfig, rows: CodedRows) -> list[np.ndarray]:
         inverse_frequency(rows.labels[of_task], rows.weights[of_task], n)
         for of_task, n in zip(of_tasks, sizes, strict=True)
     ]
+
+
+def _with_missing_classes(rows: CodedRows, label_texts: CodedRows | None) -> CodedRows:
+    """Return rows with the texts of those labels that no row has."""
+    if label_texts is None:
+        return rows
+    present = set(_pairs(rows))
+    missing = np.array([pair not in present for pair in _pairs(label_texts)])
+    return rows.joined(label_texts.take(missing)) if missing.any() else rows
+
+
+def _pairs(rows: CodedRows) -> list[tuple[int, int]]:
+    """Return the codes of the task and the label of each row."""
+    return list(zip(rows.tasks.tolist(), rows.labels.tolist(), strict=True))
 
 
 def _start_from(net: MultiheadNet, start: FittedModel, classes: dict[str, np.ndarray]):
@@ -612,16 +745,22 @@ def copied_callbacks(callbacks: Callbacks | None) -> Callbacks:
 
 
 def _make_callbacks(
-    recipe: Recipe, tasks: list[str], validation: CodedRows | None, start: FittedModel | None
+    recipe: Recipe,
+    tasks: list[str],
+    validation: CodedRows | None,
+    start: FittedModel | None,
+    label_texts: CodedRows | None,
 ) -> Callbacks:
     """Return the callbacks of a fit in the order in which they run."""
     config = recipe.config
     encoder, training = config.encoder, config.training
     callbacks: Callbacks = []
+    # These two run before "encoder_freezing", because they need embeddings of the frozen encoder.
+    if label_texts is not None:
+        callbacks.append(("label_texts", LabelTexts()))
     if config.head.init == "probe":
-        # Runs before "encoder_freezing", because it needs the embeddings of the frozen encoder.
-        known = () if start is None else start.classes
-        heads = [code for code, task in enumerate(tasks) if task not in known]
+        trained = [] if start is None else start.trained_tasks
+        heads = [code for code, task in enumerate(tasks) if task not in trained]
         callbacks.append(("linear_probe", LinearProbe(heads)))
     callbacks += [
         # Runs before "task_sampling", which sorts texts by length only if encoder layers run.

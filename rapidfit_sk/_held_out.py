@@ -36,6 +36,10 @@ class FitRows:
     positions : dict of {str: ndarray}
         Positions in X of the validation rows ("val") and the test rows ("test") that a split column
         names.
+    label_texts : CodedRows or None, default=None
+        Label texts, which are never held out.
+    without_rows : list of CodedRows
+        Texts of the labels of each task that has no rows.
     """
 
     table: LabeledTable
@@ -45,6 +49,13 @@ class FitRows:
     helpers: CodedRows | None = None
     test: CodedRows | None = None
     positions: dict[str, np.ndarray] = field(default_factory=dict)
+    label_texts: CodedRows | None = None
+    without_rows: list[CodedRows] = field(default_factory=list)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks with rows, and then the tasks without rows."""
+        return [task for rows in [self.rows, *self.without_rows] for task in rows.classes]
 
     def with_validation(self, validation: CodedRows | None) -> FitRows:
         """Return the same rows with validation rows."""
@@ -67,6 +78,7 @@ class FitRows:
             "the validation rows": self.validation,
             "the helpers": self.helpers,
             "the test rows": self.test,
+            "the label texts": self.label_texts,
         }
 
 

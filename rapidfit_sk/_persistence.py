@@ -23,7 +23,7 @@ from skorch.history import History
 
 from ._atomic import replace_fitted
 from ._coverage import Coverage
-from ._fitted import FittedModel
+from ._fitted import FittedModel, LabelTextsOfTask
 from ._fitting import find_device
 from ._folders import (
     aligned_bytes,
@@ -132,10 +132,7 @@ def _describe(classifier) -> dict[str, Any]:
         "estimator": _name_of(type(classifier)),
         "versions": library_versions(),
         "parameters": _parameters(classifier),
-        "tasks": [
-            {"name": task, "temperature": model.temperatures[task], **_labels_to_plain(classes)}
-            for task, classes in model.classes.items()
-        ],
+        "tasks": [_describe_task(model, task) for task in model.tasks],
         "module": model.net.get_params_for("module"),
         "max_length": model.tokenizer.max_length,
         "long_text": model.tokenizer.long_text,
@@ -144,6 +141,18 @@ def _describe(classifier) -> dict[str, Any]:
         "history": list(model.net.history),
         "indices": {name: getattr(classifier, name).tolist() for name in INDICES},
         "features": {name: vars(classifier)[name] for name in _FEATURES & vars(classifier).keys()},
+    }
+
+
+def _describe_task(model: FittedModel, task: str) -> dict[str, Any]:
+    """Return the name, the classes and everything else about a task as plain data."""
+    texts, n_rows = (model.label_texts or {}).get(task), (model.n_rows or {}).get(task)
+    return {
+        "name": task,
+        "temperature": model.temperatures[task],
+        **_labels_to_plain(model.classes[task]),
+        **({} if texts is None else {"label_texts": vars(texts)}),
+        **({} if n_rows is None else {"n_rows": n_rows}),
     }
 
 
@@ -163,6 +172,7 @@ def _parameters(classifier) -> dict[str, Any]:
             left_out.append(name)
     if parameters.get("task_labels") is not None:
         parameters["task_labels"] = _plain_task_labels(parameters["task_labels"])
+    parameters["label_texts"] = _texts_to_pairs(parameters["label_texts"])
     _check_plain(parameters)
     if left_out:
         warn_user(
@@ -181,6 +191,25 @@ def _plain_task_labels(task_labels) -> dict[str, list[Any]]:
         task: [plain_label(label) for label in parameter_labels(labels, f"{owner}{short(task)}")]
         for task, labels in task_labels.items()
     }
+
+
+def _texts_to_pairs(texts: Any) -> Any:
+    """Return label texts with lists of pairs, because JSON has only strings as keys."""
+    if not isinstance(texts, dict):
+        return texts
+    if any(isinstance(each, dict) for each in texts.values()):
+        return {task: _texts_to_pairs(each) for task, each in texts.items()}
+    return [
+        [plain_label(label), each if isinstance(each, str) else list(each)]
+        for label, each in texts.items()
+    ]
+
+
+def _texts_from_pairs(texts: Any) -> Any:
+    """Return the argument of :func:`_texts_to_pairs`."""
+    if isinstance(texts, dict):
+        return {task: _texts_from_pairs(each) for task, each in texts.items()}
+    return dict(texts) if isinstance(texts, list) else texts
 
 
 def _check_plain(parameters: dict[str, Any], prefix: str = ""):
@@ -314,6 +343,8 @@ def _with_parameters(kind: type[_Classifier], parameters: dict[str, Any]) -> _Cl
     if parameters.get("config") is not None:
         parameters["config"] = MultiheadConfig.from_dict(parameters["config"])
         parameters["config"]._filled()
+    if "label_texts" in parameters:
+        parameters["label_texts"] = _texts_from_pairs(parameters["label_texts"])
     classifier = kind(**parameters)
     check_parameters(classifier, classifier._constraints)
     return classifier
@@ -333,7 +364,17 @@ def _model(description, parts, files, device) -> FittedModel:
         device=device,
     )
     coverage = {task: Coverage(**each) for task, each in description.get("coverage", {}).items()}
-    return FittedModel(net, tokenizer, classes, temperatures, coverage)
+    tasks = {task["name"]: task for task in description["tasks"]}
+    texts = {name: task["label_texts"] for name, task in tasks.items() if "label_texts" in task}
+    return FittedModel(
+        net,
+        tokenizer,
+        classes,
+        temperatures,
+        coverage,
+        label_texts={name: LabelTextsOfTask(**each) for name, each in texts.items()},
+        n_rows={name: task["n_rows"] for name, task in tasks.items() if "n_rows" in task},
+    )
 
 
 def _check_fits(model: FittedModel):

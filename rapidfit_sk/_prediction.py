@@ -317,7 +317,7 @@ class TaskPredictor(TextEstimator):
 
     @property
     def _reader(self) -> Reader:
-        return Reader(self._columns, self.task_labels, self.split_column)
+        return Reader(self._columns, self.task_labels, self.split_column, self.label_texts)
 
     def _rows_to_predict(self, model: FittedModel, X, task) -> tuple[Texts, NDArray[np.int64]]:
         """Return the text and the task code of each requested prediction."""

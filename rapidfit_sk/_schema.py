@@ -70,6 +70,12 @@ def _is_dict(value) -> bool:
     return isinstance(value, dict)
 
 
+def _is_texts(value) -> bool:
+    """Check for a list of lists of strings."""
+    is_list = isinstance(value, list) and all(isinstance(each, list) for each in value)
+    return is_list and all(_is_str(text) for each in value for text in each)
+
+
 def _is_scores(value) -> bool:
     """Check for a dict of numbers; a score may be nan."""
     return isinstance(value, dict) and all(isinstance(v, int | float) for v in value.values())
@@ -102,6 +108,18 @@ _TASK = {
         lambda value: isinstance(value, str) and _LABELS.fullmatch(value) is not None,
     ),
     "classes": instance_of(list),
+}
+_TASK_OPTIONS = {
+    "label_texts": Constraint(
+        "a dict of texts and a weight from 0 to 1",
+        lambda value: (
+            _is_dict(value)
+            and value.keys() == {"texts", "weight"}
+            and _is_texts(value["texts"])
+            and real(0, 1).accepts(value["weight"])
+        ),
+    ),
+    "n_rows": integer(0),
 }
 _MODULE = {
     "n_classes": _of_all("a list of ints", lambda value: type(value) is int),
@@ -187,13 +205,22 @@ def check_description(description: dict[str, Any], tensors: dict[str, Layout]):
     _check_known("", description["features"], _FEATURES)
     _check("", description["features"], {}, **_FEATURES)
     for number, task in enumerate(description["tasks"]):
-        _check(f"in task {number}, ", task, _TASK)
+        _check(f"in task {number}, ", task, _TASK, **_TASK_OPTIONS)
+        _check_label_texts(task)
     names = [task["name"] for task in description["tasks"]]
     if len(set(names)) < len(names):
         raise ValueError("several tasks have the same name")
     _check_module(description["module"], tensors)
     _check_heads(description, tensors)
     check_encoder(description["encoder"], tensors)
+
+
+def _check_label_texts(task):
+    """Check that there is one list of texts per class."""
+    name = reprlib.repr(task["name"])
+    texts = task.get("label_texts", {}).get("texts", [])
+    if texts and len(texts) != len(task["classes"]):
+        raise ValueError(f"the label texts of task {name} do not match its classes")
 
 
 def _check_module(module, tensors):

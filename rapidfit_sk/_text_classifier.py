@@ -13,13 +13,21 @@ from sklearn.base import ClassifierMixin
 from ._atomic import all_or_nothing
 from ._estimator import TextEstimator
 from ._held_out import FitRows
-from ._rows import OneTaskReader, features_read, read_texts
+from ._rows import (
+    LABEL_TEXTS,
+    LABEL_TEXTS_OF_TASK,
+    LabelTexts,
+    OneTaskReader,
+    features_read,
+    read_texts,
+)
 from ._typing import ArrayOrFrame, Device, MemoryLike
 from ._validation import (
     Constraint,
     array_like,
     check_argument,
     none,
+    one_of,
     short,
     suggests_names,
     text,
@@ -49,6 +57,10 @@ class TextClassifier(ClassifierMixin, TextEstimator):
     task : str, default="label"
         Name of the task in messages, in the history and in ``loss.task_weights``. Helpers must not
         have a task of this name.
+    label_texts : "auto", dict or None, default="auto"
+        What the labels are called, as in :class:`MultiheadClassifier`. A dict
+        ``{label: text or list of texts}`` describes the labels of this task. A dict of such dicts,
+        with the tasks as keys, can also describe the labels of helpers.
     text_column : str, default="text"
         Name of the text column, if X is a frame with several columns.
     task_column, label_column : str, default="task" and "label"
@@ -88,6 +100,10 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         The sorted classes, in the same type as the labels.
     helper_tasks_ : list of str
         The tasks of the helpers. The fitted model keeps their heads for later training.
+    label_texts_ : DataFrame
+        The label texts and how much they counted, as in :class:`MultiheadClassifier`.
+    fitted_on_ : dict of {str: str}
+        What the head of each task has learned from, as in :class:`MultiheadClassifier`.
     temperature_ : float
         The number that divides the logits before the softmax, chosen to maximize the likelihood of
         the calibration rows. A later training without calibration rows, such as
@@ -138,7 +154,11 @@ class TextClassifier(ClassifierMixin, TextEstimator):
     (300, 4)
     """
 
-    _constraints: ClassVar[dict[str, Constraint]] = {**TextEstimator._constraints, "task": text()}
+    _constraints: ClassVar[dict[str, Constraint]] = {
+        **TextEstimator._constraints,
+        "task": text(),
+        "label_texts": one_of("auto") | LABEL_TEXTS_OF_TASK | LABEL_TEXTS | none,
+    }
 
     @suggests_names
     def __init__(
@@ -146,6 +166,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         config: MultiheadConfig | dict[str, Any] | None = None,
         *,
         task: str = "label",
+        label_texts: LabelTexts | dict[Any, Any] = "auto",
         text_column: str = "text",
         task_column: str = "task",
         label_column: str = "label",
@@ -165,6 +186,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
     ):
         self.config = config
         self.task = task
+        self.label_texts = label_texts
         self.text_column = text_column
         self.task_column = task_column
         self.label_column = label_column
@@ -189,7 +211,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
     def fit(
         self,
         X: ArrayOrFrame,
-        y: ArrayLike,
+        y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
         helpers: Any = None,
@@ -206,8 +228,9 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         X : array-like of str, shape (n_rows,), or DataFrame
             Texts: a list, an array, a Series, a frame with one column, or a frame with a text
             column, of pandas or any library that narwhals supports. Other columns are ignored.
-        y : array-like of shape (n_rows,)
-            The labels: strings, ints of at most 64 bits, bools or floats.
+        y : array-like of shape (n_rows,) or None, default=None
+            The labels: strings, ints of at most 64 bits, bools or floats. With None and a dict as
+            `label_texts`, label texts alone predict the task, and nothing is trained.
         sample_weight : array-like of shape (n_rows,) or None, default=None
             The weight of each row, in the loss and in scores. A row of weight 2 counts as two rows.
         helpers : DataFrame, dict, tuple or None, default=None
@@ -305,13 +328,18 @@ class TextClassifier(ClassifierMixin, TextEstimator):
                 f"The 'task' parameter was {short(start.tasks[0])} in the earlier fit and is "
                 f"{short(self.task)} now. Set it back, or call fit with warm_start=False."
             )
-        table, rows, others = self._reader.training_rows(
-            X, y, sample_weight, helpers, known, classes
-        )
-        if len(rows.classes) == 1:
+        read, others = self._reader.training_rows(X, y, sample_weight, helpers, known, classes)
+        if len(read.rows.classes) == 1:
             config.loss.task_weights = None
         features = features_read(X, [self.text_column])
-        return config, FitRows(table, rows, features, helpers=others)
+        return config, FitRows(
+            read.table,
+            read.rows,
+            features,
+            helpers=others,
+            label_texts=read.label_texts,
+            without_rows=read.without_rows,
+        )
 
     def _fitted_by(self, model: FittedModel, scores, given: FitRows, split) -> dict[str, Any]:
         """Return the fitted attributes, with the scores of the only task."""
@@ -324,7 +352,15 @@ class TextClassifier(ClassifierMixin, TextEstimator):
 
     @property
     def _reader(self) -> OneTaskReader:
-        return OneTaskReader(self._columns, self.task)
+        return OneTaskReader(self._columns, self.task, self._label_texts)
+
+    @property
+    def _label_texts(self) -> LabelTexts:
+        """The label texts by task, if they were given for this task only."""
+        given = self.label_texts
+        if not isinstance(given, dict) or all(isinstance(each, dict) for each in given.values()):
+            return given
+        return {self.task: given}
 
     # ----------------------------------------------------------------------------------------
     # Fitted attributes

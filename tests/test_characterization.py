@@ -102,7 +102,9 @@ def configuration(encoder, **parameters):
 def few_rows(encoder, folder):
     """Fit a long frame without validation rows, so a calibration fit runs first."""
     messages = load_support_messages()
-    return MultiheadClassifier(configuration(encoder), random_state=0).fit(messages[:240])
+    return MultiheadClassifier(configuration(encoder), random_state=0, label_texts=None).fit(
+        messages[:240]
+    )
 
 
 def many_rows(encoder, folder):
@@ -122,7 +124,7 @@ def many_rows(encoder, folder):
             texts.append(row.text + end)
             labels.append(row.label)
     config = configuration(encoder, training__epochs=1, training__batch_size=64)
-    return MultiheadClassifier(config, random_state=1).fit(texts, labels)
+    return MultiheadClassifier(config, random_state=1, label_texts=None).fit(texts, labels)
 
 
 def guide_dict(encoder, folder):
@@ -142,7 +144,7 @@ def guide_dict(encoder, folder):
         loss=LossConfig(label_smoothing=0.1, use_class_weights=True),
         eval=EvalConfig(patience=1, metric="f1"),
     )
-    return MultiheadClassifier(config, random_state=2).train(data)
+    return MultiheadClassifier(config, random_state=2, label_texts=None).train(data)
 
 
 def wide_with_weights(encoder, folder):
@@ -152,7 +154,9 @@ def wide_with_weights(encoder, folder):
     labels = wide[["intent", "emotion"]].assign(angry=(wide["emotion"] == "angry").astype(int))
     weights = np.tile([0.0, 0.5, 1.0, 2.0, 1.5], 24)
     config = configuration(encoder, task_sampling="equal", loss=LossConfig(use_focal_loss=True))
-    return MultiheadClassifier(config, random_state=3).fit(list(wide.index), labels, weights)
+    return MultiheadClassifier(config, random_state=3, label_texts=None).fit(
+        list(wide.index), labels, weights
+    )
 
 
 def given_validation(encoder, folder):
@@ -167,7 +171,9 @@ def given_validation(encoder, folder):
         training__batch_size=8,
         encoder__unfreeze_layers=None,
     )
-    classifier = MultiheadClassifier(config, text_column="doc", task_column="topic", random_state=4)
+    classifier = MultiheadClassifier(
+        config, text_column="doc", task_column="topic", random_state=4, label_texts=None
+    )
     return classifier.fit(X, train["label"], X_val=X_val, y_val=rest["label"])
 
 
@@ -185,7 +191,7 @@ def task_added(encoder, folder):
 def grown_in_part(encoder, folder):
     """Call partial_fit three times; the second call adds a label, the third adds tasks."""
     messages = load_support_messages()
-    classifier = MultiheadClassifier(configuration(encoder), random_state=5)
+    classifier = MultiheadClassifier(configuration(encoder), random_state=5, label_texts=None)
     intent = messages.query("task == 'intent'")
     classifier.partial_fit(intent.query("label != 'sell'")[:80])
     classifier.partial_fit(intent[100:180])
@@ -196,7 +202,7 @@ def warm_start(encoder, folder):
     """Fit again from the weights of a first fit, with an additional task."""
     messages = load_support_messages()
     config = configuration(encoder, training__val_size=0.2)
-    classifier = MultiheadClassifier(config, random_state=6, warm_start=True)
+    classifier = MultiheadClassifier(config, random_state=6, label_texts=None, warm_start=True)
     classifier.fit(messages.query("task != 'emotion'")[:150])
     return classifier.fit(messages[:200])
 
@@ -221,7 +227,7 @@ def search_by_scores_with_memory(encoder, folder):
 def best_of_search(encoder, parameters, scoring, refit):
     config = configuration(encoder, training__test_size=0, encoder__unfreeze_layers=0)
     search = GridSearchCV(
-        MultiheadClassifier(config, random_state=7, **parameters),
+        MultiheadClassifier(config, random_state=7, label_texts=None, **parameters),
         {"config__head__dropout": [0.1, 0.4]},
         cv=TaskStratifiedKFold(2),
         scoring=scoring,

@@ -303,7 +303,7 @@ def test_prediction_uses_a_snapshot(make_classifier, sentiment, intent, monkeypa
 
 
 def test_add_task_encodes_each_text_once(make_classifier, messages, sentiment, intent):
-    """add_task encodes each text once, whatever the number of epochs."""
+    """add_task encodes each text and each label text once, whatever the number of epochs."""
     classifier = make_classifier(epochs=20).fit(sentiment)
     seen = []
     hook = classifier.net_.module_.encoder.register_forward_pre_hook(
@@ -313,7 +313,7 @@ def test_add_task_encodes_each_text_once(make_classifier, messages, sentiment, i
         classifier.add_task(pd.concat([intent, intent]))
     finally:
         hook.remove()
-    assert sum(seen) == intent["text"].nunique()
+    assert sum(seen) == intent["text"].nunique() + intent["label"].nunique()
 
 
 def test_added_head_equals_a_fitted_head(make_classifier, sentiment, intent):

@@ -222,7 +222,7 @@ CHANGES = {
 
 def outcome(data, encoder_name, params):
     """Fit and return the probabilities, the losses, the best epoch and the number of test rows."""
-    classifier = MultiheadClassifier(random_state=0)
+    classifier = MultiheadClassifier(random_state=0, label_texts=None)
     classifier.set_params(config__training__model_name=encoder_name).set_params(**BASE)
     classifier.set_params(**params).fit(data)
     stopping = dict(classifier.net_.callbacks_)["early_stopping"]

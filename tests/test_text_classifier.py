@@ -262,7 +262,7 @@ def test_helpers_with_held_out_texts_do_not_train(make, make_config, intent, hel
     """No text of a validation, test or calibration row trains, not even with another task."""
     SeenTexts.log = []
     config = make_config(test_size=0.2, val_size=0.2)
-    classifier = make(config, callbacks=[SeenTexts()])
+    classifier = make(config, callbacks=[SeenTexts()], label_texts=None)
     classifier.fit(intent["text"], intent["label"], helpers=helpers)
     held_out = {*classifier.val_indices_, *classifier.test_indices_}
     texts = intent["text"].to_numpy()
@@ -278,7 +278,7 @@ def test_helpers_with_given_validation_texts_do_not_train(make, intent, helpers)
     SeenTexts.log = []
     accented = helpers.assign(text=helpers["text"] + " \u00e9")
     X_val = intent["text"].head(50) + " e\u0301"
-    make(callbacks=[SeenTexts()]).fit(
+    make(callbacks=[SeenTexts()], label_texts=None).fit(
         intent["text"].tail(250),
         intent["label"].tail(250),
         helpers=accented,
@@ -300,9 +300,9 @@ def test_calibration_fit_leaves_out_helpers_of_its_calibration_texts(
     trained = []
     original = _fitting.fit_model
 
-    def recorded(recipe, rows, validation=None, start=None):
+    def recorded(recipe, rows, validation=None, **options):
         trained.append([set(rows.take(rows.tasks == t).texts.distinct) for t in range(3)])
-        return original(recipe, rows, validation, start=start)
+        return original(recipe, rows, validation, **options)
 
     monkeypatch.setattr("rapidfit_sk._engine.fit_model", recorded)
     config = make_config(test_size=0, val_size=None)
@@ -321,7 +321,7 @@ def test_cross_validation_passes_helpers_as_a_whole(make, intent, helpers):
     SeenTexts.log = []
     sentiment = helpers[helpers["task"] == "sentiment"]
     with sklearn.config_context(enable_metadata_routing=True):
-        classifier = make(callbacks=[SeenTexts()]).set_fit_request(helpers=True)
+        classifier = make(callbacks=[SeenTexts()], label_texts=None).set_fit_request(helpers=True)
         cross_validate(
             make_pipeline(FunctionTransformer(lambda X: X), classifier),
             intent["text"],

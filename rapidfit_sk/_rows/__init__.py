@@ -2,10 +2,15 @@
 
 from .calibration import fit_temperatures, probabilities
 from .given_splits import GivenPart
+from .label_texts import (
+    LABEL_TEXTS,
+    LABEL_TEXTS_OF_TASK,
+    LabelTexts,
+)
 from .labels import CodedRows, common_dtype, encode_labels, encode_tasks, warn_of_contradictions
 from .metrics import mean_over_tasks, score_table, scores_per_task, standard_error
 from .one_task import OneTaskReader
-from .reader import Reader
+from .reader import Reader, TrainingRows
 from .splits import Split, assign_folds, hold_out, split_rows, tasks_without
 from .tables import (
     Columns,
@@ -22,14 +27,18 @@ from .texts import Texts
 from .values import exact_array, parameter_labels, plain_label
 
 __all__ = [
+    "LABEL_TEXTS",
+    "LABEL_TEXTS_OF_TASK",
     "CodedRows",
     "Columns",
     "GivenPart",
+    "LabelTexts",
     "LabeledTable",
     "OneTaskReader",
     "Reader",
     "Split",
     "Texts",
+    "TrainingRows",
     "as_pandas",
     "assign_folds",
     "common_dtype",

@@ -24,10 +24,11 @@ def learn_classes(
     task_labels: Mapping[str, Collection[Any]] | None = None,
     known: Mapping[str, np.ndarray] | None = None,
     *,
+    described: Mapping[str, Collection[Any]] | None = None,
     in_call: Collection[str] = (),
     advice: str = _ADVICE,
 ) -> dict[str, np.ndarray]:
-    """Return the sorted classes of each task.
+    """Return the sorted classes of each task that has rows.
 
     Parameters
     ----------
@@ -38,6 +39,8 @@ def learn_classes(
         their labels.
     known : dict of {str: ndarray} or None
         Tasks and classes of an earlier fit. All of them are kept.
+    described : dict of {str: collection} or None
+        Labels that have a text. They are classes, too, but must not be missing from `task_labels`.
     in_call : collection of str
         Tasks whose classes come from `classes`, an argument of ``partial_fit``, for messages.
     advice : str
@@ -53,9 +56,10 @@ def learn_classes(
     Raises
     ------
     ValueError
-        If a task has fewer than two classes, if one of its labels is missing from `task_labels`, if
-        `task_labels` names a task that does not exist, or if no dtype holds all labels of a task.
-        Also if the type of known classes, float16 or float32, cannot hold the new labels.
+        If a task has fewer than two classes, if one of its labels or described labels is missing
+        from `task_labels`, if `task_labels` names a task that does not exist, or if no dtype holds
+        all labels of a task. Also if the type of known classes, float16 or float32, cannot hold the
+        new labels.
     TypeError
         If the labels of a task mix strings, bools and numbers, or if a label in `task_labels` has
         an unsupported type.
@@ -69,10 +73,37 @@ def learn_classes(
         if task in task_labels:
             owner = f"The {given_as!r} parameter, task {short(task)}"
             labels = parameter_labels(task_labels[task], owner)
-        classes[task] = _sorted_classes(distinct_values(labels), task, classes.get(task), advice)
+        found = distinct_values(labels)
+        added = _not_among(found, (described or {}).get(task, ()))
+        if task in task_labels and added:
+            raise ValueError(
+                f"The 'label_texts' parameter has a text for {short(added[0])}, which is not one "
+                f"of the classes in the {given_as!r} parameter, task {short(task)}: "
+                f"{listed(found)}. Add the label to {given_as!r}, or drop its text."
+            )
+        classes[task] = _sorted_classes([*found, *added], task, classes.get(task), advice)
         if task in task_labels:
             _check_labels_are_given(table, rows, classes[task], given_as)
     return classes
+
+
+def _not_among(labels: Iterable[Any], others: Iterable[Any]) -> list[Any]:
+    """Return those of some other labels that do not equal one of the labels."""
+    known = {(_kind(label), plain_label(label)) for label in labels}
+    return [label for label in others if (_kind(label), plain_label(label)) not in known]
+
+
+def classes_without_rows(
+    labels: Mapping[str, Collection[Any]], advice: str = _ADVICE
+) -> dict[str, np.ndarray]:
+    """Return the sorted classes of tasks without rows from their labels."""
+    owner = "The 'task_labels' or 'label_texts' parameter, task "
+    return {
+        task: _sorted_classes(
+            distinct_values(parameter_labels(own, f"{owner}{short(task)}")), task, None, advice
+        )
+        for task, own in labels.items()
+    }
 
 
 def _check_tasks_are_there(task_labels, tasks):
@@ -408,6 +439,11 @@ def _check_kinds(labels: Sequence[Any], task: str):
             f"Task {short(task)} mixes {kinds[0]} and {kinds[odd]} as labels ({short(labels[0])} "
             f"and {short(labels[odd])}). Convert all labels of a task to the same type."
         )
+
+
+def one_kind(labels: Iterable[Any], others: Iterable[Any]) -> bool:
+    """Check whether all labels are strings, all are bools, or all are numbers."""
+    return len({_kind(label) for part in (labels, others) for label in part}) == 1
 
 
 def _kind(label) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,18 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from .._typing import ArrayOrFrame, RowsLike
 from .._validation import errors_in, short, warn_user
+from .label_texts import LabelTexts, declared_tasks, given_texts, label_text_rows
 from .labels import (
     CodedRows,
+    classes_without_rows,
     encode_table,
     encode_training_table,
     learn_classes,
+    one_kind,
     warn_of_contradictions,
     warn_of_similar_classes,
 )
-from .reader import IN_VALIDATION, warn_of_gaps
+from .reader import IN_VALIDATION, TrainingRows, warn_of_gaps
 from .tables import (
     Columns,
     LabeledTable,
@@ -49,28 +52,31 @@ class OneTaskReader:
         Names of the columns of frames.
     task : str
         Name of the task.
+    label_texts : "auto", dict or None, default=None
+        Label texts, of this task and of helpers.
     """
 
     columns: Columns
     task: str
+    label_texts: LabelTexts = None
 
     def training_rows(
         self,
         X: ArrayOrFrame,
-        y: ArrayLike,
+        y: ArrayLike | None,
         sample_weight: ArrayLike | None,
         helpers: Any,
         known: dict[str, np.ndarray] | None,
         classes: Collection[Any] | None = None,
-    ) -> tuple[LabeledTable, CodedRows, CodedRows | None]:
+    ) -> tuple[TrainingRows, CodedRows | None]:
         """Read training rows and helpers.
 
         Parameters
         ----------
         X : array-like of str, shape (n_rows,), or DataFrame
             Texts, or a frame with a text column.
-        y : array-like of shape (n_rows,)
-            The labels.
+        y : array-like of shape (n_rows,) or None
+            The labels; None if there are none and label texts are to predict the task.
         sample_weight : array-like of shape (n_rows,) or None
             The weight of each row.
         helpers : DataFrame, dict, tuple or None
@@ -82,17 +88,24 @@ class OneTaskReader:
 
         Returns
         -------
-        table : LabeledTable
-            The rows of the task whose weight is above 0.
-        rows : CodedRows
-            The same rows as codes.
+        read : TrainingRows
+            The rows of the task and the texts of all labels.
         helpers : CodedRows or None
             The rows of the other tasks.
         """
         known = known or {}
+        described = {self.task: list(given_texts(self.label_texts, self.task))}
+        if y is None and described[self.task] and not known and helpers is None:
+            return self._without_rows(X), None
         table = self._table(X, y, sample_weight)
+        if described[self.task] and not one_kind(described[self.task], table.labels):
+            return self._without_texts(table).training_rows(
+                X, y, sample_weight, helpers, known, classes
+            )
         given = {} if classes is None else {self.task: classes}
-        learned = learn_classes(table, given, known, in_call=given, advice=_ADVICE)
+        learned = learn_classes(
+            table, given, known, described=described, in_call=given, advice=_ADVICE
+        )
         others = None if helpers is None else self._helper_table(helpers, len(table))
         if others is not None:
             learned = _with_helpers(learned, others)
@@ -103,7 +116,30 @@ class OneTaskReader:
         coded = None if others is None else encode_training_table(others, learned)
         if others is not None and coded is not None:
             warn_of_contradictions(others, coded)
-        return table, rows, coded
+        texts = label_text_rows(self.label_texts, learned)
+        return TrainingRows(table, rows, {}, texts, []), coded
+
+    def _without_texts(self, table: LabeledTable) -> OneTaskReader:
+        """Return a reader without texts of the labels of this task, and warn about it."""
+        warn_user(
+            f"The labels in y, such as {short(table.labels[0])}, are of another type than those in "
+            "the 'label_texts' parameter, which are ignored. Some functions of scikit-learn, such "
+            "as cross_val_predict with method='predict_proba', replace labels by numbers. Use the "
+            "numbers as keys of 'label_texts', in the sorted order of the labels."
+        )
+        others = self.label_texts if isinstance(self.label_texts, Mapping) else {}
+        return replace(self, label_texts={t: each for t, each in others.items() if t != self.task})
+
+    def _without_rows(self, X: ArrayOrFrame) -> TrainingRows:
+        """Return no rows, and the texts of the labels of the task."""
+        declared = declared_tasks(self.label_texts, {}, ())
+        classes = classes_without_rows({self.task: declared[self.task]}, advice=_ADVICE)
+        table = read_labeled(
+            read_strings(X, self.columns), None, self.columns, without_rows=[self.task]
+        )
+        rows = encode_training_table(table, {})
+        texts = label_text_rows(self.label_texts, classes)
+        return TrainingRows(table, rows, {}, None, [] if texts is None else [texts])
 
     def validation_rows(
         self,

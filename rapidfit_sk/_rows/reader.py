@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,8 +26,10 @@ from .given_splits import (
     part_of_each_row,
     warn_of_unused_split,
 )
+from .label_texts import LabelTexts, declared_tasks, given_texts, label_text_rows
 from .labels import (
     CodedRows,
+    classes_without_rows,
     encode_table,
     encode_training_table,
     learn_classes,
@@ -37,6 +39,7 @@ from .tables import (
     Columns,
     LabeledTable,
     as_pandas,
+    check_is_new,
     gaps,
     is_long,
     named_labels,
@@ -47,6 +50,30 @@ from .values import KEEP_NA
 
 # The place of an error in the arguments for validation.
 IN_VALIDATION = "In the validation data (X_val, y_val, sample_weight_val)"
+
+
+class TrainingRows(NamedTuple):
+    """Rows of a training in any accepted form, as codes.
+
+    Attributes
+    ----------
+    table : LabeledTable
+        The training rows whose weight is above 0.
+    rows : CodedRows
+        The same rows as codes.
+    parts : dict of {str: GivenPart}
+        Validation rows as "val" and test rows as "test", if the split column has some.
+    label_texts : CodedRows or None
+        Texts of the labels of the same tasks.
+    without_rows : list of CodedRows
+        Texts of the labels of each declared task that has no rows.
+    """
+
+    table: LabeledTable
+    rows: CodedRows
+    parts: dict[str, GivenPart]
+    label_texts: CodedRows | None
+    without_rows: list[CodedRows]
 
 
 @dataclass(frozen=True)
@@ -62,11 +89,14 @@ class Reader:
         their labels.
     split_column : str or None, default=None
         Name of the column of X that names the part of each row.
+    label_texts : "auto", dict or None, default=None
+        Label texts.
     """
 
     columns: Columns
     task_labels: Mapping[str, Collection[Any]] | None
     split_column: str | None = None
+    label_texts: LabelTexts = None
 
     def training_rows(
         self,
@@ -77,7 +107,7 @@ class Reader:
         *,
         in_part: bool = False,
         classes: Any = None,
-    ) -> tuple[LabeledTable, CodedRows, dict[str, GivenPart]]:
+    ) -> TrainingRows:
         """Read training rows, and return them as a table and as codes.
 
         Parameters
@@ -94,56 +124,109 @@ class Reader:
 
         Returns
         -------
-        table : LabeledTable
-            The training rows whose weight is above 0.
-        rows : CodedRows
-            The same rows as codes.
-        parts : dict of {str: GivenPart}
-            Validation rows as "val" and test rows as "test", if the split column has some.
+        read : TrainingRows
+            The rows and the texts of their labels.
         """
         X, y, known = as_pandas(X), as_pandas(y, "y"), known or {}
         parts = self._part_of_each_row(X)
         if known and y is not None and not is_long(X, self.columns):
             y = named_labels(y, list(known))
-        table = read_labeled(X, y, self.columns, sample_weight=sample_weight)
+        # Only the parameter of this name declares tasks for a call that may have a part of them.
+        task_labels = {} if in_part else self.task_labels or {}
+        table = read_labeled(
+            X,
+            y,
+            self.columns,
+            sample_weight=sample_weight,
+            without_rows=declared_tasks(self.label_texts, task_labels, known),
+        )
         table, others = (table, {}) if parts is None else divided(table, parts)
-        task_labels = self.task_labels or {}
+        declared = declared_tasks(self.label_texts, task_labels, [*known, *table.task_names])
+        task_labels = {t: each for t, each in (self.task_labels or {}).items() if t not in declared}
         if in_part:
             there = {*table.task_names, *known}
             task_labels = {task: given for task, given in task_labels.items() if task in there}
         in_call = _classes_by_task(classes, table.task_names)
         task_labels = {**task_labels, **in_call}
-        learned = learn_classes(table, task_labels, known, in_call=in_call)
+        learned = learn_classes(
+            table, task_labels, known, described=self._described(table), in_call=in_call
+        )
         warn_of_similar_classes(learned, {**known, **task_labels})
-        warn_of_gaps(gaps(X, y, self.columns))
+        missing = gaps(X, y, self.columns)
+        warn_of_gaps({task: n for task, n in missing.items() if task not in declared})
         table = table.without_zeros()
-        rows = encode_training_table(table, learned)
-        return table, rows, given_parts({} if in_part else others, learned, self.split_column)
+        return TrainingRows(
+            table,
+            encode_training_table(table, learned),
+            given_parts({} if in_part else others, learned, self.split_column),
+            label_text_rows(self.label_texts, learned),
+            self._without_rows(declared),
+        )
+
+    def _described(self, table: LabeledTable) -> dict[str, list[Any]]:
+        """Return the labels that the user gave a text, for each task of a table."""
+        return {task: list(given_texts(self.label_texts, task)) for task in table.task_names}
+
+    def _without_rows(self, declared: dict[str, list[Any]]) -> list[CodedRows]:
+        """Return the texts of the labels of each declared task."""
+        classes = classes_without_rows(declared)
+        found = (label_text_rows(self.label_texts, {t: each}) for t, each in classes.items())
+        return [rows for rows in found if rows is not None]
+
+    def _new_task_without_rows(self, task: str | None, known: list[str]) -> TrainingRows:
+        """Return no rows, and the texts of the labels of a new task."""
+        check_is_new(task, known)
+        declared = declared_tasks(self.label_texts, self.task_labels or {}, ())
+        if task not in declared:
+            raise ValueError(
+                f"Task {short(task)} has neither rows nor label texts. Pass X, or a text for "
+                "each label: add_task(task='topic', label_texts={'sports': 'sports', ...})."
+            )
+        table = read_labeled([], None, self.columns, without_rows=[task])
+        texts = self._without_rows({task: declared[task]})
+        return TrainingRows(table, encode_training_table(table, {}), {}, None, texts)
+
+    def _with_texts(self, task: str, texts: Mapping[Any, Any] | None) -> Reader:
+        """Return a reader with other texts of the labels of a task."""
+        if texts is None:
+            return self
+        others = self.label_texts if isinstance(self.label_texts, Mapping) else {}
+        return replace(self, label_texts={**others, task: {**others.get(task, {}), **texts}})
 
     def rows_of_new_task(
         self,
-        X: RowsLike,
+        X: RowsLike | None,
         y: ArrayOrFrame | None,
         sample_weight: ArrayLike | None,
         task: str | None,
         known: list[str],
-    ) -> tuple[LabeledTable, CodedRows, dict[str, GivenPart]]:
+        texts: Mapping[Any, Any] | None = None,
+    ) -> TrainingRows:
         """Read the rows of a new task with :func:`read_new_task`.
 
-        The results are those of :meth:`training_rows`.
+        Without X and y, there are no rows. `texts` are label texts in addition to those of this
+        reader.
         """
+        if X is None and y is None:
+            return self._with_texts(task or "", texts)._new_task_without_rows(task, known)
         X, y = as_pandas(X), as_pandas(y, "y")
         parts = self._part_of_each_row(X)
         table = read_new_task(X, y, self.columns, task, known, sample_weight=sample_weight)
         table, others = (table, {}) if parts is None else divided(table, parts)
         (name,) = table.task_names
         given = {key: labels for key, labels in (self.task_labels or {}).items() if key == name}
-        classes = learn_classes(table, given)
+        own = self._with_texts(name, texts)
+        classes = learn_classes(table, given, described=own._described(table))
         warn_of_similar_classes(classes, given)
         warn_of_gaps(gaps(X, y, self.columns))
         table = table.without_zeros()
-        rows = encode_training_table(table, classes)
-        return table, rows, given_parts(others, classes, self.split_column)
+        return TrainingRows(
+            table,
+            encode_training_table(table, classes),
+            given_parts(others, classes, self.split_column),
+            label_text_rows(own.label_texts, classes),
+            [],
+        )
 
     def known_rows(
         self,

@@ -146,6 +146,7 @@ def read_labeled(
     *,
     tasks: list[str] | None = None,
     sample_weight: ArrayLike | None = None,
+    without_rows: Collection[str] = (),
 ) -> LabeledTable:
     """Read labeled rows in any accepted form.
 
@@ -163,6 +164,9 @@ def read_labeled(
         column.
     sample_weight : array-like of float or None
         The weight of each row of X.
+    without_rows : collection of str
+        Tasks that may have no rows. If there are some, there may be no rows at all, and X may be
+        texts without labels.
 
     Returns
     -------
@@ -175,8 +179,8 @@ def read_labeled(
         If a cell is missing or invalid. The message states its row and how to fix it.
     """
     given = as_pandas(X)
-    cells = _read_cells(given, as_pandas(y, "y"), columns, tasks)
-    if not len(cells.texts):
+    cells = _read_cells(given, as_pandas(y, "y"), columns, tasks, without_rows)
+    if not len(cells.texts) and not without_rows:
         what = "rows with a label" if len(given) and not isinstance(given, Mapping) else "rows"
         raise ValueError(f"X has no {what}, so there is nothing to train on or to score.")
     table = cells.labeled(columns)
@@ -191,19 +195,26 @@ def read_labeled(
     return replace(table, weights=weights)
 
 
-def _read_cells(X, y, columns, tasks) -> _Cells:
+def _read_cells(X, y, columns, tasks, without_rows=()) -> _Cells:
     """Return the unchecked cells of labeled rows in any accepted form."""
     if isinstance(X, Mapping):
         cells = _read_mapping(X, y, columns)
-        _check_tasks_have_rows(X, cells, tasks)
+        _check_tasks_have_rows(X, cells, tasks, without_rows)
         return cells
     if is_long(X, columns):
         return _read_long(X, y, columns)
     if isinstance(y, pd.DataFrame):
         cells = _read_wide(read_strings(X, columns), y, columns)
-        _check_tasks_have_rows(y.columns, cells, tasks)
+        _check_tasks_have_rows(y.columns, cells, tasks, without_rows)
         return cells
+    if y is None and without_rows and not _has_labels(X, columns):
+        read_strings(X, columns)
+        return _cells(*(_repeat(None, 0) for _ in range(3)))
     return _read_single(X, y, columns, tasks)
+
+
+def _has_labels(X, columns) -> bool:
+    return isinstance(X, pd.DataFrame) and _has(X, columns.label)
 
 
 def read_new_task(
@@ -251,12 +262,19 @@ def read_new_task(
             f"add_task adds one task at a time, but got rows of {listed(names)}"
             f"{f' and task={short(task)}' if task else ''}. Pass the rows of one new task."
         )
-    if names[0] in known:
+    check_is_new(names[0], known)
+    return table
+
+
+def check_is_new(task: object, known: list[str]):
+    """Raise an error unless a task has a valid name that is not among the known ones."""
+    if not is_task_name(task):
+        raise task_error(task, "The 'task' parameter")
+    if task in known:
         raise ValueError(
-            f"The classifier already has a task {short(names[0])}. Use partial_fit to continue its "
+            f"The classifier already has a task {short(task)}. Use partial_fit to continue its "
             "training, or choose another name for a new task."
         )
-    return table
 
 
 def read_unlabeled(X: RowsLike, columns: Columns) -> TextTable:
@@ -676,9 +694,9 @@ def check_tasks_have_weight(table: LabeledTable, weights: np.ndarray, rows: str 
             )
 
 
-def _check_tasks_have_rows(names, cells, known):
+def _check_tasks_have_rows(names, cells, known, without_rows):
     """Raise an error for a task without labels, unless the tasks come from a fitted classifier."""
-    present = set(cells.tasks)
+    present = {*cells.tasks, *without_rows}
     for name in names if known is None else ():
         if name not in present:
             raise ValueError(f"Task {short(name)} has no labels. Drop the task or add labels.")

@@ -3,11 +3,13 @@
 from .batches import Embeddings, PaddedTokens, TextRows
 from .cache import EmbeddingCache, open_cache
 from .checkpoints import Checkpoints, Fingerprint, remove_checkpoint
+from .label_texts import SCALE, label_directions, weight_of_texts
 from .losses import inverse_frequency
 from .net import Callbacks, MultiheadNet, StopTraining
 from .probes import fit_probe
 
 __all__ = [
+    "SCALE",
     "Callbacks",
     "Checkpoints",
     "EmbeddingCache",
@@ -19,6 +21,8 @@ __all__ = [
     "TextRows",
     "fit_probe",
     "inverse_frequency",
+    "label_directions",
     "open_cache",
     "remove_checkpoint",
+    "weight_of_texts",
 ]

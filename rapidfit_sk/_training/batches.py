@@ -70,6 +70,16 @@ class TextRows(torch.utils.data.Dataset):
         contribute to the loss. None for -1 in each row.
     weights : ndarray of float32 or None, shape (n_rows,)
         Weight of each row; None for 1.
+    n_label_texts : int, default=0
+        Number of rows at the end that are label texts instead of data. Their weights are set
+        to 0, and `shares` keeps the given ones.
+
+    Attributes
+    ----------
+    n_data : int
+        Number of rows that are data.
+    shares : ndarray of float32, shape (n_label_texts,)
+        The share of each text of a label; those of a label add up to 1.
     """
 
     def __init__(
@@ -80,6 +90,7 @@ class TextRows(torch.utils.data.Dataset):
         n_tasks: int,
         labels: NDArray[np.int64] | None = None,
         weights: NDArray[np.float32] | None = None,
+        n_label_texts: int = 0,
     ):
         self.tokens = tokens
         self.texts = texts
@@ -87,13 +98,31 @@ class TextRows(torch.utils.data.Dataset):
         self.n_tasks = n_tasks
         self.labels = np.full(len(texts), -1) if labels is None else labels
         self.weights = np.ones(len(texts), np.float32) if weights is None else weights
+        self.n_data = len(texts) - n_label_texts
+        # Label texts have no weight before the training decides how much they count.
+        self.shares = self.weights[self.n_data :].copy()
+        self.weights[self.n_data :] = 0
 
     @classmethod
-    def of(cls, rows: CodedRows, tokenizer: TextTokenizer) -> TextRows:
-        """Build the dataset of coded rows; each distinct text is tokenized at most once."""
+    def of(
+        cls, rows: CodedRows, tokenizer: TextTokenizer, label_texts: CodedRows | None = None
+    ) -> TextRows:
+        """Build the dataset of coded rows; each distinct text is tokenized at most once.
+
+        Label texts, if there are any, follow the rows.
+        """
+        n_label_texts = 0 if label_texts is None else len(label_texts)
+        rows = rows.joined(label_texts)
         tokens = TokensOnDemand(rows.texts.distinct, tokenizer)
-        n_tasks = len(rows.classes)
-        return cls(tokens, rows.texts.codes, rows.tasks, n_tasks, rows.labels, rows.weights)
+        return cls(
+            tokens,
+            rows.texts.codes,
+            rows.tasks,
+            len(rows.classes),
+            rows.labels,
+            rows.weights,
+            n_label_texts,
+        )
 
     def __len__(self) -> int:
         return len(self.texts)

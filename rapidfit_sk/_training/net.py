@@ -33,7 +33,7 @@ from .._model import (
 )
 from .._report import report
 from .activations import allocate_array
-from .batches import Batch, Batches, Embeddings, PaddedTokens, Source, TextRows
+from .batches import Batch, Batches, PaddedTokens, Source, TextRows
 from .cache import EmbeddingCache
 from .checkpoints import Checkpoints, to_bytes
 from .losses import MultiheadLoss
@@ -292,7 +292,27 @@ class MultiheadNet(NeuralNet):
         features : ndarray of float32, shape (n_rows, width)
             The inputs, computed without dropout.
         """
-        inputs = self._on_device(Embeddings(self._run.activations.embeddings()).inputs(texts))
+        return self.hidden_features(task, self.frozen_embeddings(texts))
+
+    def frozen_embeddings(self, texts: np.ndarray) -> NDArray[np.float32]:
+        """Return the embeddings of some training texts while the encoder is frozen."""
+        return self._run.activations.embeddings()[torch.from_numpy(texts)].numpy()
+
+    @property
+    def n_classes(self) -> list[int]:
+        """Number of classes of each head."""
+        return self.get_params_for("module")["n_classes"]
+
+    def set_output_layer(self, task: int, weight: np.ndarray, bias: np.ndarray):
+        """Set the weights and the biases of the output layer of a head."""
+        *_, layer = self.module_.heads[task].children()
+        with torch.no_grad():
+            for name, values in (("weight", weight), ("bias", bias)):
+                layer.get_parameter(name).copy_(torch.from_numpy(values))
+
+    def hidden_features(self, task: int, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the inputs of the output layer of a head for some embeddings, without dropout."""
+        inputs = self._on_device({"embeddings": torch.from_numpy(embeddings)})
         *hidden, _ = self.module_.heads[task].eval().children()
         with torch.inference_mode():
             return torch.nn.Sequential(*hidden)(inputs["embeddings"]).cpu().numpy()
@@ -440,6 +460,7 @@ class MultiheadNet(NeuralNet):
             min_steps=self.min_steps,
             rng=np.random.default_rng(self.seeds[2]),
             lengths=functools.partial(self._lengths, rows.tokens),
+            n_data=rows.n_data,
         )
         return Run(
             self.module_,

@@ -81,7 +81,9 @@ class Run:
     first_trainable : int or None
         The lowest layer of the encoder that will train, if a callback has announced it.
     mean_weight : float
-        The mean weight of the training rows.
+        The mean weight of the training rows, without label texts.
+    label_text_weights : dict of {int: float}
+        The argument of :meth:`use_label_texts`.
     parameters : list of (str, Parameter)
         The parameters of the module by name. They are listed once, because listing them visits
         all submodules.
@@ -109,13 +111,33 @@ class Run:
         self.sums = EpochSums()
         self._caches: dict[str, ActivationCache] = {}
         self.first_trainable: int | None = None
-        self.mean_weight = float(rows.weights.mean())
+        self.mean_weight = float(rows.weights[: rows.n_data].mean())
+        self.label_text_weights: dict[int, float] = {}
         self.parameters = list(module.named_parameters())
         self._activations_of = partial(ActivationCache, module, allocate=allocate, memory=memory)
 
     def set_first_trainable(self, layer: int | None):
         """Set the lowest encoder layer that will train; call it before the first epoch."""
         self.first_trainable = layer
+
+    def use_label_texts(self, weights: dict[int, float]):
+        """Add the texts of the labels of some tasks to the training rows.
+
+        Parameters
+        ----------
+        weights : dict of {int: float}
+            For each of these tasks, the total weight of the texts of a label, relative to the mean
+            weight of a row.
+        """
+        self.label_text_weights = weights
+        rows = self.rows
+        texts = np.arange(rows.n_data, len(rows))
+        of_data = rows.tasks[: rows.n_data]
+        for task, weight in weights.items():
+            mean = rows.weights[: rows.n_data][of_data == task].mean()
+            own = texts[rows.tasks[texts] == task]
+            rows.weights[own] = rows.shares[own - rows.n_data] * weight * mean
+        self.sampler.include(texts[rows.weights[texts] > 0])
 
     @property
     def activations(self) -> ActivationCache:

@@ -13,6 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 # but also the randomness of batches.
 POOL = 16
 
+# Share of included rows, relative to the rows of data, from which they lengthen an epoch. So they
+# cost time only if there are few rows, where they need more steps to be of use.
+NOTABLE = 0.25
+
 
 def rows_per_task(counts: ArrayLike, strategy: str, rounds: int = 1) -> NDArray[np.int64]:
     """Compute how many rows of each task an epoch draws.
@@ -70,11 +74,18 @@ class TaskSampler:
     lengths : callable
         Returns the length of each text, or None if batches need no sorting by length. It is called
         once per epoch.
+    n_data : int or None, default=None
+        Number of rows at the start that are data; None for all of them. The other rows are not
+        drawn before :meth:`include`.
 
     Notes
     -----
     The rows of each task are drawn from a shuffled queue, which carries over to the next epoch and
     is refilled when it is empty. Every row is therefore drawn over the course of several epochs.
+
+    Included rows lengthen an epoch only if they are at least a quarter as many as the rows of data.
+    Otherwise, it draws as many rows as there are rows of data, and each row of a task equally
+    often.
     """
 
     def __init__(
@@ -87,18 +98,31 @@ class TaskSampler:
         min_steps: int,
         rng: np.random.Generator,
         lengths: Callable[[], NDArray[np.int64] | None],
+        n_data: int | None = None,
     ):
+        data = slice(n_data)
         self.texts = texts
+        self.tasks = tasks
         self.batch_size = batch_size
         self.n_accumulated = n_accumulated
         # The last step of an epoch may be incomplete and have as little as one text.
         n_least = (min_steps - 1) * batch_size * n_accumulated + 1
-        self.rounds = max(1, -(-n_least // len(np.unique(texts))))
+        self.rounds = max(1, -(-n_least // len(np.unique(texts[data]))))
         self.rng = rng
         self.lengths = lengths
-        self._rows = [np.flatnonzero(tasks == task) for task in range(tasks.max() + 1)]
+        self._rows = [np.flatnonzero(tasks[data] == task) for task in range(tasks[data].max() + 1)]
+        self._counts = [len(rows) for rows in self._rows]
         self._queues = [np.empty(0, dtype=int) for _ in self._rows]
         self._steps: list[list[np.ndarray]] = []
+
+    def include(self, rows: NDArray[np.int64]):
+        """Draw some rows together with the data of their tasks from now on."""
+        self._rows = [
+            np.concatenate([own, rows[self.tasks[rows] == task]])
+            for task, own in enumerate(self._rows)
+        ]
+        if len(rows) >= NOTABLE * sum(self._counts):
+            self._counts = [len(own) for own in self._rows]
 
     def draw_epoch(self, strategy: str = "proportional"):
         """Draw the rows of the next epoch and split them into batches, grouped by step.
@@ -108,8 +132,7 @@ class TaskSampler:
         strategy : {"proportional", "sqrt", "equal"}, default="proportional"
             How many rows of each task to draw; see :func:`rows_per_task`.
         """
-        counts = [len(rows) for rows in self._rows]
-        wanted = rows_per_task(counts, strategy, self.rounds)
+        wanted = rows_per_task(self._counts, strategy, self.rounds)
         drawn = np.concatenate([self._take(task, n) for task, n in enumerate(wanted)])
         batches = self._batches(drawn)
         n = self.n_accumulated

@@ -40,6 +40,7 @@ def training_state(net: NeuralNet, run: Run, *, finished: bool) -> dict[str, Any
         "optimizer": net.optimizer_.state_dict(),
         "generator": run.generator.get_state(),
         "sampler": run.sampler.state(),
+        "label_text_weights": run.label_text_weights,
         "can_resume": run.can_resume(),
         "history": list(net.history),
         "callbacks": callback_states(net),
@@ -61,6 +62,7 @@ def restore_training(net: NeuralNet, run: Run, state: dict[str, Any]):
     net.optimizer_.load_state_dict(state["optimizer"])
     run.generator.set_state(state["generator"])
     run.sampler.restore(state["sampler"])
+    run.use_label_texts(state["label_text_weights"])
     run.restore_can_resume(state["can_resume"])
     for name, callback in net.callbacks_:
         # `verbose` may have changed since, and with it whether there is a progress callback.

@@ -1,12 +1,13 @@
 """Callbacks of the training loop.
 
-They are skorch callbacks for sampling, freezing, probes, learning rates, scores, temperatures,
-early stopping and progress. They depend on the net and never on the classifier.
+They are skorch callbacks for sampling, freezing, label texts, probes, learning rates, scores,
+temperatures, early stopping and progress. They depend on the net and never on the classifier.
 """
 
 from .._training import StopTraining
 from .early_stopping import EarlyStopping
 from .freezing import EncoderFreezing
+from .label_texts import LabelTexts
 from .probe import LinearProbe
 from .progress import TrainingProgress
 from .sampling import TaskSampling
@@ -17,6 +18,7 @@ from .temperatures import Temperatures
 __all__ = [
     "EarlyStopping",
     "EncoderFreezing",
+    "LabelTexts",
     "LinearProbe",
     "StopTraining",
     "TaskSampling",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from skorch.callbacks import Callback
 
 from .._training import fit_probe
@@ -32,8 +31,8 @@ class LinearProbe(Callback):
 
     Notes
     -----
-    Rows have the same weights as in the loss, including class weights. If all rows of a task have
-    the same class, its head keeps its random weights.
+    Rows and label texts have the same weights as in the loss, including class weights. If all of
+    them have the same class, the head of the task keeps its random weights.
 
     References
     ----------
@@ -59,19 +58,16 @@ class LinearProbe(Callback):
             self._start(net, task, dataset_train)
 
     def _start(self, net, task, data):
-        rows = np.flatnonzero((data.tasks == task) & (data.labels >= 0))
+        rows = np.flatnonzero((data.tasks == task) & (data.labels >= 0) & (data.weights > 0))
         labels = data.labels[rows]
         if len(np.unique(labels)) < 2:
             return
-        head = net.module_.heads[task]
         class_weights = net.criterion_.class_weights(task).cpu().numpy()
         weight, bias = fit_probe(
             net.output_layer_inputs(task, data.texts[rows]),
             labels,
             data.weights[rows] * class_weights[labels],
-            n_classes=head[-1].out_features,
+            n_classes=net.n_classes[task],
             C=self.C,
         )
-        with torch.no_grad():
-            head[-1].weight.copy_(torch.from_numpy(weight))
-            head[-1].bias.copy_(torch.from_numpy(bias))
+        net.set_output_layer(task, weight, bias)

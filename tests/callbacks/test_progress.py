@@ -28,7 +28,9 @@ config = {
     "encoder": {"unfreeze_layers": 2},
 }
 held_out = rows["text"].isin(rows["text"].unique()[:100])
-classifier = MultiheadClassifier(config, random_state=0, verbose=int(sys.argv[2]))
+classifier = MultiheadClassifier(
+    config, label_texts=None, random_state=0, precision="float32", verbose=int(sys.argv[2])
+)
 classifier.fit(rows[~held_out], X_val=rows[held_out])
 assert {epoch["train_batch_count"] for epoch in classifier.net_.history} == {50}
 """

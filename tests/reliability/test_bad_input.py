@@ -845,7 +845,7 @@ def test_bad_weights(env, method, weights, error, message):
 )
 def test_odd_weights(weights):
     """Weights of every numeric type are read as floats."""
-    table, rows, _ = Reader(COLUMNS, None).training_rows(LONG, None, weights, None)
+    table, rows, *_ = Reader(COLUMNS, None).training_rows(LONG, None, weights, None)
     expected = np.array([float(weight) for weight in weights])
     assert table.weights.tolist() == expected[expected > 0].tolist()
     assert (rows.weights > 0).all()
@@ -1437,7 +1437,7 @@ class Name(str):
 )
 def test_names_of_tasks_become_plain_strings(X, y):
     """The name of a task that is a subclass of str becomes a plain string."""
-    table, rows, _ = Reader(COLUMNS, None).training_rows(X, y, None, None)
+    table, rows, *_ = Reader(COLUMNS, None).training_rows(X, y, None, None)
     assert table.task_names == ["mood"]
     assert {type(task) for task in [*table.tasks, *rows.classes]} == {str}
 

@@ -232,7 +232,7 @@ def test_wide_labels_are_refused_or_kept(columns):
     found = attempt(lambda: READER.training_rows(texts, y, None, None))
     if found is None:
         return
-    table, rows, _ = found
+    table, rows, *_ = found
     assert len(table) == int(y.notna().to_numpy().sum())
     for i, column in enumerate(columns):
         mine = table.tasks == f"t{i}"

@@ -208,10 +208,11 @@ def test_states_on_disk_do_not_change_the_fit(make_classifier, messages, tmp_pat
 
 
 def test_frozen_encoder_encodes_each_text_once(make_classifier, messages, encoded):
-    """A fit with a frozen encoder encodes each text once for all epochs and tasks."""
+    """A fit with a frozen encoder encodes each text and each label text once for all epochs."""
     encoder = EncoderConfig(freeze_epochs=2, unfreeze_layers=0)
     make_classifier(encoder=encoder, epochs=3).fit(messages)
-    assert sum(encoded) == messages["text"].nunique()
+    n_labels = messages["label"].nunique()
+    assert sum(encoded) == messages["text"].nunique() + n_labels
 
 
 class UnfreezesAll(Callback):

@@ -32,7 +32,7 @@ def make_frozen(make_classifier, tmp_path):
 
     def make(**kwargs):
         options = {"encoder": FROZEN, "epochs": 1, "memory": tmp_path / "memory", **kwargs}
-        return make_classifier(test_size=0.0, val_size=0.0, **options)
+        return make_classifier(test_size=0.0, val_size=0.0, **{"label_texts": None, **options})
 
     return make
 

@@ -114,7 +114,10 @@ def test_task_with_rows_of_one_class_has_no_probe(make_classifier, messages):
     first, second = (
         initial_weights(
             make_classifier(
-                task_labels=labels, head=HeadConfig(init=init), callbacks=[Start()]
+                task_labels=labels,
+                label_texts=None,
+                head=HeadConfig(init=init),
+                callbacks=[Start()],
             ).partial_fit(rows)
         )
         for init in ("probe", "random")
