@@ -52,6 +52,7 @@ def main():
         "--on", choices=["test", "validation"], default="test", help="rows to score"
     )
     quality.add_argument("--precision", default="float32", help="precision of the encoder")
+    quality.add_argument("--plot", help="file for a picture of macro-F1 against rows per class")
     quality.add_argument("--setfit", help="Python of an environment with setfit")
     quality.add_argument("--setfit-iterations", type=int, default=20, help="pairs per row / 2")
     quality.add_argument(

@@ -41,7 +41,13 @@ def run(options):
                     _save(table, options.json)
                     tqdm.write(_line(scored))
     if len(table):
-        _show(table[(table["on"] == options.on) & (table["settings"] == settings)])
+        table = table[(table["on"] == options.on) & (table["settings"] == settings)]
+        _show(table)
+        if options.plot:
+            # Imported here, because only pictures need matplotlib.
+            from ._quality_plot import draw
+
+            draw(summary(table)["f1"].xs("mean", level="task"), options.plot)
     return []
 
 

@@ -1,4 +1,4 @@
-"""Start with no labels at all: predict from the names of labels, then label what helps most.
+"""Start without labels: predict from label texts, then label the texts that help most.
 
 Run ``python examples/no_labels.py``. It needs the extra [bundled] and no network.
 """
@@ -16,7 +16,7 @@ from rapidfit_sk.datasets import load_support_messages
 
 N_ROUNDS, N_PER_ROUND = 4, 12
 
-# What the labels mean, in a few words. The emotions need no words of their own: their names say it.
+# Texts that describe the labels. For emotions, their names are enough.
 LABEL_TEXTS = {
     "sentiment": {
         "negative": "an unhappy customer",

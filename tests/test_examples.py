@@ -79,6 +79,18 @@ def test_grid_search(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_labels(tmp_path):
+    """The example starts above chance without labels, and its last model is clearly better."""
+    out = run("-c", ON_LESS, ROOT / "examples" / "no_labels.py", 815, cwd=tmp_path)
+    found = re.findall(r"^ *(\d+) labeled texts: macro-F1 (0\.\d{3}) ", out, re.M)
+    assert [int(n) for n, _ in found] == [0, 12, 24, 36, 48]
+    scores = [float(score) for _, score in found]
+    assert scores[0] > 0.4
+    assert scores[-1] > scores[0] + 0.15
+    assert "'no rows and 4 label texts'" in out
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_one_task(tmp_path):
     """The example prints a report, scores with and without helpers, label errors and losses."""
     pytest.importorskip("cleanlab", reason="cleanlab is not installed")

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 # but also the randomness of batches.
 POOL = 16
 
-# Share of included rows, relative to the rows of data, from which they lengthen an epoch. So they
-# cost time only if there are few rows, where they need more steps to be of use.
+# Smallest ratio of included rows to rows of data at which they lengthen an epoch. They cost time
+# only if there are few rows, because a training on few rows gains from more steps.
 NOTABLE = 0.25
 
 
@@ -83,9 +83,9 @@ class TaskSampler:
     The rows of each task are drawn from a shuffled queue, which carries over to the next epoch and
     is refilled when it is empty. Every row is therefore drawn over the course of several epochs.
 
-    Included rows lengthen an epoch only if they are at least a quarter as many as the rows of data.
-    Otherwise, it draws as many rows as there are rows of data, and each row of a task equally
-    often.
+    Included rows lengthen an epoch only if there is at least one of them for every four rows of
+    data. Otherwise, an epoch draws as many rows as there are rows of data, and each row of a task
+    equally often.
     """
 
     def __init__(
@@ -106,8 +106,8 @@ class TaskSampler:
         self.batch_size = batch_size
         self.n_accumulated = n_accumulated
         # The last step of an epoch may be incomplete and have as little as one text.
-        n_least = (min_steps - 1) * batch_size * n_accumulated + 1
-        self.rounds = max(1, -(-n_least // len(np.unique(texts[data]))))
+        self._n_least = (min_steps - 1) * batch_size * n_accumulated + 1
+        self.rounds = self._passes(texts[data])
         self.rng = rng
         self.lengths = lengths
         self._rows = [np.flatnonzero(tasks[data] == task) for task in range(tasks[data].max() + 1)]
@@ -123,6 +123,11 @@ class TaskSampler:
         ]
         if len(rows) >= NOTABLE * sum(self._counts):
             self._counts = [len(own) for own in self._rows]
+            self.rounds = self._passes(self.texts[np.concatenate(self._rows)])
+
+    def _passes(self, texts: NDArray[np.int64]) -> int:
+        """Return the number of passes over some texts that an epoch needs."""
+        return max(1, -(-self._n_least // len(np.unique(texts))))
 
     def draw_epoch(self, strategy: str = "proportional"):
         """Draw the rows of the next epoch and split them into batches, grouped by step.

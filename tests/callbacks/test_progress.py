@@ -55,6 +55,7 @@ def check_scores(line, metric):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verbose", [1, 2])
 def test_a_log_has_one_line_per_epoch(command, verbose):
     """Without a terminal, each epoch writes one line, and nothing redraws a line.
@@ -106,6 +107,7 @@ def run_in_terminal(command):
     return shown.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verbose", [1, 2])
 def test_a_terminal_shows_a_bar(command, verbose):
     """In a terminal, a bar counts to the last epoch exactly; with verbose=2, lines are above it."""

@@ -96,6 +96,25 @@ def test_label_texts_are_drawn_once_included():
     assert of_task.min() == of_task.max() == 10  # 12 epochs of 30 draws from 36 rows
 
 
-def test_label_texts_do_not_change_the_number_of_passes():
-    """The minimum number of steps depends on the data alone."""
-    assert sampler(min_steps=20).rounds == 4
+@pytest.mark.parametrize(("n_texts", "size", "passes"), [(9, 40, 2), (10, 50, 1), (40, 80, 1)])
+def test_many_label_texts_lengthen_an_epoch(n_texts, size, passes):
+    """If there is one label text for every four rows, an epoch has all of them as well.
+
+    The passes that the minimum of 6 steps of 8 texts needs are then counted anew.
+    """
+    tasks = np.repeat([0, 1, 0], [30, 10, n_texts])
+    draws = TaskSampler(
+        np.arange(len(tasks)),
+        tasks,
+        batch_size=8,
+        n_accumulated=1,
+        min_steps=6,
+        rng=np.random.default_rng(0),
+        lengths=lambda: None,
+        n_data=40,
+    )
+    assert draws.rounds == 2
+    draws.include(np.arange(40, len(tasks)))
+    draws.draw_epoch()
+    assert draws.rounds == passes
+    assert sum(len(batch) for step in draws for batch in step) == size * passes
