@@ -56,7 +56,8 @@ class MultiheadClassifier(TaskPredictor):
         The classes of a task, for example ``{"sentiment": ["bad", "good"]}``. Its head then has an
         output for each of them, even for classes without rows in the data, so probabilities have
         the same columns in all folds of a cross-validation. Any other label in the data is an
-        error. The classes of other tasks are learned from the data.
+        error. The classes of other tasks are learned from the data. A task without rows is
+        predicted from label texts, and is an error if its labels have none.
     label_texts : "auto", dict or None, default="auto"
         What the labels are called, which helps most if there are few rows. "auto" uses labels that
         are words: it splits them at "_", "-", "/", spaces and between "camelCase" words. Numbers,

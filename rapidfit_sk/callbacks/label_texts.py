@@ -10,6 +10,10 @@ from .._training import label_directions, weight_of_texts
 # Texts that count less than this do not take part in the training.
 LEAST = 0.01
 
+# About the largest number of rows of a task that are compared with label texts. More rows would
+# take memory and time, but change no decision.
+N_COMPARED = 10_000
+
 
 class LabelTexts(Callback):
     """Callback that adds label texts to the training rows.
@@ -51,12 +55,10 @@ class LabelTexts(Callback):
 
 def _weight(net, task, data) -> float:
     rows = np.flatnonzero((data.tasks == task) & (data.labels >= 0))
-    is_text = rows >= data.n_data
-    embeddings = net.frozen_embeddings(data.texts[rows])
-    directions = label_directions(
-        embeddings[is_text],
-        data.labels[rows[is_text]],
-        net.n_classes[task],
+    rows, texts = np.split(rows, [np.searchsorted(rows, data.n_data)])
+    rows = rows[:: max(1, len(rows) // N_COMPARED)]
+    embeddings = net.frozen_embeddings(data.texts[texts])
+    directions = label_directions(embeddings, data.labels[texts], net.n_classes[task])
+    return weight_of_texts(
+        net.frozen_embeddings(data.texts[rows]), data.labels[rows], data.weights[rows], directions
     )
-    labels, weights = data.labels[rows[~is_text]], data.weights[rows[~is_text]]
-    return weight_of_texts(embeddings[~is_text], labels, weights, directions)
