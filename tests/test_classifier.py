@@ -430,6 +430,7 @@ def test_interrupted_refit_keeps_the_first_fit(make_classifier, messages, monkey
         assert np.array_equal(p, before[task])
 
 
+@pytest.mark.slow
 def test_same_seed_in_two_threads_of_torch(encoder_name):
     """Two fits with the same seed agree to the bit, also if torch uses two threads."""
     code = (

@@ -59,6 +59,7 @@ def mean_f1(classifier, rows):
 # Few rows and many rows
 
 
+@pytest.mark.slow
 def test_names_help_with_few_rows(split):
     """With two rows per class, names improve the mean F1 score by several points."""
     few, rest = split
@@ -66,6 +67,7 @@ def test_names_help_with_few_rows(split):
     assert mean_f1(real().fit(few), rest) > without + 0.03
 
 
+@pytest.mark.slow
 def test_shuffled_names_end_at_no_weight(messages):
     """Names of other labels get no weight, and predictions are those of a fit without names."""
     rows = messages[messages["task"] == "emotion"]
@@ -94,6 +96,7 @@ def test_names_without_words_change_nothing(make_classifier, messages):
         )
 
 
+@pytest.mark.slow
 def test_a_text_counts_less_the_more_rows_there_are(messages):
     """The weight of a text is at most one row, so names move a head less if there are more rows."""
     rows = messages[messages["task"] == "emotion"].sample(frac=1, random_state=0)
@@ -154,6 +157,7 @@ SENTENCES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", SENTENCES)
 def test_a_label_without_rows_is_predicted(missing):
     """A declared label that no row has is predicted from its name, as in folds that lack it."""
@@ -185,6 +189,7 @@ def test_label_texts_declare_labels(make_classifier, messages):
         classifier.set_params(task_labels={"emotion": rows["label"].unique()}).fit(rows)
 
 
+@pytest.mark.slow
 def test_a_fit_without_rows(messages):
     """Without any rows, all tasks are predicted from texts above chance on real texts."""
     labels = {task: rows["label"].unique() for task, rows in messages.groupby("task")}
@@ -296,6 +301,7 @@ def test_bad_calls_of_add_task(make_classifier, messages, arguments, message):
         classifier.add_task(**arguments)
 
 
+@pytest.mark.slow
 def test_first_rows_sharpen_a_head_without_rows(messages):
     """The first rows of a task in partial_fit improve its predictions."""
     rows = messages[messages["task"] == "emotion"].sample(frac=1, random_state=0)
@@ -319,6 +325,7 @@ def test_heads_without_rows_follow_the_encoder(make_classifier, messages):
     np.testing.assert_allclose(fresh, classifier.predict_proba(TEXTS, task="topic"), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_hidden_layers(split):
     """With a hidden layer, texts alone still predict better than chance."""
     _, rest = split
@@ -409,6 +416,7 @@ def test_a_resumed_fit_keeps_the_weights_of_texts(make_classifier, messages, tmp
         np.testing.assert_array_equal(resumed.predict_proba(TEXTS)[task], expected)
 
 
+@pytest.mark.slow
 def test_text_classifier_without_rows(messages):
     """TextClassifier predicts from label texts alone if y is None."""
     rows = messages[messages["task"] == "emotion"]

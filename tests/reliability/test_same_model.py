@@ -144,6 +144,7 @@ print(hashlib.sha256(classifier.predict_proba(TEXTS).tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_two_processes_agree_to_the_bit(encoder_name):
     """Two processes with the same seed, libraries and threads predict the same bits."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

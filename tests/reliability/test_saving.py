@@ -57,6 +57,7 @@ def which(folder, classifiers):
 # Kills and errors
 
 
+@pytest.mark.slow
 @on_posix
 def test_killed_saves(two, tmp_path):
     """After a kill, the folder loads as one of two models, and the next save tidies up."""
@@ -318,6 +319,7 @@ print(loads)
 """
 
 
+@pytest.mark.slow
 @on_posix
 def test_saves_and_loads_in_many_processes(two, tmp_path):
     """While three processes save to one folder, another one always loads a whole model."""
