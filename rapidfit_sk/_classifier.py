@@ -67,9 +67,10 @@ class MultiheadClassifier(TaskPredictor):
         without rows is predicted from its text, and so is a task without any rows. None uses no
         texts.
 
-        A text of a label trains as one more row of this label. Its weight in each task, from 0 to
-        1, is the probability that the texts describe the training rows, so names without meaning
-        count for nothing. See ``label_texts_``.
+        A text of a label trains as one more row of this label. Its weight is the probability that
+        the texts of the task describe its training rows, so texts without meaning count for
+        nothing. The weight falls for labels with more than 8 rows, and is 0 for labels with 32
+        rows or more. See ``label_texts_``.
     callbacks : list or None, default=None
         Additional skorch callbacks, or (name, callback) pairs. Each fit uses copies of them,
         which are in ``net_.callbacks_`` afterwards. They do not run in the calibration fit of
@@ -137,7 +138,7 @@ class MultiheadClassifier(TaskPredictor):
         The sorted classes of each task, in the same type as the labels.
     label_texts_ : DataFrame
         The label texts, with the columns ``task``, ``label``, ``text`` and ``weight``. The weight
-        is how much the texts of a label counted, in rows of average weight.
+        is how much all texts of the label together counted, in rows of average weight.
     fitted_on_ : dict of {str: str}
         What the head of each task has learned from, such as "300 rows and 3 label texts". If it is
         "no rows and 3 label texts", the task is predicted from the texts alone: its logits are 16
@@ -351,6 +352,8 @@ class MultiheadClassifier(TaskPredictor):
                 f"Column {short(self.split_column)} of X has validation rows, but X_val was given, "
                 "too. Omit X_val, or drop these rows from X."
             )
+        if X_val is not None and not len(read.rows):
+            raise ValueError("X_val has no effect if X has no labels. Omit X_val, or pass labels.")
         classes = read.rows.classes
         validation = self._reader.validation_rows(X_val, y_val, sample_weight_val, classes)
         given = _fit_rows(read, features_read(X, self._columns[:2])).with_validation(validation)
@@ -460,8 +463,8 @@ class MultiheadClassifier(TaskPredictor):
         task : str or None, default=None
             The name of the task, if neither a task column nor the name of `y` gives it.
         label_texts : dict of {label: str or list of str} or None, default=None
-            Texts of the labels of the new task, in addition to the `label_texts` parameter of the
-            classifier. They declare classes, too.
+            Texts of the labels of the new task. They are added to those in the `label_texts`
+            parameter of the classifier, if it has some for this task, and declare classes, too.
         replace : bool, default=False
             Whether a task of the same name is removed first. The new task is then the last one.
 
@@ -604,6 +607,9 @@ class MultiheadClassifier(TaskPredictor):
         """
         check_argument("task", task, text())
         own = clone(self).get_params(deep=False)
+        given = own.get("label_texts")
+        if isinstance(given, dict):
+            own["label_texts"] = {task: given[task]} if task in given else "auto"
         shared = own.keys() & TextClassifier().get_params(deep=False).keys()
         return TextClassifier(task=task, **{name: own[name] for name in shared})
 

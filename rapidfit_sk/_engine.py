@@ -32,7 +32,7 @@ from ._fitting import (
 )
 from ._held_out import FitRows, hold_out_rows
 from ._model import private_seeds
-from ._rows import CodedRows, Split, warn_of_contradictions
+from ._rows import CodedRows, Split, encode_labels, warn_of_contradictions
 from .config import FullConfig
 
 
@@ -69,7 +69,13 @@ def train(
     with open_checkpoints(estimator, config, given, start) as checkpoints:
         split_seed, *seeds = seeds if checkpoints is None else checkpoints.start(seeds)
         parts = hold_out_rows(config, given, split_seed, warm_start=start is not None)
-        recipe = recipe_of(estimator, config, seeds, fit_tasks=tasks, checkpoints=checkpoints)
+        recipe = recipe_of(
+            estimator,
+            _for_rows(config, given),
+            seeds,
+            fit_tasks=tasks,
+            checkpoints=checkpoints,
+        )
         fit = functools.partial(fit_model, start=start, label_texts=given.label_texts)
         model = _with_tasks(fit_calibrated(fit, recipe, parts), recipe, given.without_rows)
         warn_of_coverage(model.coverage or {}, table.task_names, model.tokenizer.max_length)
@@ -102,6 +108,14 @@ def _with_tasks(model: FittedModel | None, recipe: Recipe, tasks: list[CodedRows
     return model
 
 
+def _for_rows(config: FullConfig, given: FitRows) -> FullConfig:
+    """Return a configuration without the weights of tasks that have no rows yet."""
+    without = {task for rows in given.without_rows for task in rows.classes}
+    weights = config.loss.task_weights or {}
+    kept = {task: weight for task, weight in weights.items() if task not in without}
+    return with_parameters(config, loss__task_weights=kept) if without else config
+
+
 def _no_rows() -> Split:
     return Split(*(np.empty(0, dtype=int) for _ in range(3)))
 
@@ -111,6 +125,7 @@ def train_epoch(estimator: Any, config: FullConfig, given: FitRows, start: Fitte
     n_before = len(start.net.history) if start else 0
     # Use new seeds for each epoch, because batch order and dropout must differ between epochs.
     seeds = private_seeds(estimator.random_state, 3 * (n_before + 1))[-3:]
+    config = _for_rows(config, given)
     recipe = recipe_of(estimator, for_one_epoch(config, n_before), seeds)
     if not len(given.rows):
         model = start
@@ -126,18 +141,17 @@ def train_epoch(estimator: Any, config: FullConfig, given: FitRows, start: Fitte
 def _texts_of_new_classes(
     label_texts: CodedRows | None, start: FittedModel | None
 ) -> CodedRows | None:
-    """Return the texts of tasks that are new, have no rows yet, or get new classes.
+    """Return the texts of tasks that have not trained yet, and of new classes of the others.
 
-    The other heads have learned from these texts in an earlier training.
+    The old classes have learned from their texts in an earlier training.
     """
     if label_texts is None or start is None:
         return label_texts
-    done = [
-        code
-        for code, (task, classes) in enumerate(label_texts.classes.items())
-        if task in start.trained_tasks and len(classes) == len(start.classes[task])
-    ]
-    kept = ~np.isin(label_texts.tasks, done)
+    kept = np.ones(len(label_texts), dtype=bool)
+    for code, (task, classes) in enumerate(label_texts.classes.items()):
+        if task in start.trained_tasks:
+            is_old = np.isin(label_texts.labels, encode_labels(start.classes[task], classes))
+            kept &= (label_texts.tasks != code) | ~is_old
     return label_texts.take(kept) if kept.any() else None
 
 

@@ -175,9 +175,11 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         """The label texts, and how much they counted."""
         model = self._fitted("label_texts_")
         found = [
-            {"task": task, "label": label, "text": text, "weight": of_task.weight}
-            for task, of_task in (model.label_texts or {}).items()
-            for label, texts in zip(model.classes[task], of_task.texts, strict=True)
+            {"task": task, "label": label, "text": text, "weight": weight}
+            for task, own in (model.label_texts or {}).items()
+            for label, texts, weight in zip(
+                model.classes[task], own.texts, own.weights, strict=True
+            )
             for text in texts
         ]
         return pd.DataFrame(found, columns=["task", "label", "text", "weight"])

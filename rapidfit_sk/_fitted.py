@@ -31,24 +31,42 @@ class LabelTextsOfTask:
     ----------
     texts : list of list of str
         The texts of each class, which may be none.
-    weight : float
-        How much the texts of a label counted, in rows.
+    weights : list of float
+        How much the texts of each class counted, in rows.
     """
 
     texts: list[list[str]]
-    weight: float
+    weights: list[float]
 
     @classmethod
-    def of_tasks(cls, rows: CodedRows, weights: Mapping[int, float]) -> dict[str, LabelTextsOfTask]:
-        """Return the texts of each task that has a weight."""
+    def of_tasks(
+        cls, rows: CodedRows, weights: Mapping[int, np.ndarray]
+    ) -> dict[str, LabelTextsOfTask]:
+        """Return the texts of each task that has weights."""
         strings = rows.texts.strings()
         found = {}
         for code, (task, classes) in enumerate(rows.classes.items()):
             if code in weights:
                 own = rows.tasks == code
                 places = (own & (rows.labels == label) for label in range(len(classes)))
-                found[task] = cls([strings[at].tolist() for at in places], weights[code])
+                texts = [strings[at].tolist() for at in places]
+                found[task] = cls(texts, weights[code].tolist())
         return found
+
+    def moved_to(self, places: np.ndarray, n_classes: int) -> LabelTextsOfTask:
+        """Return the texts of a task that has more classes now, with the old ones at new places."""
+        texts: list[list[str]] = [[] for _ in range(n_classes)]
+        weights = [0.0] * n_classes
+        for place, own, weight in zip(places, self.texts, self.weights, strict=True):
+            texts[place], weights[place] = own, weight
+        return LabelTextsOfTask(texts, weights)
+
+    def updated(self, other: LabelTextsOfTask) -> LabelTextsOfTask:
+        """Return these texts, with those of another training for the classes that have some."""
+        own = zip(self.texts, self.weights, strict=True)
+        new = zip(other.texts, other.weights, strict=True)
+        pairs = [after if after[0] else before for before, after in zip(own, new, strict=True)]
+        return LabelTextsOfTask([texts for texts, _ in pairs], [weight for _, weight in pairs])
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +115,8 @@ class FittedModel:
     def describe_rows(self, task: str) -> str:
         """Return what the head of a task has learned from, in words."""
         n_rows, of_task = (self.n_rows or {}).get(task), (self.label_texts or {}).get(task)
-        n_texts = 0 if of_task is None or not of_task.weight else sum(map(len, of_task.texts))
+        pairs = [] if of_task is None else zip(of_task.texts, of_task.weights, strict=True)
+        n_texts = sum(len(texts) for texts, weight in pairs if weight)
         rows = {None: "an unknown number of rows", 0: "no rows"}.get(n_rows, f"{n_rows} rows")
         return f"{rows} and {n_texts} label texts" if n_texts else rows
 

@@ -322,10 +322,16 @@ def head_from_texts(
         net = _new_net(recipe, label_texts, None, None, **heads).initialize()
         ones = dict.fromkeys(label_texts.classes, 1.0)
         found = FittedModel(net, model.tokenizer, label_texts.classes, ones)
-    texts = LabelTextsOfTask.of_tasks(label_texts, {0: 1.0})
+    texts = LabelTextsOfTask.of_tasks(label_texts, _in_full(label_texts, [0]))
     found = replace(found, label_texts=texts, n_rows=dict.fromkeys(found.tasks, 0))
     _set_heads_without_rows(found)
     return found
+
+
+def _in_full(label_texts: CodedRows, tasks: list[int]) -> dict[int, np.ndarray]:
+    """Return weights of 1 for the labels of some tasks."""
+    sizes = [len(classes) for classes in label_texts.classes.values()]
+    return {task: np.ones(sizes[task]) for task in tasks}
 
 
 def _set_heads_without_rows(model: FittedModel):
@@ -450,16 +456,25 @@ def _label_texts_of(
     net: MultiheadNet, rows: CodedRows, label_texts: CodedRows | None, start: FittedModel | None
 ) -> dict[str, LabelTextsOfTask]:
     """Return the texts of the labels of all tasks, and how much they counted."""
-    found = {} if start is None else start.label_texts or {}
+    earlier = {} if start is None else _moved_texts(start, rows.classes)
     if label_texts is None:
-        return found
-    without_rows = np.setdiff1d(np.arange(len(rows.classes)), rows.tasks)
-    weights = dict(net.callbacks_)["label_texts"].weights_
-    return (
-        LabelTextsOfTask.of_tasks(label_texts, dict.fromkeys(without_rows.tolist(), 1.0))
-        | found
-        | LabelTextsOfTask.of_tasks(label_texts, weights)
-    )
+        return earlier
+    known = [] if start is None else [*start.trained_tasks, *earlier]
+    without_rows = np.setdiff1d(np.arange(len(rows.classes)), rows.tasks).tolist()
+    unused = [code for code in without_rows if list(rows.classes)[code] not in known]
+    weights = _in_full(label_texts, unused) | dict(net.callbacks_)["label_texts"].weights_
+    found = LabelTextsOfTask.of_tasks(label_texts, weights)
+    return earlier | {
+        task: earlier[task].updated(own) if task in earlier else own for task, own in found.items()
+    }
+
+
+def _moved_texts(start: FittedModel, classes: dict[str, np.ndarray]) -> dict[str, LabelTextsOfTask]:
+    """Return the label texts of an earlier model for the classes of a new one."""
+    return {
+        task: texts.moved_to(encode_labels(start.classes[task], classes[task]), len(classes[task]))
+        for task, texts in (start.label_texts or {}).items()
+    }
 
 
 def _n_rows_of(rows: CodedRows, start: FittedModel | None) -> dict[str, int]:

@@ -111,12 +111,13 @@ _TASK = {
 }
 _TASK_OPTIONS = {
     "label_texts": Constraint(
-        "a dict of texts and a weight from 0 to 1",
+        "a dict of texts and weights from 0 to 1",
         lambda value: (
             _is_dict(value)
-            and value.keys() == {"texts", "weight"}
+            and value.keys() == {"texts", "weights"}
             and _is_texts(value["texts"])
-            and real(0, 1).accepts(value["weight"])
+            and isinstance(value["weights"], list)
+            and all(map(real(0, 1).accepts, value["weights"]))
         ),
     ),
     "n_rows": integer(0),
@@ -216,10 +217,9 @@ def check_description(description: dict[str, Any], tensors: dict[str, Layout]):
 
 
 def _check_label_texts(task):
-    """Check that there is one list of texts per class."""
-    name = reprlib.repr(task["name"])
-    texts = task.get("label_texts", {}).get("texts", [])
-    if texts and len(texts) != len(task["classes"]):
+    """Check that there are one list of texts and one weight per class."""
+    if any(len(part) != len(task["classes"]) for part in task.get("label_texts", {}).values()):
+        name = reprlib.repr(task["name"])
         raise ValueError(f"the label texts of task {name} do not match its classes")
 
 

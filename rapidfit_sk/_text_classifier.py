@@ -265,6 +265,8 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         """
         start = self._earlier(is_continued=self.warm_start)
         config, given = self._read(X, y, sample_weight, helpers, start)
+        if X_val is not None and y is None:
+            raise ValueError("X_val has no effect if y is None. Omit X_val, or pass labels.")
         validation = self._reader.validation_rows(
             X_val, y_val, sample_weight_val, given.rows.classes
         )

@@ -12,7 +12,14 @@ import numpy as np
 from .._validation import IN_FOLDS, Constraint, array_like, is_unicode, listed, short, suggestion
 from .labels import CodedRows, encode_labels
 from .texts import Texts
-from .values import is_label, label_error, parameter_labels, plain_label
+from .values import (
+    column_values,
+    is_label,
+    is_task_name,
+    label_error,
+    parameter_labels,
+    plain_label,
+)
 
 # A value of the parameter `label_texts`.
 LabelTexts: TypeAlias = Literal["auto"] | Mapping[str, Mapping[Any, Any]] | None
@@ -21,7 +28,9 @@ LabelTexts: TypeAlias = Literal["auto"] | Mapping[str, Mapping[Any, Any]] | None
 LABEL_TEXTS = Constraint(
     "a dict of {task name: {label: a text or a list of texts}}",
     lambda value: (
-        isinstance(value, dict) and all(isinstance(each, dict) for each in value.values())
+        isinstance(value, dict)
+        and all(isinstance(each, dict) for each in value.values())
+        and all(map(is_task_name, value))
     ),
 )
 LABEL_TEXTS_OF_TASK = Constraint(
@@ -111,7 +120,8 @@ def given_texts(label_texts: LabelTexts, task: str) -> dict[Any, list[str]]:
     Raises
     ------
     ValueError, TypeError
-        If a label is not valid, or a text is not a non-empty string.
+        If a label is not valid, a text is not a non-empty string, or two labels have the same
+        texts.
     """
     if not isinstance(label_texts, Mapping):
         return {}
@@ -121,11 +131,17 @@ def given_texts(label_texts: LabelTexts, task: str) -> dict[Any, list[str]]:
         if not is_label(label):
             raise label_error(label, owner)
         found[plain_label(label)] = _checked(texts, f"{owner}, label {short(label)}")
+    same = [label for label, texts in found.items() if list(found.values()).count(texts) > 1]
+    if same:
+        raise ValueError(
+            f"{owner}: the labels {listed(same)} have the same texts. Describe each label with "
+            "texts of its own."
+        )
     return found
 
 
 def _checked(texts: Any, place: str) -> list[str]:
-    texts = [texts] if isinstance(texts, str) else list(texts)
+    texts = [texts] if isinstance(texts, str) else list(column_values(texts, place))
     for text in texts:
         if not isinstance(text, str):
             raise TypeError(
@@ -165,7 +181,9 @@ def label_text_rows(
         texts = texts_by_label(label_texts, task, classes[task].tolist())
         places = encode_labels(_objects(texts), classes[task])
         for place, of_label in zip(places, texts.values(), strict=True):
-            rows += [(text, codes[task], place, 1 / len(of_label)) for text in of_label]
+            # A text may belong to a label that the rows of a later call have.
+            if place >= 0:
+                rows += [(text, codes[task], place, 1 / len(of_label)) for text in of_label]
     if not rows:
         return None
     strings, of_task, labels, weights = zip(*rows, strict=True)
@@ -186,7 +204,11 @@ def _objects(values: Iterable[Any]) -> np.ndarray:
 
 
 def declared_tasks(
-    label_texts: LabelTexts, task_labels: Mapping[str, Any], tasks: Iterable[str]
+    label_texts: LabelTexts,
+    task_labels: Mapping[str, Any],
+    tasks: Iterable[str],
+    *,
+    in_part: bool = False,
 ) -> dict[str, list[Any]]:
     """Return the labels of declared tasks without rows that texts can predict.
 
@@ -198,6 +220,8 @@ def declared_tasks(
         The classes of some tasks.
     tasks : iterable of str
         The tasks that have rows.
+    in_part : bool, default=False
+        Whether the rows of the tasks may come in a later call.
 
     Raises
     ------
@@ -218,7 +242,9 @@ def declared_tasks(
         if not labels or not texts_by_label(label_texts, task, labels):
             continue
         name = "label_texts" if task in own else "task_labels"
-        if close := suggestion(task, tasks):
+        others = [each for each in tasks if each not in own and each not in task_labels]
+        close = "" if in_part else suggestion(task, others)
+        if close:
             raise ValueError(
                 f"The {name!r} parameter names {short(task)}, which has no rows.{close} The tasks "
                 f"with rows are: {listed(tasks)}. Correct the name or, if it is another task, fit "

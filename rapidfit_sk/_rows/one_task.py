@@ -13,7 +13,7 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._typing import ArrayOrFrame, RowsLike
-from .._validation import errors_in, short, warn_user
+from .._validation import errors_in, listed, short, suggestion, warn_user
 from .label_texts import LabelTexts, declared_tasks, given_texts, label_text_rows
 from .labels import (
     CodedRows,
@@ -95,10 +95,10 @@ class OneTaskReader:
         """
         known = known or {}
         described = {self.task: list(given_texts(self.label_texts, self.task))}
-        if y is None and described[self.task] and not known and helpers is None:
-            return self._without_rows(X), None
+        if y is None and described[self.task] and helpers is None:
+            return self._without_rows(X, is_known=bool(known)), None
         table = self._table(X, y, sample_weight)
-        if described[self.task] and not one_kind(described[self.task], table.labels):
+        if self._is_described_otherwise(described[self.task], table.labels):
             return self._without_texts(table).training_rows(
                 X, y, sample_weight, helpers, known, classes
             )
@@ -108,8 +108,10 @@ class OneTaskReader:
         )
         others = None if helpers is None else self._helper_table(helpers, len(table))
         if others is not None:
-            learned = _with_helpers(learned, others)
+            described = {t: list(given_texts(self.label_texts, t)) for t in others.task_names}
+            learned = _with_helpers(learned, others, described)
             others = others.without_zeros()
+        self._check_tasks(learned)
         warn_of_similar_classes(learned, {**known, **given}, advice="")
         table = table.without_zeros()
         rows = encode_training_table(table, learned)
@@ -118,6 +120,21 @@ class OneTaskReader:
             warn_of_contradictions(others, coded)
         texts = label_text_rows(self.label_texts, learned)
         return TrainingRows(table, rows, {}, texts, []), coded
+
+    def _is_described_otherwise(self, described: list[Any], labels: np.ndarray) -> bool:
+        """Check whether all labels are of one type, and described labels of another one."""
+        is_plain = bool(described) and one_kind(labels, labels)
+        return is_plain and not one_kind(described, labels)
+
+    def _check_tasks(self, tasks: Collection[str]):
+        """Raise ValueError if the label texts are of a task that is not there."""
+        for task in self.label_texts if isinstance(self.label_texts, Mapping) else ():
+            if task not in tasks:
+                raise ValueError(
+                    f"The 'label_texts' parameter names {short(task)}, which is not a task."
+                    f"{suggestion(task, tasks)} The tasks are: {listed(tasks)}. Set the 'task' "
+                    "parameter to its name, or pass the texts of the labels without a task."
+                )
 
     def _without_texts(self, table: LabeledTable) -> OneTaskReader:
         """Return a reader without texts of the labels of this task, and warn about it."""
@@ -130,7 +147,7 @@ class OneTaskReader:
         others = self.label_texts if isinstance(self.label_texts, Mapping) else {}
         return replace(self, label_texts={t: each for t, each in others.items() if t != self.task})
 
-    def _without_rows(self, X: ArrayOrFrame) -> TrainingRows:
+    def _without_rows(self, X: ArrayOrFrame, *, is_known: bool) -> TrainingRows:
         """Return no rows, and the texts of the labels of the task."""
         declared = declared_tasks(self.label_texts, {}, ())
         classes = classes_without_rows({self.task: declared[self.task]}, advice=_ADVICE)
@@ -138,7 +155,8 @@ class OneTaskReader:
             read_strings(X, self.columns), None, self.columns, without_rows=[self.task]
         )
         rows = encode_training_table(table, {})
-        texts = label_text_rows(self.label_texts, classes)
+        self._check_tasks([self.task])
+        texts = None if is_known else label_text_rows(self.label_texts, classes)
         return TrainingRows(table, rows, {}, None, [] if texts is None else [texts])
 
     def validation_rows(
@@ -194,10 +212,14 @@ class OneTaskReader:
         return table
 
 
-def _with_helpers(classes: dict[str, np.ndarray], helpers: LabeledTable) -> dict[str, np.ndarray]:
+def _with_helpers(
+    classes: dict[str, np.ndarray], helpers: LabeledTable, described: dict[str, list[Any]]
+) -> dict[str, np.ndarray]:
     """Return the classes of all tasks, with the classes of helpers."""
     with errors_in(_HELPERS):
-        return learn_classes(helpers, known=classes, advice=", or leave out this task.")
+        return learn_classes(
+            helpers, known=classes, described=described, advice=", or leave out this task."
+        )
 
 
 def _check_is_whole(helpers: RowsLike, n_rows: int):

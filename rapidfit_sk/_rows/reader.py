@@ -133,15 +133,14 @@ class Reader:
             y = named_labels(y, list(known))
         # Only the parameter of this name declares tasks for a call that may have a part of them.
         task_labels = {} if in_part else self.task_labels or {}
+        may_lack_rows = declared_tasks(self.label_texts, task_labels, ())
         table = read_labeled(
-            X,
-            y,
-            self.columns,
-            sample_weight=sample_weight,
-            without_rows=declared_tasks(self.label_texts, task_labels, known),
+            X, y, self.columns, sample_weight=sample_weight, without_rows=may_lack_rows
         )
         table, others = (table, {}) if parts is None else divided(table, parts)
-        declared = declared_tasks(self.label_texts, task_labels, [*known, *table.task_names])
+        declared = declared_tasks(
+            self.label_texts, task_labels, [*known, *table.task_names], in_part=in_part
+        )
         task_labels = {t: each for t, each in (self.task_labels or {}).items() if t not in declared}
         if in_part:
             there = {*table.task_names, *known}
@@ -152,8 +151,9 @@ class Reader:
             table, task_labels, known, described=self._described(table), in_call=in_call
         )
         warn_of_similar_classes(learned, {**known, **task_labels})
+        without_rows = set(may_lack_rows).difference(table.task_names)
         missing = gaps(X, y, self.columns)
-        warn_of_gaps({task: n for task, n in missing.items() if task not in declared})
+        warn_of_gaps({task: n for task, n in missing.items() if task not in without_rows})
         table = table.without_zeros()
         return TrainingRows(
             table,

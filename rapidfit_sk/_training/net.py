@@ -461,6 +461,8 @@ class MultiheadNet(NeuralNet):
             rng=np.random.default_rng(self.seeds[2]),
             lengths=functools.partial(self._lengths, rows.tokens),
             n_data=rows.n_data,
+            # A single epoch uses all rows.
+            **({"notable": 0.0} if self.max_epochs == 1 else {}),
         )
         return Run(
             self.module_,

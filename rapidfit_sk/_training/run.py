@@ -82,8 +82,8 @@ class Run:
         The lowest layer of the encoder that will train, if a callback has announced it.
     mean_weight : float
         The mean weight of the training rows, without label texts.
-    label_text_weights : dict of {int: float}
-        The argument of :meth:`use_label_texts`.
+    label_text_weights : ndarray of float32
+        The weights of label texts; 0 before :meth:`use_label_texts`.
     parameters : list of (str, Parameter)
         The parameters of the module by name. They are listed once, because listing them visits
         all submodules.
@@ -112,7 +112,7 @@ class Run:
         self._caches: dict[str, ActivationCache] = {}
         self.first_trainable: int | None = None
         self.mean_weight = float(rows.weights[: rows.n_data].mean())
-        self.label_text_weights: dict[int, float] = {}
+        self.label_text_weights = rows.weights[rows.n_data :].copy()
         self.parameters = list(module.named_parameters())
         self._activations_of = partial(ActivationCache, module, allocate=allocate, memory=memory)
 
@@ -120,24 +120,11 @@ class Run:
         """Set the lowest encoder layer that will train; call it before the first epoch."""
         self.first_trainable = layer
 
-    def use_label_texts(self, weights: dict[int, float]):
-        """Add the texts of the labels of some tasks to the training rows.
-
-        Parameters
-        ----------
-        weights : dict of {int: float}
-            For each of these tasks, the total weight of the texts of a label, relative to the mean
-            weight of a row.
-        """
+    def use_label_texts(self, weights: NDArray[np.float32]):
+        """Set the weights of label texts, and add those above 0 to the training rows."""
         self.label_text_weights = weights
-        rows = self.rows
-        texts = np.arange(rows.n_data, len(rows))
-        of_data = rows.tasks[: rows.n_data]
-        for task, weight in weights.items():
-            mean = rows.weights[: rows.n_data][of_data == task].mean()
-            own = texts[rows.tasks[texts] == task]
-            rows.weights[own] = rows.shares[own - rows.n_data] * weight * mean
-        self.sampler.include(texts[rows.weights[texts] > 0])
+        self.rows.weights[self.rows.n_data :] = weights
+        self.sampler.include(self.rows.n_data + np.flatnonzero(weights))
 
     @property
     def activations(self) -> ActivationCache:

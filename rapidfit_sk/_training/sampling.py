@@ -77,15 +77,17 @@ class TaskSampler:
     n_data : int or None, default=None
         Number of rows at the start that are data; None for all of them. The other rows are not
         drawn before :meth:`include`.
+    notable : float, default=0.25
+        Smallest ratio of included rows to rows of data at which they lengthen an epoch.
 
     Notes
     -----
     The rows of each task are drawn from a shuffled queue, which carries over to the next epoch and
     is refilled when it is empty. Every row is therefore drawn over the course of several epochs.
 
-    Included rows lengthen an epoch only if there is at least one of them for every four rows of
-    data. Otherwise, an epoch draws as many rows as there are rows of data, and each row of a task
-    equally often.
+    By default, included rows lengthen an epoch only if there is at least one of them for every four
+    rows of data. Otherwise, an epoch draws as many rows as there are rows of data, and each row of
+    a task equally often.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class TaskSampler:
         rng: np.random.Generator,
         lengths: Callable[[], NDArray[np.int64] | None],
         n_data: int | None = None,
+        notable: float = NOTABLE,
     ):
         data = slice(n_data)
         self.texts = texts
@@ -111,7 +114,9 @@ class TaskSampler:
         self.rng = rng
         self.lengths = lengths
         self._rows = [np.flatnonzero(tasks[data] == task) for task in range(tasks[data].max() + 1)]
+        self._of_data = self._rows
         self._counts = [len(rows) for rows in self._rows]
+        self.notable = notable
         self._queues = [np.empty(0, dtype=int) for _ in self._rows]
         self._steps: list[list[np.ndarray]] = []
 
@@ -119,9 +124,10 @@ class TaskSampler:
         """Draw some rows together with the data of their tasks from now on."""
         self._rows = [
             np.concatenate([own, rows[self.tasks[rows] == task]])
-            for task, own in enumerate(self._rows)
+            for task, own in enumerate(self._of_data)
         ]
-        if len(rows) >= NOTABLE * sum(self._counts):
+        self._counts = [len(own) for own in self._of_data]
+        if len(rows) and len(rows) >= self.notable * sum(self._counts):
             self._counts = [len(own) for own in self._rows]
             self.rounds = self._passes(self.texts[np.concatenate(self._rows)])
 

@@ -7,26 +7,29 @@ from skorch.callbacks import Callback
 
 from .._training import label_directions, weight_of_texts
 
-# Texts that count less than this do not take part in the training.
+# Label texts of a smaller weight do not take part in the training.
 LEAST = 0.01
 
-# About the largest number of rows of a task that are compared with label texts. More rows would
-# take memory and time, but change no decision.
+# A text counts in full for a label with up to 8 rows, and for nothing with 32 rows or more.
+FULL, NONE = 8, 32
+
+# Largest number of rows of a task that are compared with label texts. More rows would take memory
+# and time, but change no decision.
 N_COMPARED = 10_000
 
 
 class LabelTexts(Callback):
     """Callback that adds label texts to the training rows.
 
-    Before the first epoch, it computes how much the texts of each task count: the probability that
-    they describe the rows of their labels, after even odds. A text of a label is then one more row
-    of this weight. It counts less the more rows there are. Texts that say nothing about the rows
-    end at a weight of 0, and the training is then the same as without them.
+    Before the first epoch, it computes how much the texts of each label count, in rows: the
+    probability that the texts of the task describe its rows, times a factor that falls from 1 for a
+    label with 8 rows to 0 for a label with 32 rows. Texts that say nothing about the rows end at a
+    weight of 0, and the training is then the same as without them.
 
     Attributes
     ----------
-    weights_ : dict of {int: float}
-        The weight of the texts of each task, relative to the mean weight of its rows.
+    weights_ : dict of {int: ndarray of shape (n_classes,)}
+        The weight of the texts of each label of each task, relative to the mean weight of its rows.
 
     See Also
     --------
@@ -41,24 +44,36 @@ class LabelTexts(Callback):
 
     def on_train_begin(self, net, **kwargs):
         """Forget the weights of an earlier training."""
-        self.weights_: dict[int, float] = {}
+        self.weights_: dict[int, np.ndarray] = {}
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
         """Compute the weights before the first epoch, while the whole encoder is frozen."""
         if net.epoch_ > 0:
             return
-        tasks = np.unique(dataset_train.tasks[dataset_train.n_data :])
-        there = np.intersect1d(tasks, dataset_train.tasks[: dataset_train.n_data])
-        self.weights_ = {int(task): _weight(net, task, dataset_train) for task in there}
-        net.run_.use_label_texts({t: w for t, w in self.weights_.items() if w >= LEAST})
+        data = dataset_train
+        tasks = data.tasks[data.n_data :]
+        used = np.zeros(len(tasks), np.float32)
+        for task in np.intersect1d(tasks, data.tasks[: data.n_data]):
+            rows = np.flatnonzero(data.tasks[: data.n_data] == task)
+            own = np.flatnonzero(tasks == task)
+            weights = _weights(net, task, data, rows, data.n_data + own)
+            self.weights_[int(task)] = weights
+            per_text = weights[data.labels[data.n_data + own]] * data.shares[own]
+            used[own] = per_text * data.weights[rows].mean()
+        net.run_.use_label_texts(used)
 
 
-def _weight(net, task, data) -> float:
-    rows = np.flatnonzero((data.tasks == task) & (data.labels >= 0))
-    rows, texts = np.split(rows, [np.searchsorted(rows, data.n_data)])
-    rows = rows[:: max(1, len(rows) // N_COMPARED)]
-    embeddings = net.frozen_embeddings(data.texts[texts])
-    directions = label_directions(embeddings, data.labels[texts], net.n_classes[task])
-    return weight_of_texts(
+def _weights(net, task, data, rows, texts) -> np.ndarray:
+    """Return the weight of the texts of each label of a task."""
+    rows = rows[data.labels[rows] >= 0]
+    n_rows = np.bincount(data.labels[rows], minlength=net.n_classes[task])
+    directions = label_directions(
+        net.frozen_embeddings(data.texts[texts]), data.labels[texts], net.n_classes[task]
+    )
+    if len(rows) > N_COMPARED:
+        rows = np.random.default_rng(0).choice(rows, N_COMPARED, replace=False)
+    weight = weight_of_texts(
         net.frozen_embeddings(data.texts[rows]), data.labels[rows], data.weights[rows], directions
     )
+    weights = weight * np.clip((NONE - n_rows) / (NONE - FULL), 0, 1)
+    return np.where(weights < LEAST, 0, weights)
