@@ -3,7 +3,7 @@
 from .batches import Embeddings, PaddedTokens, TextRows
 from .cache import EmbeddingCache, open_cache
 from .checkpoints import Checkpoints, Fingerprint, remove_checkpoint
-from .label_texts import SCALE, label_directions, weight_of_texts
+from .label_texts import SCALE, label_directions, probability_of_texts
 from .losses import inverse_frequency
 from .net import Callbacks, MultiheadNet, StopTraining
 from .probes import fit_probe
@@ -23,6 +23,6 @@ __all__ = [
     "inverse_frequency",
     "label_directions",
     "open_cache",
+    "probability_of_texts",
     "remove_checkpoint",
-    "weight_of_texts",
 ]

@@ -40,13 +40,13 @@ def _unit(vectors: np.ndarray) -> NDArray[np.float32]:
     return (vectors / np.where(norms > 0, norms, 1)).astype(np.float32)
 
 
-def weight_of_texts(
+def probability_of_texts(
     embeddings: np.ndarray, labels: np.ndarray, weights: np.ndarray, directions: np.ndarray
 ) -> float:
-    """Return how much the texts of the labels of a task count, from 0 to 1.
+    """Return the probability that the texts of the labels of a task describe its rows.
 
-    It is the probability that the texts describe the rows of their labels, after even odds, given
-    that they would otherwise say nothing. The texts alone predict each row: the logits are
+    The alternative is that they say nothing, and both have even odds before the rows are seen. The
+    texts alone predict each row: the logits are
     :data:`SCALE` times the cosine similarities. Their likelihood is compared with that of equal
     probabilities for all labels. No row takes part in its own prediction, because the texts do not
     depend on the rows.
@@ -64,7 +64,7 @@ def weight_of_texts(
 
     Returns
     -------
-    weight : float
+    probability : float
         0.5 without rows. With more rows, it approaches 0 or 1.
 
     Notes
@@ -76,9 +76,9 @@ def weight_of_texts(
     --------
     >>> rows = np.eye(3)[[0, 1, 2, 0, 1, 2]]
     >>> labels = np.array([0, 1, 2, 0, 1, 2])
-    >>> round(weight_of_texts(rows, labels, np.ones(6), np.eye(3)), 3)
+    >>> round(probability_of_texts(rows, labels, np.ones(6), np.eye(3)), 3)
     0.999
-    >>> round(weight_of_texts(rows, labels, np.ones(6), np.eye(3)[[1, 2, 0]]), 3)
+    >>> round(probability_of_texts(rows, labels, np.ones(6), np.eye(3)[[1, 2, 0]]), 3)
     0.0
     """
     has_text = np.asarray(directions.any(axis=1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from skorch.callbacks import Callback
 
-from .._training import label_directions, weight_of_texts
+from .._training import label_directions, probability_of_texts
 
 # Label texts of a smaller weight do not take part in the training.
 LEAST = 0.01
@@ -21,10 +21,11 @@ N_COMPARED = 10_000
 class LabelTexts(Callback):
     """Callback that adds label texts to the training rows.
 
-    Before the first epoch, it computes how much the texts of each label count, in rows: the
-    probability that the texts of the task describe its rows, times a factor that falls from 1 for a
-    label with 8 rows to 0 for a label with 32 rows. Texts that say nothing about the rows end at a
-    weight of 0, and the training is then the same as without them.
+    Before the first epoch, it computes how much the texts of each label count, in rows. The weight
+    rises from 0 to 1 with the probability that the texts of the task describe its rows, from even
+    odds to certainty. For a label without rows, it is the probability itself. It is multiplied by a
+    factor that falls from 1 for a label with 8 rows to 0 for a label with 32 rows. Texts that say
+    nothing about the rows end at a weight of 0, and the training is then the same as without them.
 
     Attributes
     ----------
@@ -72,8 +73,10 @@ def _weights(net, task, data, rows, texts) -> np.ndarray:
     )
     if len(rows) > N_COMPARED:
         rows = np.random.default_rng(0).choice(rows, N_COMPARED, replace=False)
-    weight = weight_of_texts(
+    probability = probability_of_texts(
         net.frozen_embeddings(data.texts[rows]), data.labels[rows], data.weights[rows], directions
     )
-    weights = weight * np.clip((NONE - n_rows) / (NONE - FULL), 0, 1)
+    # Without evidence, only labels that nothing else describes use their texts.
+    weights = np.where(n_rows > 0, max(0, 2 * probability - 1), probability)
+    weights = weights * np.clip((NONE - n_rows) / (NONE - FULL), 0, 1)
     return np.where(weights < LEAST, 0, weights)

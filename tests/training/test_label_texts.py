@@ -1,9 +1,9 @@
-"""The weight of label texts, and the training rows that they become."""
+"""The probability of label texts, and the training rows that they become."""
 
 import numpy as np
 import pytest
 
-from rapidfit_sk._training.label_texts import label_directions, weight_of_texts
+from rapidfit_sk._training.label_texts import label_directions, probability_of_texts
 from rapidfit_sk._training.sampling import TaskSampler
 
 
@@ -24,18 +24,18 @@ def test_directions():
 
 
 def test_texts_that_describe_rows_count(data):
-    """The weight approaches 1 with rows that resemble their texts, and starts at 0.5."""
+    """The probability approaches 1 with rows that resemble their texts, and starts at 0.5."""
     rows, labels, directions = data
-    assert weight_of_texts(rows[:0], labels[:0], np.ones(0), directions) == 0.5
-    few = weight_of_texts(rows[::20], labels[::20], np.ones(4), directions)
-    assert 0.5 < few < weight_of_texts(rows, labels, np.ones(80), directions)
-    assert weight_of_texts(rows, labels, np.ones(80), directions) > 0.999
+    assert probability_of_texts(rows[:0], labels[:0], np.ones(0), directions) == 0.5
+    few = probability_of_texts(rows[::20], labels[::20], np.ones(4), directions)
+    assert 0.5 < few < probability_of_texts(rows, labels, np.ones(80), directions)
+    assert probability_of_texts(rows, labels, np.ones(80), directions) > 0.999
 
 
 def test_shuffled_texts_count_for_nothing(data):
-    """The weight of texts that belong to other labels approaches 0."""
+    """The probability of texts that belong to other labels approaches 0."""
     rows, labels, directions = data
-    assert weight_of_texts(rows, labels, np.ones(80), np.roll(directions, 1, axis=0)) < 0.001
+    assert probability_of_texts(rows, labels, np.ones(80), np.roll(directions, 1, axis=0)) < 0.001
 
 
 def test_a_text_close_to_all_rows_says_nothing(data):
@@ -43,24 +43,26 @@ def test_a_text_close_to_all_rows_says_nothing(data):
     rng = np.random.default_rng(1)
     rows = np.eye(1, 64) + rng.normal(scale=0.05, size=(100, 64))
     labels = np.repeat([0, 1], [90, 10])
-    assert weight_of_texts(rows, labels, np.ones(100), np.eye(2, 64)) < 0.1
+    assert probability_of_texts(rows, labels, np.ones(100), np.eye(2, 64)) < 0.1
 
 
 def test_rows_of_labels_without_texts_say_nothing(data):
-    """Rows of a label without a text do not change the weight."""
+    """Rows of a label without a text do not change the probability."""
     rows, labels, directions = data
     without = directions.copy()
     without[3] = 0
     known = labels < 3
-    expected = weight_of_texts(rows[known], labels[known], np.ones(60), directions[:3])
-    assert weight_of_texts(rows, labels, np.ones(80), without) == pytest.approx(expected)
+    expected = probability_of_texts(rows[known], labels[known], np.ones(60), directions[:3])
+    assert probability_of_texts(rows, labels, np.ones(80), without) == pytest.approx(expected)
 
 
 def test_only_ratios_of_weights_matter(data):
     """Rows of weight 0.1 say as much as rows of weight 1."""
     rows, labels, directions = (part[::20] if len(part) > 4 else part for part in data)
-    expected = weight_of_texts(rows, labels, np.ones(4), directions)
-    assert weight_of_texts(rows, labels, np.full(4, 0.1), directions) == pytest.approx(expected)
+    expected = probability_of_texts(rows, labels, np.ones(4), directions)
+    assert probability_of_texts(rows, labels, np.full(4, 0.1), directions) == pytest.approx(
+        expected
+    )
 
 
 def sampler(**options):
