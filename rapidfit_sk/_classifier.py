@@ -70,7 +70,7 @@ class MultiheadClassifier(TaskPredictor):
         A text of a label trains as one more row of this label. Its weight, from 0 to 1, grows with
         the evidence that the texts of the task describe its training rows, so texts without meaning
         count for nothing. The weight falls for labels with more than 8 rows, and is 0 for labels
-        with 32 rows or more. See ``label_texts_``.
+        with 16 rows or more. See ``label_texts_``.
     callbacks : list or None, default=None
         Additional skorch callbacks, or (name, callback) pairs. Each fit uses copies of them,
         which are in ``net_.callbacks_`` afterwards. They do not run in the calibration fit of

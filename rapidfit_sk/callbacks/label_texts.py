@@ -10,8 +10,8 @@ from .._training import label_directions, probability_of_texts
 # Label texts of a smaller weight do not take part in the training.
 LEAST = 0.01
 
-# A text counts in full for a label with up to 8 rows, and for nothing with 32 rows or more.
-FULL, NONE = 8, 32
+# A text counts in full for a label with up to 8 rows, and for nothing with 16 rows or more.
+FULL, NONE = 8, 16
 
 # Largest number of rows of a task that are compared with label texts. More rows would take memory
 # and time, but change no decision.
@@ -24,7 +24,7 @@ class LabelTexts(Callback):
     Before the first epoch, it computes how much the texts of each label count, in rows. The weight
     rises from 0 to 1 with the probability that the texts of the task describe its rows, from even
     odds to certainty. For a label without rows, it is the probability itself. It is multiplied by a
-    factor that falls from 1 for a label with 8 rows to 0 for a label with 32 rows. Texts that say
+    factor that falls from 1 for a label with 8 rows to 0 for a label with 16 rows. Texts that say
     nothing about the rows end at a weight of 0, and the training is then the same as without them.
 
     Attributes
