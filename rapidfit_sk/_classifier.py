@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._atomic import all_or_nothing, fitted_attributes, replace_fitted
 from ._held_out import FitRows
 from ._prediction import TaskPredictor
-from ._rows import LABEL_TEXTS, LABEL_TEXTS_OF_TASK, LabelTexts, TrainingRows, features_read
+from ._rows import LABEL_TEXTS, LABEL_TEXTS_OF_TASK, LabelTexts, features_read
 from ._text_classifier import TextClassifier
 from ._typing import ArrayOrFrame, Device, MemoryLike, RowsLike
 from ._validation import (
@@ -140,11 +140,11 @@ class MultiheadClassifier(TaskPredictor):
         The label texts, with the columns ``task``, ``label``, ``text`` and ``weight``. The weight
         is how much all texts of the label together counted, in rows of average weight.
     fitted_on_ : dict of {str: str}
-        What the head of each task has learned from, such as "300 rows and 3 label texts". If it is
-        "no rows and 3 label texts", the task is predicted from the texts alone: its logits are 16
-        times the cosine similarities of a text and the label texts. In other words, the temperature
-        of these similarities is 1/16. It is the same for all data, because there are no rows to
-        calibrate on.
+        The number of rows and label texts behind the head of each task, such as "300 rows and 3
+        label texts". With "no rows and 3 label texts", the task is predicted from the texts alone:
+        its logits are 16 times the cosine similarities of a text and the label texts. In other
+        words, the temperature of these similarities is 1/16. It is the same for all data, because
+        there are no rows to calibrate on.
     temperatures_ : dict of {str: float}
         The number that divides the logits of each task before the softmax, chosen to maximize
         the likelihood of the calibration rows. A later training without calibration rows, such as
@@ -356,7 +356,7 @@ class MultiheadClassifier(TaskPredictor):
             raise ValueError("X_val has no effect if X has no labels. Omit X_val, or pass labels.")
         classes = read.rows.classes
         validation = self._reader.validation_rows(X_val, y_val, sample_weight_val, classes)
-        given = _fit_rows(read, features_read(X, self._columns[:2])).with_validation(validation)
+        given = FitRows.of(read, features_read(X, self._columns[:2])).with_validation(validation)
         return self._fit_rows(config, given.with_parts(read.parts), start)
 
     def train(self, data: RowsLike) -> Self:
@@ -429,7 +429,7 @@ class MultiheadClassifier(TaskPredictor):
         start = self._earlier(is_continued=True)
         known = None if start is None else start.classes
         read = self._reader.training_rows(X, y, sample_weight, known, in_part=True, classes=classes)
-        given = _fit_rows(read, features_read(X, self._columns[:2]))
+        given = FitRows.of(read, features_read(X, self._columns[:2]))
         return self._fit_epoch(config, given, start)
 
     @all_or_nothing
@@ -514,7 +514,7 @@ class MultiheadClassifier(TaskPredictor):
         before = state["model_"]
         known = [] if replace else before.tasks
         read = self._reader.rows_of_new_task(X, y, sample_weight, task, known, label_texts)
-        given = _fit_rows(read, {}).with_parts(read.parts)
+        given = FitRows.of(read, {}).with_parts(read.parts)
         (name,) = given.tasks
         if name in before.classes:
             before = before.without_task(name)
@@ -632,14 +632,3 @@ class MultiheadClassifier(TaskPredictor):
         return visual_block(
             self._shown_config(), self.classes_ if self.__sklearn_is_fitted__() else None
         )
-
-
-def _fit_rows(read: TrainingRows, features: dict[str, Any]) -> FitRows:
-    """Return the rows of a training without validation and test rows."""
-    return FitRows(
-        read.table,
-        read.rows,
-        features,
-        label_texts=read.label_texts,
-        without_rows=read.without_rows,
-    )

@@ -91,7 +91,7 @@ def train(
 def _start_from_texts(
     estimator: Any, config: FullConfig, given: FitRows, start: FittedModel | None
 ):
-    """Replace the fitted attributes by those of a model without rows, which is not trained."""
+    """Build a model from label texts without training, and replace the fitted attributes."""
     recipe = recipe_of(estimator, config, private_seeds(estimator.random_state, 3))
     model = _with_tasks(start, recipe, given.without_rows)
     estimator._show(model, {})

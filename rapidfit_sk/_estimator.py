@@ -186,7 +186,7 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
 
     @property
     def fitted_on_(self) -> dict[str, str]:
-        """What the head of each task has learned from."""
+        """The number of rows and label texts behind the head of each task."""
         model = self._fitted("fitted_on_")
         return {task: model.describe_rows(task) for task in model.tasks}
 

@@ -62,7 +62,7 @@ class LabelTextsOfTask:
         return LabelTextsOfTask(texts, weights)
 
     def updated(self, other: LabelTextsOfTask) -> LabelTextsOfTask:
-        """Return these texts, with those of another training for the classes that have some."""
+        """Return these texts, replaced by the texts of another training for classes in it."""
         own = zip(self.texts, self.weights, strict=True)
         new = zip(other.texts, other.weights, strict=True)
         pairs = [after if after[0] else before for before, after in zip(own, new, strict=True)]
@@ -113,7 +113,7 @@ class FittedModel:
         return list(self.classes)
 
     def describe_rows(self, task: str) -> str:
-        """Return what the head of a task has learned from, in words."""
+        """Return the number of rows and label texts behind the head of a task, in words."""
         n_rows, of_task = (self.n_rows or {}).get(task), (self.label_texts or {}).get(task)
         pairs = [] if of_task is None else zip(of_task.texts, of_task.weights, strict=True)
         n_texts = sum(len(texts) for texts, weight in pairs if weight)

@@ -29,6 +29,7 @@ from ._coverage import coverage_of
 from ._fitted import FittedModel, LabelTextsOfTask
 from ._forks import computes
 from ._held_out import Parts
+from ._label_heads import in_full, label_texts_of, set_heads_without_rows
 from ._model import (
     TextTokenizer,
     build_heads,
@@ -38,15 +39,13 @@ from ._model import (
     twin_of,
 )
 from ._report import report
-from ._rows import CodedRows, Texts, encode_labels, hold_out, score_table
+from ._rows import CodedRows, encode_labels, hold_out, score_table
 from ._training import (
-    SCALE,
     Callbacks,
     Checkpoints,
     MultiheadNet,
     TextRows,
     inverse_frequency,
-    label_directions,
     open_cache,
 )
 from ._typing import MemoryLike
@@ -231,7 +230,7 @@ def fit_model(
     if recipe.fit_tasks is not None:
         recipe.fit_tasks.follow(model)
     model = _train_net(model, recipe, rows, validation, start, label_texts)
-    _set_heads_without_rows(model)
+    set_heads_without_rows(model)
     if start is not None:
         net.prepend_history(start.net)
     return model
@@ -322,40 +321,10 @@ def head_from_texts(
         net = _new_net(recipe, label_texts, None, None, **heads).initialize()
         ones = dict.fromkeys(label_texts.classes, 1.0)
         found = FittedModel(net, model.tokenizer, label_texts.classes, ones)
-    texts = LabelTextsOfTask.of_tasks(label_texts, _in_full(label_texts, [0]))
+    texts = LabelTextsOfTask.of_tasks(label_texts, in_full(label_texts, [0]))
     found = replace(found, label_texts=texts, n_rows=dict.fromkeys(found.tasks, 0))
-    _set_heads_without_rows(found)
+    set_heads_without_rows(found)
     return found
-
-
-def _in_full(label_texts: CodedRows, tasks: list[int]) -> dict[int, np.ndarray]:
-    """Return weights of 1 for the labels of some tasks."""
-    sizes = [len(classes) for classes in label_texts.classes.values()]
-    return {task: np.ones(sizes[task]) for task in tasks}
-
-
-def _set_heads_without_rows(model: FittedModel):
-    """Set the heads that have not trained on rows to the directions of the texts of their labels.
-
-    They depend on the encoder, so they are set again after each training.
-    """
-    label_texts = model.label_texts or {}
-    for code, task in enumerate(model.tasks):
-        if task not in model.trained_tasks and task in label_texts:
-            _set_directions(model, code, label_texts[task].texts)
-
-
-def _set_directions(model: FittedModel, task: int, texts: list[list[str]]):
-    """Set an output layer to the directions of the texts of its labels."""
-    labels = np.repeat(np.arange(len(texts)), [len(own) for own in texts])
-    distinct = Texts.of(text for own in texts for text in own)
-    embeddings = model.net.embed_texts(model.tokenizer, distinct.distinct)[distinct.codes]
-    features = model.net.hidden_features(task, embeddings)
-    directions = label_directions(features, labels, len(texts))
-    scale = SCALE / np.linalg.norm(features, axis=1).mean()
-    # No text has a cosine similarity below -1, so a class without texts is never predicted.
-    bias = np.where(directions.any(axis=1), 0, -2 * SCALE)
-    model.net.set_output_layer(task, scale * directions, bias)
 
 
 def fit_calibrated(
@@ -447,34 +416,9 @@ def _train_net(
         model.with_temperatures(temperatures),
         coverage=coverage,
         memory=memory if is_known else None,
-        label_texts=_label_texts_of(net, rows, label_texts, start),
+        label_texts=label_texts_of(net, rows, label_texts, start),
         n_rows=_n_rows_of(rows, start),
     )
-
-
-def _label_texts_of(
-    net: MultiheadNet, rows: CodedRows, label_texts: CodedRows | None, start: FittedModel | None
-) -> dict[str, LabelTextsOfTask]:
-    """Return the texts of the labels of all tasks, and how much they counted."""
-    earlier = {} if start is None else _moved_texts(start, rows.classes)
-    if label_texts is None:
-        return earlier
-    known = [] if start is None else [*start.trained_tasks, *earlier]
-    without_rows = np.setdiff1d(np.arange(len(rows.classes)), rows.tasks).tolist()
-    unused = [code for code in without_rows if list(rows.classes)[code] not in known]
-    weights = _in_full(label_texts, unused) | dict(net.callbacks_)["label_texts"].weights_
-    found = LabelTextsOfTask.of_tasks(label_texts, weights)
-    return earlier | {
-        task: earlier[task].updated(own) if task in earlier else own for task, own in found.items()
-    }
-
-
-def _moved_texts(start: FittedModel, classes: dict[str, np.ndarray]) -> dict[str, LabelTextsOfTask]:
-    """Return the label texts of an earlier model for the classes of a new one."""
-    return {
-        task: texts.moved_to(encode_labels(start.classes[task], classes[task]), len(classes[task]))
-        for task, texts in (start.label_texts or {}).items()
-    }
 
 
 def _n_rows_of(rows: CodedRows, start: FittedModel | None) -> dict[str, int]:

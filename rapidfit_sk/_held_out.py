@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ._rows import CodedRows, GivenPart, LabeledTable, Split, Texts, split_rows, tasks_without
+from ._rows import (
+    CodedRows,
+    GivenPart,
+    LabeledTable,
+    Split,
+    Texts,
+    TrainingRows,
+    split_rows,
+    tasks_without,
+)
 from ._validation import listed, short, warn_user
 from .config import FullConfig
 
@@ -51,6 +60,20 @@ class FitRows:
     positions: dict[str, np.ndarray] = field(default_factory=dict)
     label_texts: CodedRows | None = None
     without_rows: list[CodedRows] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, read: TrainingRows, features: dict[str, Any], helpers: CodedRows | None = None
+    ) -> FitRows:
+        """Return the rows that a reader has read, without validation and test rows."""
+        return cls(
+            read.table,
+            read.rows,
+            features,
+            helpers=helpers,
+            label_texts=read.label_texts,
+            without_rows=read.without_rows,
+        )
 
     @property
     def tasks(self) -> list[str]:

@@ -103,7 +103,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
     label_texts_ : DataFrame
         The label texts and how much they counted, as in :class:`MultiheadClassifier`.
     fitted_on_ : dict of {str: str}
-        What the head of each task has learned from, as in :class:`MultiheadClassifier`.
+        The number of rows and label texts behind each head, as in :class:`MultiheadClassifier`.
     temperature_ : float
         The number that divides the logits before the softmax, chosen to maximize the likelihood of
         the calibration rows. A later training without calibration rows, such as
@@ -334,14 +334,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         if len(read.rows.classes) == 1:
             config.loss.task_weights = None
         features = features_read(X, [self.text_column])
-        return config, FitRows(
-            read.table,
-            read.rows,
-            features,
-            helpers=others,
-            label_texts=read.label_texts,
-            without_rows=read.without_rows,
-        )
+        return config, FitRows.of(read, features, others)
 
     def _fitted_by(self, model: FittedModel, scores, given: FitRows, split) -> dict[str, Any]:
         """Return the fitted attributes, with the scores of the only task."""

@@ -22,7 +22,7 @@ LAYERS = [
     {"callbacks", "_bridge"},
     {"_coverage", "_held_out"},
     {"_fitted"},
-    {"_checkpointing"},
+    {"_checkpointing", "_label_heads"},
     {"_fitting"},
     {"_schema"},
     {"_persistence", "_show_versions", "_views", "_visual_block"},

@@ -381,17 +381,20 @@ def test_removed_tasks_leave_nothing(with_topic):
     assert "topic" not in set(with_topic.label_texts_["task"])
 
 
-def test_label_texts_may_be_searched(make_classifier, messages):
-    """A search chooses between label texts and none, with an embedding cache."""
+def test_label_texts_may_be_searched(make_classifier, messages, encoded, tmp_path):
+    """A search compares label texts with none, and encodes each text once with a cache."""
+    few = messages[messages["task"] == "intent"].groupby("label").head(8)
+    options = {"test_size": 0, "val_size": 0, "encoder": EncoderConfig(unfreeze_layers=0)}
     search = GridSearchCV(
-        make_classifier(test_size=0),
-        {"label_texts": ["auto", None]},
+        make_classifier(memory=tmp_path, **options),
+        {"label_texts": [first_texts(few), "auto", None]},
         cv=2,
         scoring=multitask_scoring(["intent"]),
         refit=False,
     )
-    search.fit(messages)
-    assert len(search.cv_results_["params"]) == 2
+    search.fit(few)
+    assert len(set(search.cv_results_["mean_test_mean_accuracy"])) > 1
+    assert sum(encoded) == few["text"].nunique() + few["label"].nunique()
 
 
 class Interrupts(Callback):

@@ -98,7 +98,7 @@ def _key(parts: list[str]) -> tuple[str, ...]:
 
 
 def texts_by_label(label_texts: LabelTexts, task: str, labels: Iterable[Any]) -> dict[Any, Any]:
-    """Return the texts of each label of a task: those that the user gave, and those of names.
+    """Return the texts of each label of a task: given texts, and otherwise the words of its name.
 
     Parameters
     ----------
@@ -156,9 +156,7 @@ def _checked(texts: Any, place: str) -> list[str]:
     return [str.__str__(text) for text in texts]
 
 
-def label_text_rows(
-    label_texts: LabelTexts, classes: Mapping[str, np.ndarray], tasks: Iterable[str] | None = None
-) -> CodedRows | None:
+def label_text_rows(label_texts: LabelTexts, classes: Mapping[str, np.ndarray]) -> CodedRows | None:
     """Return the label texts as rows, or None if there are none.
 
     Parameters
@@ -167,30 +165,27 @@ def label_text_rows(
         The parameter of the classifier.
     classes : dict of {str: ndarray}
         The classes of each task.
-    tasks : iterable of str or None, default=None
-        Tasks whose texts are wanted; None for all of `classes`.
 
     Returns
     -------
     rows : CodedRows or None
         One row per text. The weights of the texts of a label add up to 1.
     """
-    codes = {task: code for code, task in enumerate(classes)}
     rows: list[tuple[str, int, int, float]] = []
-    for task in classes if tasks is None else tasks:
-        texts = texts_by_label(label_texts, task, classes[task].tolist())
-        places = encode_labels(_objects(texts), classes[task])
+    for code, (task, labels) in enumerate(classes.items()):
+        texts = texts_by_label(label_texts, task, labels.tolist())
+        places = encode_labels(_objects(texts), labels)
         for place, of_label in zip(places, texts.values(), strict=True):
             # A text may belong to a label that the rows of a later call have.
             if place >= 0:
-                rows += [(text, codes[task], place, 1 / len(of_label)) for text in of_label]
+                rows += [(text, code, place, 1 / len(of_label)) for text in of_label]
     if not rows:
         return None
-    strings, of_task, labels, weights = zip(*rows, strict=True)
+    strings, tasks, label_codes, weights = zip(*rows, strict=True)
     return CodedRows(
         Texts.of(strings),
-        np.array(of_task, dtype=np.int64),
-        np.array(labels, dtype=np.int64),
+        np.array(tasks, dtype=np.int64),
+        np.array(label_codes, dtype=np.int64),
         np.array(weights, dtype=np.float32),
         dict(classes),
     )

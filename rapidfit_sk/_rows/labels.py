@@ -88,7 +88,7 @@ def learn_classes(
 
 
 def _not_among(labels: Iterable[Any], others: Iterable[Any]) -> list[Any]:
-    """Return those of some other labels that do not equal one of the labels."""
+    """Return the other labels that do not equal one of the labels."""
     known = {(_kind(label), plain_label(label)) for label in labels}
     return [label for label in others if (_kind(label), plain_label(label)) not in known]
 

@@ -131,22 +131,20 @@ class Reader:
         parts = self._part_of_each_row(X)
         if known and y is not None and not is_long(X, self.columns):
             y = named_labels(y, list(known))
-        # Only the parameter of this name declares tasks for a call that may have a part of them.
-        task_labels = {} if in_part else self.task_labels or {}
-        may_lack_rows = declared_tasks(self.label_texts, task_labels, ())
+        given = self.task_labels or {}
+        # In a call that may have a part of the tasks, only `label_texts` declares tasks.
+        declares = {} if in_part else given
+        may_lack_rows = declared_tasks(self.label_texts, declares, ())
         table = read_labeled(
             X, y, self.columns, sample_weight=sample_weight, without_rows=may_lack_rows
         )
         table, others = (table, {}) if parts is None else divided(table, parts)
-        declared = declared_tasks(
-            self.label_texts, task_labels, [*known, *table.task_names], in_part=in_part
-        )
-        task_labels = {t: each for t, each in (self.task_labels or {}).items() if t not in declared}
-        if in_part:
-            there = {*table.task_names, *known}
-            task_labels = {task: given for task, given in task_labels.items() if task in there}
+        there = [*known, *table.task_names]
+        declared = declared_tasks(self.label_texts, declares, there, in_part=in_part)
+        left_out = given if in_part else declared
         in_call = _classes_by_task(classes, table.task_names)
-        task_labels = {**task_labels, **in_call}
+        task_labels = {t: each for t, each in given.items() if t in there or t not in left_out}
+        task_labels |= in_call
         learned = learn_classes(
             table, task_labels, known, described=self._described(table), in_call=in_call
         )
@@ -204,8 +202,7 @@ class Reader:
     ) -> TrainingRows:
         """Read the rows of a new task with :func:`read_new_task`.
 
-        Without X and y, there are no rows. `texts` are label texts in addition to those of this
-        reader.
+        Without X and y, there are no rows. `texts` are added to the label texts of this reader.
         """
         if X is None and y is None:
             return self._with_texts(task or "", texts)._new_task_without_rows(task, known)

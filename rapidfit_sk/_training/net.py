@@ -38,7 +38,7 @@ from .cache import EmbeddingCache
 from .checkpoints import Checkpoints, to_bytes
 from .losses import MultiheadLoss
 from .run import EpochSums, Run
-from .sampling import TaskSampler
+from .sampling import NOTABLE, TaskSampler
 from .state import callback_states, restore_training, training_state
 
 # Number of texts whose logits are checked after a training.
@@ -461,8 +461,8 @@ class MultiheadNet(NeuralNet):
             rng=np.random.default_rng(self.seeds[2]),
             lengths=functools.partial(self._lengths, rows.tokens),
             n_data=rows.n_data,
-            # A single epoch uses all rows.
-            **({"notable": 0.0} if self.max_epochs == 1 else {}),
+            # A single epoch has no other in which it could draw the rest of the rows.
+            notable=NOTABLE if self.max_epochs > 1 else 0.0,
         )
         return Run(
             self.module_,

@@ -82,8 +82,6 @@ class Run:
         The lowest layer of the encoder that will train, if a callback has announced it.
     mean_weight : float
         The mean weight of the training rows, without label texts.
-    label_text_weights : ndarray of float32
-        The weights of label texts; 0 before :meth:`use_label_texts`.
     parameters : list of (str, Parameter)
         The parameters of the module by name. They are listed once, because listing them visits
         all submodules.
@@ -112,7 +110,6 @@ class Run:
         self._caches: dict[str, ActivationCache] = {}
         self.first_trainable: int | None = None
         self.mean_weight = float(rows.weights[: rows.n_data].mean())
-        self.label_text_weights = rows.weights[rows.n_data :].copy()
         self.parameters = list(module.named_parameters())
         self._activations_of = partial(ActivationCache, module, allocate=allocate, memory=memory)
 
@@ -122,7 +119,6 @@ class Run:
 
     def use_label_texts(self, weights: NDArray[np.float32]):
         """Set the weights of label texts, and add those above 0 to the training rows."""
-        self.label_text_weights = weights
         self.rows.weights[self.rows.n_data :] = weights
         self.sampler.include(self.rows.n_data + np.flatnonzero(weights))
 

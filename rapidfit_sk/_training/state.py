@@ -40,7 +40,7 @@ def training_state(net: NeuralNet, run: Run, *, finished: bool) -> dict[str, Any
         "optimizer": net.optimizer_.state_dict(),
         "generator": run.generator.get_state(),
         "sampler": run.sampler.state(),
-        "label_text_weights": run.label_text_weights,
+        "label_text_weights": run.rows.weights[run.rows.n_data :],
         "can_resume": run.can_resume(),
         "history": list(net.history),
         "callbacks": callback_states(net),
