@@ -18,6 +18,7 @@ NAMES = [
     "search",
     "predict",
     "predict-tasks",
+    "latency",
     "bf16",
     "scaling",
     "peers",

@@ -1,22 +1,22 @@
 """Text classification for several tasks on one shared encoder, as a scikit-learn estimator."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._classifier import MultiheadClassifier
-from ._text_classifier import TextClassifier
-from ._views import TaskClassifier
-from .config import (
-    EncoderConfig,
-    EvalConfig,
-    HeadConfig,
-    LossConfig,
-    MultiheadConfig,
-    TrainingConfig,
-)
-
 if TYPE_CHECKING:
+    from ._classifier import MultiheadClassifier
     from ._model import find_encoder
     from ._show_versions import show_versions
+    from ._text_classifier import TextClassifier
+    from ._views import TaskClassifier
+    from .config import (
+        EncoderConfig,
+        EvalConfig,
+        HeadConfig,
+        LossConfig,
+        MultiheadConfig,
+        TrainingConfig,
+    )
 
 __all__ = [
     "EncoderConfig",
@@ -34,6 +34,16 @@ __all__ = [
 
 __version__ = "0.1.0.dev0"
 
+# Names are imported when they are first used. `rapidfit_sk.serving` therefore works where
+# scikit-learn, pandas and torch are not installed.
+_MODULES = dict.fromkeys(__all__, ".config") | {
+    "MultiheadClassifier": "._classifier",
+    "TaskClassifier": "._views",
+    "TextClassifier": "._text_classifier",
+    "find_encoder": "._model",
+    "show_versions": "._show_versions",
+}
+
 
 def __dir__() -> list[str]:
     """List all names, also those that are not imported yet."""
@@ -41,13 +51,8 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """Import the functions that need torch when they are first used."""
-    if name == "find_encoder":
-        from ._model import find_encoder
-
-        return find_encoder
-    if name == "show_versions":
-        from ._show_versions import show_versions
-
-        return show_versions
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import a public name when it is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULES[name], __name__), name)
+    return value

@@ -15,7 +15,7 @@ from ._held_out import FitRows, indices_of
 from ._parameters import ParameterGroup
 from ._report import report
 from ._rows import Columns
-from ._typing import Device, MemoryLike
+from ._typing import ArrayOrFrame, Device, MemoryLike, RowsLike
 from ._validation import (
     LARGEST_INT,
     Constraint,
@@ -190,6 +190,10 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         model = self._fitted("fitted_on_")
         return {task: model.describe_rows(task) for task in model.tasks}
 
+    def _predicted_tasks(self, model: FittedModel) -> list[str]:
+        """Return the tasks of a model that this classifier predicts."""
+        return model.tasks
+
     def _fitted(self, name: str) -> FittedModel:
         """Return the fitted model, or raise AttributeError for attribute `name` before `fit`."""
         if not self.__sklearn_is_fitted__():
@@ -293,6 +297,84 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         from ._persistence import load_classifier
 
         return load_classifier(cls, folder)
+
+    def export_onnx(
+        self,
+        folder: str | PathLike[str],
+        tasks: list[str] | None = None,
+        quantize: str | None = None,
+        *,
+        X: RowsLike | None = None,
+        y: ArrayOrFrame | None = None,
+        tolerance: float | None = None,
+    ) -> pd.DataFrame:
+        """Export the fitted classifier to a folder that predicts without torch.
+
+        The folder contains one graph with the encoder and all heads, and everything else that
+        :class:`rapidfit_sk.serving.OnnxMultiheadClassifier` needs. Each export is compared with the
+        fitted classifier before the folder is written.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            The folder to write. An earlier export is replaced as a whole.
+        tasks : list of str or None, default=None
+            The tasks to export; None for all tasks that the classifier predicts.
+        quantize : {"int8"} or None, default=None
+            With "int8", the weights of the encoder have 8 bits instead of 32. They take a quarter
+            of the space, and a prediction takes less time, most of all on processors with
+            instructions for 8-bit integers (VNNI).
+        X : RowsLike or None, default=None
+            Labeled rows to compare on, in any form that :meth:`score` takes: best the held-out
+            rows. With None, the bundled support messages and the label texts are used, without
+            labels.
+        y : array-like, DataFrame or None, default=None
+            The labels, if X does not contain them.
+        tolerance : float or None, default=None
+            With ``quantize=None``, the largest accepted difference of a probability; the default is
+            0.001. With "int8", the largest accepted loss of accuracy of a task; the default is
+            0.02. Without labeled rows, it is the largest share of changed labels; the default is
+            0.05.
+
+        Returns
+        -------
+        report : DataFrame
+            One row per task: `task`, `n_rows`, `largest_difference` of a probability, the share of
+            `changed` labels, `accuracy` of the fitted classifier, and `accuracy_onnx` of the
+            exported one. Accuracies are missing without labels.
+
+        Raises
+        ------
+        ImportError
+            If a package of the extra ``onnx`` is missing.
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If a task does not exist, if the tokenizer is not a fast one, or if the folder contains
+            other files.
+        RuntimeError
+            If the exported classifier differs by more than the tolerance. Nothing is written.
+
+        See Also
+        --------
+        rapidfit_sk.serving.OnnxMultiheadClassifier : Predicts from the folder.
+
+        Notes
+        -----
+        The folder contains ``model.onnx`` (for weights of more than 1 GiB, ``model.onnx.data``
+        too), ``onnx.json`` (labels, temperatures, report, versions), ``tokenizer.json`` and
+        ``checksums.json``. The graph has the inputs ``input_ids`` and ``attention_mask``, both of
+        shape (n_windows, length), and an output ``logits/TASK`` of shape (n_texts, n_classes) for
+        each task. With ``training.long_text="windows"``, a third input ``mean`` of shape
+        (n_texts, n_windows) averages the windows of a text.
+
+        The ranges of activations of an "int8" graph depend on the batch, so probabilities of a text
+        depend a little on the other texts in its batch.
+        """
+        from ._onnx import export_onnx
+
+        check_is_fitted(self)
+        return export_onnx(self, folder, tasks, quantize, X, y, tolerance)
 
     def __setstate__(self, state):
         """Set the state; parameters that are newer than the pickle get their defaults."""

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ._arrays import common_dtype
 from ._coverage import Coverage
 from ._forks import computes
 from ._model import TextTokenizer, TokensOnDemand
-from ._rows import CodedRows, Texts, common_dtype, fit_temperatures, probabilities, scores_per_task
+from ._rows import CodedRows, Texts, fit_temperatures, probabilities, scores_per_task
 from ._training import EmbeddingCache, Embeddings, MultiheadNet, PaddedTokens, TextRows
 from ._validation import short, unknown_task
 

@@ -227,6 +227,12 @@ def verify(checksums: dict[str, str], name: str, *parts: bytes | np.ndarray):
         raise ValueError(f"{name} does not match {CHECKSUMS}")
 
 
+def verify_file(checksums: dict[str, str], path: Path):
+    """Raise ValueError if the SHA-256 of a file, which is not read as a whole, is another one."""
+    if checksums.get(path.name) != _sha256_of_file(path):
+        raise ValueError(f"{path.name} does not match {CHECKSUMS}")
+
+
 def _sha256(*parts) -> str:
     digest = hashlib.sha256()
     for part in parts:

@@ -150,7 +150,7 @@ def _describe_task(model: FittedModel, task: str) -> dict[str, Any]:
     return {
         "name": task,
         "temperature": model.temperatures[task],
-        **_labels_to_plain(model.classes[task]),
+        **labels_to_plain(model.classes[task]),
         **({} if texts is None else {"label_texts": vars(texts)}),
         **({} if n_rows is None else {"n_rows": n_rows}),
     }
@@ -227,7 +227,8 @@ def _check_plain(parameters: dict[str, Any], prefix: str = ""):
             ) from error
 
 
-def _labels_to_plain(classes) -> dict[str, Any]:
+def labels_to_plain(classes: np.ndarray) -> dict[str, Any]:
+    """Return the classes of a task as plain data."""
     return {"dtype": classes.dtype.str, "classes": classes.tolist()}
 
 

@@ -10,12 +10,12 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import Bunch
 
+from ._arrays import as_columns
 from ._estimator import TextEstimator
 from ._rows import (
     Reader,
     Texts,
     as_pandas,
-    common_dtype,
     encode_tasks,
     is_long,
     labels_by_task,
@@ -161,13 +161,8 @@ class TaskPredictor(TextEstimator):
         if task is None and is_long(X, self._columns):
             return model.labels(*self._rows_to_predict(model, X, None))
         requested = model.task_codes(task)
-        columns = list(model.labels_by_task(read_texts(X, self._columns), requested).values())
-        if len(columns) == 1:
-            return columns[0]
-        result = np.empty((len(columns[0]), len(columns)), common_dtype(columns))
-        for i, labels in enumerate(columns):
-            result[:, i] = labels
-        return result
+        found = model.labels_by_task(read_texts(X, self._columns), requested)
+        return as_columns(list(found.values()))
 
     def predict_all(self, X: ArrayOrFrame) -> pd.DataFrame:
         """Predict the label of each text for every task.

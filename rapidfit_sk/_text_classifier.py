@@ -393,6 +393,10 @@ class TextClassifier(ClassifierMixin, TextEstimator):
             raise AttributeError(f"{name!r} is not known for this model.")
         return model.coverage[model.tasks[0]]
 
+    def _predicted_tasks(self, model: FittedModel) -> list[str]:
+        """Return the task, without those of helpers."""
+        return model.tasks[:1]
+
     # ----------------------------------------------------------------------------------------
     # Prediction
 

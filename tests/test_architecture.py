@@ -14,9 +14,10 @@ PACKAGE = Path(rapidfit_sk.__file__).parent
 
 # The layers of CONTRIBUTING.md from bottom to top. A file imports only from layers below its own.
 LAYERS = [
-    {"_atomic", "_compat", "_forks", "_report", "_typing", "_validation"},
+    {"_arrays", "_atomic", "_compat", "_forks", "_report", "_typing", "_validation"},
     {"_parameters"},
-    {"config", "datasets", "_folders", "_rows"},
+    {"config", "datasets", "_folders", "_rows", "_tokens"},
+    {"serving"},
     {"_model"},
     {"_training", "testing"},
     {"callbacks", "_bridge"},
@@ -26,7 +27,7 @@ LAYERS = [
     {"_fitting"},
     {"_schema"},
     {"_persistence", "_show_versions", "_views", "_visual_block"},
-    {"_engine"},
+    {"_engine", "_onnx"},
     {"_estimator", "_stream"},
     {"_prediction", "_text_classifier"},
     {"_classifier"},
@@ -34,7 +35,7 @@ LAYERS = [
     {"__init__"},
 ]
 PRIVATE_FOLDERS = ["_rows", "_model", "_training"]
-WITHOUT_TORCH = ["_compat", "_validation", "config", "datasets", "_rows", "_views"]
+WITHOUT_TORCH = ["_compat", "_validation", "config", "datasets", "_rows", "_tokens", "_views"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -295,7 +295,7 @@ def test_one_encoder_pass_per_distinct_text(fitted):
 def test_prediction_is_batched(fitted, monkeypatch):
     """Many texts are predicted in batches and chunks of limited size, in their original order."""
     from rapidfit_sk import _fitted
-    from rapidfit_sk._training.batches import TOKENS_PER_PASS
+    from rapidfit_sk._tokens import TOKENS_PER_PASS
 
     texts = [f"{text} {i}" for i in range(150) for text in TEXTS]
     whole = fitted.predict_proba(texts)

@@ -7,7 +7,7 @@ from .label_texts import (
     LABEL_TEXTS_OF_TASK,
     LabelTexts,
 )
-from .labels import CodedRows, common_dtype, encode_labels, encode_tasks, warn_of_contradictions
+from .labels import CodedRows, encode_labels, encode_tasks, warn_of_contradictions
 from .metrics import mean_over_tasks, score_table, scores_per_task, standard_error
 from .one_task import OneTaskReader
 from .reader import Reader, TrainingRows
@@ -41,7 +41,6 @@ __all__ = [
     "TrainingRows",
     "as_pandas",
     "assign_folds",
-    "common_dtype",
     "encode_labels",
     "encode_tasks",
     "exact_array",

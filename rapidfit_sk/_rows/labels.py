@@ -306,17 +306,6 @@ def encode_tasks(table: TextTable, tasks: list[str]) -> NDArray[np.int64]:
     return codes
 
 
-def common_dtype(arrays: Iterable[np.ndarray]) -> np.dtype:
-    """Return a dtype that can hold the labels of all arrays.
-
-    It is object if the arrays have different kinds of labels, such as strings and numbers.
-    """
-    dtypes = {array.dtype for array in arrays}
-    if len({dtype.kind for dtype in dtypes}) != 1:
-        return np.dtype(object)
-    return np.result_type(*dtypes)
-
-
 def warn_of_contradictions(table: LabeledTable, rows: CodedRows):
     """Warn about rows that have the same text and task but different labels."""
     frame = pd.DataFrame({"text": rows.texts.groups, "task": rows.tasks})

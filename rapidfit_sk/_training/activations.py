@@ -24,7 +24,8 @@ from .._model import (
     layer_stack,
     states_entering,
 )
-from .batches import Embeddings, HiddenStates, PaddedTokens, Source, by_length
+from .._tokens import by_length
+from .batches import Embeddings, HiddenStates, PaddedTokens, Source
 from .cache import EmbeddingCache
 from .guard import CachedTensor
 

@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 
 from .._model import TextTokenizer, TokensOnDemand
 from .._rows import CodedRows
-
-# Maximum number of tokens, padding included, in a batch without gradients. It is large enough to
-# keep all cores busy, but small enough to keep the activations of a layer in the processor's cache.
-TOKENS_PER_PASS = 2048
+from .._tokens import by_length, places
 
 # Number of rows in a batch that does not need the encoder.
 ROWS_PER_PASS = 4096
@@ -193,13 +190,7 @@ class PaddedTokens:
 
     def places(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the token positions of texts and their mask, both of shape (n_windows, length)."""
-        windows = _ranges(self.tokens.firsts[texts], self.tokens.firsts[texts + 1])
-        starts = self.tokens.starts[windows]
-        lengths = self.tokens.starts[windows + 1] - starts
-        column = np.arange(lengths.max())
-        mask = column < lengths[:, None]
-        # The mask hides all positions beyond the end of a window, so any valid index will do.
-        return np.where(mask, starts[:, None] + column, 0), mask
+        return places(self.tokens, texts)
 
     def passes(self, dataset: TextRows) -> list[np.ndarray]:
         """Split all rows of a dataset into batches of texts of similar length.
@@ -298,45 +289,3 @@ class Batches:
         if self.sampler is None:
             return (self.dataset.batch(rows, source) for rows in source.passes(self.dataset))
         return ([self.dataset.batch(rows, source) for rows in step] for step in self.sampler)
-
-
-def _ranges(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return the concatenated integers of several ranges.
-
-    Examples
-    --------
-    >>> _ranges(np.array([5, 2]), np.array([7, 3]))
-    array([5, 6, 2])
-    """
-    counts = ends - starts
-    offsets = np.repeat(starts - (np.cumsum(counts) - counts), counts)
-    return np.arange(counts.sum()) + offsets
-
-
-def by_length(lengths: np.ndarray) -> list[np.ndarray]:
-    """Split texts into batches of similar length, the longest first.
-
-    Parameters
-    ----------
-    lengths : ndarray of int, shape (n_texts,)
-        Number of tokens of each text.
-
-    Returns
-    -------
-    batches : list of ndarray of int
-        Text numbers. A batch of several texts has at most `TOKENS_PER_PASS` tokens, padding
-        included.
-
-    Examples
-    --------
-    >>> [batch.tolist() for batch in by_length(np.array([3, 1000, 5, 1500]))]
-    [[3], [1, 2], [0]]
-    """
-    order = np.argsort(-lengths, kind="stable")
-    batches: list[np.ndarray] = []
-    start = 0
-    while start < len(order):
-        n = max(1, TOKENS_PER_PASS // int(lengths[order[start]]))
-        batches.append(order[start : start + n])
-        start += n
-    return batches

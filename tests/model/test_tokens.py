@@ -92,7 +92,7 @@ def test_windows_contain_the_whole_text(architecture):
     whole = read(folder, "truncate", max_length=10_000)[1][0]
     texts = read(folder, "windows")
     tokenizer = load_tokenizer(folder)
-    n_before, n_after = TextTokenizer(tokenizer, 16, "windows")._n_special
+    n_before, n_after = TextTokenizer(tokenizer, 16, "windows").rules.n_special
     inner = [piece[n_before : len(piece) - n_after] for piece in texts[1]]
     assert list(chain.from_iterable(inner)) == whole[n_before : len(whole) - n_after]
     assert max(map(len, texts[1])) <= 16

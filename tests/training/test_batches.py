@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from rapidfit_sk._model.tokens import TokenIds
+from rapidfit_sk._tokens import TOKENS_PER_PASS, TokenIds
 from rapidfit_sk._training.batches import (
-    TOKENS_PER_PASS,
     Batches,
     Embeddings,
     HiddenStates,

@@ -1,0 +1,239 @@
+"""Serve an exported classifier over HTTP, without torch.
+
+Export a fitted classifier with ``classifier.export_onnx("model", quantize="int8")``, then run
+
+    python -m pip install fastapi uvicorn prometheus-client
+    python examples/serve.py model
+
+and ask for the labels of texts:
+
+    curl localhost:8000/predict -H "content-type: application/json" -d '{"texts": ["Where is it?"]}'
+
+Requests that arrive while the model is busy are answered together, in one batch. ``/health`` says
+whether the server accepts requests, and ``/metrics`` counts them for Prometheus. On SIGTERM, the
+server answers the requests that it has accepted, and then stops.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
+
+import uvicorn
+from fastapi import FastAPI, HTTPException, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+from pydantic import BaseModel, ConfigDict, Field
+
+from rapidfit_sk.serving import OnnxMultiheadClassifier
+
+# Texts in one call of the model, texts that may wait for it, and characters of a text.
+LARGEST_BATCH, MOST_WAITING, LONGEST_TEXT = 256, 4096, 20_000
+
+
+class Request(BaseModel):
+    """Texts to classify."""
+
+    model_config = ConfigDict(extra="forbid")
+    texts: list[Annotated[str, Field(max_length=LONGEST_TEXT)]] = Field(
+        min_length=1, max_length=LARGEST_BATCH
+    )
+
+
+class Prediction(BaseModel):
+    """The label of a text for one task, and its probability."""
+
+    label: str | int | float | bool
+    probability: float
+
+
+class Answer(BaseModel):
+    """The predictions of each text, by task."""
+
+    predictions: list[dict[str, Prediction]]
+
+
+class Batcher:
+    """Answers waiting requests together: one call of the model for all of their texts.
+
+    Nothing waits for a batch to fill. A request that arrives while the model is idle starts at
+    once, and requests that arrive while it is busy form the next batch.
+
+    Parameters
+    ----------
+    predict : callable
+        Takes a list of texts and returns a list of predictions. It runs in a thread.
+    metrics : Metrics
+        Counts the batches.
+    """
+
+    def __init__(self, predict, metrics):
+        self.predict = predict
+        self.metrics = metrics
+        self.waiting = []  # pairs of texts and the future of their predictions
+        self.arrived = asyncio.Event()
+        self.is_closing = False
+        self.thread = ThreadPoolExecutor(1)
+        self.worker = asyncio.create_task(self._work())
+
+    async def submit(self, texts):
+        """Return the predictions of some texts, after waiting for the model."""
+        if self.is_closing or self.n_waiting + len(texts) > MOST_WAITING:
+            raise HTTPException(503, "The server is busy or stops. Try again later.")
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.append((texts, future))
+        self.arrived.set()
+        return await future
+
+    @property
+    def n_waiting(self):
+        """Number of texts that wait for the model."""
+        return sum(len(texts) for texts, _ in self.waiting)
+
+    async def close(self):
+        """Answer the waiting requests, and refuse new ones."""
+        self.is_closing = True
+        self.arrived.set()
+        await self.worker
+        self.thread.shutdown()
+
+    async def _work(self):
+        while self.waiting or not self.is_closing:
+            if not self.waiting:
+                self.arrived.clear()
+                await self.arrived.wait()
+            elif batch := self._next_batch():
+                await self._answer(batch)
+
+    def _next_batch(self):
+        """Remove requests from those that wait, as many as fit into a batch."""
+        batch, n = [], 0
+        while self.waiting and n + len(self.waiting[0][0]) <= LARGEST_BATCH:
+            texts, future = self.waiting.pop(0)
+            if not future.cancelled():  # the client has closed its connection
+                batch.append((texts, future))
+                n += len(texts)
+        return batch
+
+    async def _answer(self, batch):
+        texts = [text for of_request, _ in batch for text in of_request]
+        self.metrics.batches.observe(len(texts))
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(self.thread, self.predict, texts)
+        except Exception as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for of_request, future in batch:
+            own, found = found[: len(of_request)], found[len(of_request) :]
+            if not future.done():
+                future.set_result(own)
+
+
+class Metrics:
+    """Figures for Prometheus."""
+
+    def __init__(self):
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "requests", "Requests by status", ["status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "request_seconds", "Time of requests with an answer", registry=self.registry
+        )
+        self.batches = Histogram(
+            "batch_texts",
+            "Texts in a batch",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=self.registry,
+        )
+
+
+def predict_with(classifier):
+    """Return a function that maps texts to their predictions, by task."""
+
+    def predict(texts):
+        found = classifier.predict_proba(texts)
+        by_task = found if isinstance(found, dict) else {classifier.tasks_[0]: found}
+        best = {task: p.argmax(axis=1).tolist() for task, p in by_task.items()}
+        labels = {task: classifier.classes_[task].tolist() for task in by_task}
+        return [
+            {
+                task: {"label": labels[task][best[task][i]], "probability": float(p[i].max())}
+                for task, p in by_task.items()
+            }
+            for i in range(len(texts))
+        ]
+
+    return predict
+
+
+def make_app(classifier):
+    """Return an application that predicts with a classifier."""
+    metrics = Metrics()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        app.state.batcher = Batcher(predict_with(classifier), metrics)
+        yield
+        await app.state.batcher.close()
+
+    app = FastAPI(title="Text classification", lifespan=lifespan)
+
+    @app.post("/predict", response_model=Answer)
+    async def predict(request: Request) -> JSONResponse:
+        start, status = time.perf_counter(), "500"
+        try:
+            found = await app.state.batcher.submit(request.texts)
+            status = "200"
+        except HTTPException as error:
+            status = str(error.status_code)
+            raise
+        finally:
+            metrics.requests.labels(status).inc()
+        metrics.seconds.observe(time.perf_counter() - start)
+        return JSONResponse({"predictions": found})
+
+    @app.get("/health")
+    async def health() -> dict[str, list[str] | str]:
+        if app.state.batcher.is_closing:
+            raise HTTPException(503, "The server stops.")
+        return {"status": "ok", "tasks": classifier.tasks_}
+
+    @app.get("/metrics")
+    async def show_metrics() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def main():
+    """Serve the model that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="folder that export_onnx wrote")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 for any")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a prediction")
+    options = parser.parse_args()
+    classifier = OnnxMultiheadClassifier(options.model, n_threads=options.threads)
+    uvicorn.run(
+        make_app(classifier),
+        host=options.host,
+        port=options.port,
+        access_log=False,
+        timeout_graceful_shutdown=30,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,427 @@
+"""Export of a fitted classifier to one ONNX graph, with a report that compares it with torch."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import logging
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from ._fitted import FittedModel
+from ._folders import replace_folder, write_checksums
+from ._forks import computes, held_at_fork
+from ._model import MultiheadModule, twin_of
+from ._persistence import DESCRIPTION as SAVED
+from ._persistence import labels_to_plain, library_versions
+from ._rows import CodedRows, Texts
+from ._typing import ArrayOrFrame, RowsLike
+from ._validation import (
+    InvalidParameterError,
+    array_like,
+    check_argument,
+    listed,
+    none,
+    one_of,
+    path,
+    real,
+    short,
+)
+from .datasets import load_support_messages
+
+try:
+    import onnx
+    import onnxscript  # noqa: F401, torch needs it
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    from .serving import (
+        DESCRIPTION,
+        FORMAT,
+        FORMAT_VERSION,
+        GRAPH,
+        TOKENIZER,
+        OnnxMultiheadClassifier,
+        mean_of_windows,
+    )
+except ImportError as error:
+    raise ImportError(
+        "export_onnx needs onnx, onnxscript and onnxruntime. Install them with: "
+        'pip install "rapidfit-sk[onnx]"'
+    ) from error
+
+# A protobuf file has at most 2 GiB, so larger weights are stored in a file beside the graph.
+LARGEST_GRAPH = 2**30
+
+# The accepted values of a report by default; see the parameter `tolerance` of `export_onnx`.
+TOLERANCES = {
+    "the largest difference of a probability": 1e-3,
+    "the loss of accuracy": 0.02,
+    "the share of changed labels": 0.05,
+}
+
+_ADVICE = {
+    None: "Please report this with the output of rapidfit_sk.show_versions().",
+    "int8": "Export with quantize=None, or pass labeled rows of your own as X to compare "
+    "accuracies.",
+}
+_COLUMNS = ["n_rows", "largest_difference", "changed", "accuracy", "accuracy_onnx"]
+_LIBRARIES = ("onnx", "onnxruntime", "tokenizers")
+
+# Names of nodes that belong to a head begin with it.
+_HEAD = "head/"
+
+# torch.export changes global state.
+_EXPORTING = held_at_fork(threading.RLock())
+
+
+@computes
+def export_onnx(
+    classifier: Any,
+    folder: str | PathLike[str],
+    tasks: list[str] | None,
+    quantize: str | None,
+    X: RowsLike | None,
+    y: ArrayOrFrame | None,
+    tolerance: float | None,
+) -> pd.DataFrame:
+    """Export a fitted classifier; see :meth:`MultiheadClassifier.export_onnx`."""
+    check_argument("folder", folder, path())
+    check_argument("tasks", tasks, array_like() | none)
+    check_argument("quantize", quantize, one_of("int8") | none)
+    check_argument("tolerance", tolerance, real(0, 1) | none)
+    if (Path(folder) / SAVED).exists():
+        raise ValueError(
+            f"The folder {str(folder)!r} contains a saved classifier, which the export would "
+            "replace. Pass another folder."
+        )
+    model = classifier._snapshot()
+    names = _checked_tasks(model, classifier._predicted_tasks(model), tasks)
+    compared = _rows_to_compare(classifier, model, names, X, y)
+    graph = graph_of(model, names)
+    if quantize is not None:
+        graph = quantized(graph)
+    reports: list[pd.DataFrame] = []
+
+    def write(into: Path):
+        description = _describe(classifier, model, names, quantize)
+        (into / TOKENIZER).write_bytes(_tokenizer_file(model))
+        _save_graph(graph, into / GRAPH)
+        _finish(into, description)
+        report = compare(model, OnnxMultiheadClassifier(into, n_threads=1), compared)
+        check_report(report, quantize, tolerance)
+        _finish(into, description | {"report": report.to_dict("records")})
+        reports.append(report)
+
+    replace_folder(Path(folder), write)
+    return reports[0]
+
+
+def _finish(folder: Path, description: dict[str, Any]):
+    """Write the description and the checksums of all files."""
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
+    write_checksums(folder)
+
+
+def _checked_tasks(model: FittedModel, known: list[str], tasks: list[str] | None) -> list[str]:
+    """Return the tasks to export in the order of the model."""
+    if tasks is None:
+        return known
+    for task in tasks:
+        model.check_task(task)
+    if not tasks:
+        raise InvalidParameterError(
+            "The 'tasks' parameter must contain a task. Got an empty list instead. The tasks "
+            f"are: {listed(model.tasks)}. Pass None for all of them."
+        )
+    return [task for task in model.tasks if task in set(tasks)]
+
+
+# --------------------------------------------------------------------------------------------
+# The graph
+
+
+class ExportedModule(nn.Module):
+    """The computation of a fitted module as a function of tensors only.
+
+    Parameters
+    ----------
+    module : MultiheadModule
+        The module. Its encoder is not changed.
+    heads : list of int
+        Numbers of the heads.
+    """
+
+    def __init__(self, module: MultiheadModule, heads: list[int]):
+        super().__init__()
+        self.encoder = twin_of(module.encoder).cpu()
+        # onnxruntime recognizes the plain form of attention.
+        self.encoder.set_attn_implementation("eager")
+        self.heads = nn.ModuleList(copy.deepcopy(module.heads[i]).cpu() for i in heads)
+        self._pool = module._pool
+        self.eval()
+
+    def forward(self, input_ids, attention_mask, mean=None):
+        """Return the logits of each head.
+
+        Parameters
+        ----------
+        input_ids, attention_mask : Tensor of int64, shape (n_windows, length)
+            A batch of windows.
+        mean : Tensor of float32, shape (n_texts, n_windows), or None
+            The matrix that averages the windows of each text.
+        """
+        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
+        tokens = output.last_hidden_state
+        logits = []
+        for head in self.heads:
+            embeddings = self._pool(tokens, attention_mask, None, head.query)
+            logits.append(head(embeddings if mean is None else mean @ embeddings))
+        return tuple(logits)
+
+
+def graph_of(model: FittedModel, tasks: list[str]) -> onnx.ModelProto:
+    """Return the graph of a fitted model with an output of logits for each task."""
+    module = ExportedModule(model.net.module_, [model.tasks.index(task) for task in tasks])
+    inputs = _example(has_windows=model.tokenizer.long_text == "windows")
+    dynamic = dict.fromkeys(inputs, (torch.export.Dim.AUTO, torch.export.Dim.AUTO))
+    with _EXPORTING, _without_advice():
+        exported = torch.export.export(module, (), inputs, dynamic_shapes=dynamic)
+        program = torch.onnx.export(
+            exported,
+            dynamo=True,
+            verbose=False,
+            input_names=list(inputs),
+            output_names=[output_of(task) for task in tasks],
+        )
+    if program is None:  # only if torch wrote a file
+        raise RuntimeError("torch.onnx.export returned no program.")
+    graph = program.model_proto
+    _clean(graph)
+    return graph
+
+
+def output_of(task: str) -> str:
+    """Return the name of the output with the logits of a task."""
+    return f"logits/{task}"
+
+
+def _example(has_windows: bool) -> dict[str, torch.Tensor]:
+    """Return example inputs of the graph; all of their dimensions are dynamic."""
+    ids = torch.ones((3, 5), dtype=torch.int64)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if has_windows:
+        inputs["mean"] = torch.from_numpy(mean_of_windows(np.array([1, 2])))
+    return inputs
+
+
+def _clean(graph: onnx.ModelProto):
+    """Name dimensions and heads, and remove the paths and lines of source files."""
+    for node in graph.graph.node:
+        scopes = next((p.value for p in node.metadata_props if p.key.endswith("name_scopes")), "")
+        if "'heads." in scopes:
+            node.name = _HEAD + node.name
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in graph.graph.value_info:
+        del value.metadata_props[:]
+    del graph.graph.metadata_props[:]
+    _name_dimensions(graph.graph)
+
+
+def _name_dimensions(graph: onnx.GraphProto):
+    """Replace the numbers of dynamic dimensions by names."""
+    of_windows = ("windows", "length")
+    named = {
+        "input_ids": of_windows,
+        "attention_mask": of_windows,
+        "mean": ("texts", "windows"),
+    }
+    names = {
+        dimension.dim_param: name
+        for value in graph.input
+        for dimension, name in zip(_dimensions(value), named[value.name], strict=True)
+    }
+    for value in [*graph.input, *graph.output]:
+        for dimension in _dimensions(value):
+            if dimension.dim_param:
+                dimension.dim_param = names[dimension.dim_param]
+
+
+def _dimensions(value: onnx.ValueInfoProto) -> Iterable[Any]:
+    return value.type.tensor_type.shape.dim
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Context in which torch does not log that torchvision is missing, which is not needed."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+
+    def refuse(record):
+        return False
+
+    logger.addFilter(refuse)
+    try:
+        yield
+    finally:
+        logger.removeFilter(refuse)
+
+
+def quantized(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a graph with the weights of the encoder as 8-bit integers.
+
+    Activations are quantized while the graph runs, with the range of their values in a batch.
+    """
+    heads = [node.name for node in graph.graph.node if node.name.startswith(_HEAD)]
+    # onnxruntime splits a Gemm into a MatMul and an Add before it compares names.
+    heads += [f"{name}_MatMul" for name in heads]
+    # onnxruntime would otherwise advise to optimize the graph, which the export has done.
+    graph.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / GRAPH
+        quantize_dynamic(
+            graph,
+            file,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            nodes_to_exclude=heads,
+            use_external_data_format=graph.ByteSize() > LARGEST_GRAPH,
+        )
+        return onnx.load(file)
+
+
+def _save_graph(graph: onnx.ModelProto, file: Path):
+    """Write a graph, with the weights in another file if they are large."""
+    is_large = graph.ByteSize() > LARGEST_GRAPH
+    onnx.save_model(
+        graph,
+        file,
+        save_as_external_data=is_large,
+        location=f"{file.name}.data" if is_large else None,
+        convert_attribute=False,
+    )
+
+
+# --------------------------------------------------------------------------------------------
+# The files beside the graph
+
+
+def _tokenizer_file(model: FittedModel) -> bytes:
+    """Return the tokenizer in the format of the library tokenizers."""
+    files = model.tokenizer.files()
+    if TOKENIZER not in files:
+        kind = type(model.tokenizer.tokenizer).__name__
+        raise ValueError(
+            f"The tokenizer {kind} cannot be exported, because it has no {TOKENIZER}. Use an "
+            "encoder with a fast tokenizer."
+        )
+    return files[TOKENIZER]
+
+
+def _describe(
+    classifier: Any, model: FittedModel, tasks: list[str], quantize: str | None
+) -> dict[str, Any]:
+    """Return everything that a prediction needs, apart from the graph and the tokenizer."""
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "quantize": quantize,
+        "columns": {"text": classifier.text_column, "task": classifier.task_column},
+        "tasks": [_describe_task(model, task) for task in tasks],
+        "tokens": asdict(model.tokenizer.rules),
+        "versions": library_versions() | {name: version(name) for name in _LIBRARIES},
+    }
+
+
+def _describe_task(model: FittedModel, task: str) -> dict[str, Any]:
+    return {
+        "name": task,
+        "output": output_of(task),
+        "temperature": model.temperatures[task],
+        **labels_to_plain(model.classes[task]),
+    }
+
+
+# --------------------------------------------------------------------------------------------
+# The report
+
+
+def _rows_to_compare(classifier: Any, model: FittedModel, tasks: list[str], X, y) -> CodedRows:
+    """Return the rows of a report; without X, they are texts of each task without labels."""
+    if X is not None:
+        rows = classifier._reader.known_rows(X, y, None, model.classes)
+        codes = [model.tasks.index(task) for task in tasks]
+        return rows.take(np.isin(rows.tasks, codes))
+    if y is not None:
+        raise ValueError("y was given without X. Pass both or neither of them.")
+    strings = [*load_support_messages()["text"], *classifier.label_texts_["text"]]
+    texts = Texts.of(dict.fromkeys(strings))
+    of_rows = np.tile([model.tasks.index(task) for task in tasks], len(texts))
+    unknown = np.full(len(of_rows), -1)
+    weights = np.ones(len(of_rows), np.float32)
+    return CodedRows(texts.repeat(len(tasks)), of_rows, unknown, weights, model.classes)
+
+
+def compare(model: FittedModel, exported: OnnxMultiheadClassifier, rows: CodedRows) -> pd.DataFrame:
+    """Compare the predictions of an exported classifier with those of the fitted model.
+
+    Returns
+    -------
+    report : DataFrame
+        One row per task; see :meth:`MultiheadClassifier.export_onnx`.
+    """
+    found = []
+    for code, before in enumerate(model.probabilities(rows.texts, rows.tasks)):
+        task, own = model.tasks[code], rows.take(rows.tasks == code)
+        if task in exported and len(own):
+            after = exported[task].predict_proba(list(own.texts.strings()))
+            found.append({"task": task} | _compared(before, after, own.labels))
+    return pd.DataFrame(found, columns=["task", *_COLUMNS])
+
+
+def _compared(before: np.ndarray, after: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Return the differences between the probabilities before and after an export."""
+    one, other = before.argmax(axis=1), after.argmax(axis=1)
+    known = labels >= 0
+    n = np.count_nonzero(known)
+    values = (
+        len(labels),
+        float(abs(before - after).max()),
+        float(np.mean(one != other)),
+        float(np.mean((one == labels)[known])) if n else None,
+        float(np.mean((other == labels)[known])) if n else None,
+    )
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
+def check_report(report: pd.DataFrame, quantize: str | None, tolerance: float | None):
+    """Raise RuntimeError if an export loses more than the tolerance."""
+    for row in report.to_dict("records"):
+        loss, what = _loss(row, quantize)
+        limit = TOLERANCES[what] if tolerance is None else tolerance
+        if not loss <= limit:
+            raise RuntimeError(
+                f"The exported classifier differs too much from the fitted one: {what} of task "
+                f"{short(row['task'])} is {loss:.4g} on {row['n_rows']} rows, and the tolerance is "
+                f"{limit:.4g}. Nothing was written. {_ADVICE[quantize]}"
+            )
+
+
+def _loss(row: dict[str, Any], quantize: str | None) -> tuple[float, str]:
+    """Return the value that the tolerance limits, and its name."""
+    if quantize is None:
+        return row["largest_difference"], "the largest difference of a probability"
+    if not pd.isna(row["accuracy"]):
+        return row["accuracy"] - row["accuracy_onnx"], "the loss of accuracy"
+    return row["changed"], "the share of changed labels"

@@ -1,0 +1,152 @@
+"""The example of a server: validation, shared batches, health, metrics and shutdown."""
+
+import asyncio
+import http.client
+import json
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from rapidfit_sk.serving import OnnxMultiheadClassifier
+
+pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+pytest.importorskip("prometheus_client", reason="prometheus_client is not installed")
+
+SERVE = Path(__file__).parents[2] / "examples" / "serve.py"
+TEXTS = ["good word 1", "bad thing 2", "good word 3"]
+
+
+@pytest.fixture(scope="module")
+def folder(fitted_texts, tmp_path_factory):
+    """Folder of an exported classifier of texts."""
+    folder = tmp_path_factory.mktemp("served") / "model"
+    fitted_texts.export_onnx(folder)
+    return folder
+
+
+@pytest.fixture
+def server(folder):
+    """A process that runs the example, and its port."""
+    process = subprocess.Popen(
+        [sys.executable, SERVE, folder, "--port", "0"], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        lines = iter(process.stderr.readline, "")
+        started = (re.search(r"running on http://127.0.0.1:(\d+)", line) for line in lines)
+        yield process, int(next(found for found in started if found)[1])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ask(port, path, content=None, method=None):
+    """Return the status and the content of an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    body = None if content is None else json.dumps(content)
+    headers = {"Content-Type": "application/json"}
+    connection.request(method or ("GET" if content is None else "POST"), path, body, headers)
+    answer = connection.getresponse()
+    found = answer.read().decode()
+    connection.close()
+    return answer.status, found
+
+
+def test_server(server, folder):
+    """The server answers with labels and probabilities, refuses bad requests, and counts all."""
+    _, port = server
+    assert ask(port, "/health") == (200, '{"status":"ok","tasks":["label"]}')
+    status, found = ask(port, "/predict", {"texts": TEXTS})
+    classifier = OnnxMultiheadClassifier(folder)
+    p = classifier.predict_proba(TEXTS)
+    assert status == 200
+    for i, prediction in enumerate(json.loads(found)["predictions"]):
+        assert prediction["label"]["label"] == classifier.predict(TEXTS)[i]
+        assert prediction["label"]["probability"] == pytest.approx(p[i].max(), abs=1e-5)
+    for wrong in ({"texts": []}, {"texts": [1]}, {"text": TEXTS}, {"texts": ["a"] * 257}):
+        assert ask(port, "/predict", wrong)[0] == 422
+    status, metrics = ask(port, "/metrics")
+    assert status == 200
+    assert 'requests_total{status="200"} 1.0' in metrics
+    assert "batch_texts_sum 3.0" in metrics
+
+
+def test_graceful_shutdown(server):
+    """On SIGTERM, requests that were accepted are answered, and the process ends."""
+    process, port = server
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(ask, port, "/predict", {"texts": TEXTS * 80}) for _ in range(8)]
+        while "batch_texts_count 0.0" in ask(port, "/metrics")[1]:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        answers = [each.result() for each in asked]
+    assert {status for status, _ in answers} == {200}
+    assert all(len(json.loads(found)["predictions"]) == 240 for _, found in answers)
+    process.communicate(timeout=60)
+    assert process.returncode in (0, -signal.SIGTERM)
+
+
+def batcher_of(predict):
+    """Return the batcher of the example for a function that predicts."""
+    example = runpy.run_path(str(SERVE))
+    return example["Batcher"](predict, example["Metrics"]())
+
+
+def test_concurrent_requests_share_a_batch():
+    """Requests that arrive while the model is busy are answered together, each with its own."""
+    sizes, is_free = [], threading.Event()
+
+    def predict(texts):
+        sizes.append(len(texts))
+        is_free.wait(60)
+        return [text.upper() for text in texts]
+
+    async def ask_all():
+        batcher = batcher_of(predict)
+        first = asyncio.create_task(batcher.submit(["a"]))
+        while not sizes:
+            await asyncio.sleep(0.001)
+        rest = [asyncio.create_task(batcher.submit([f"b{i}", f"c{i}"])) for i in range(5)]
+        await asyncio.sleep(0)
+        is_free.set()
+        found = await asyncio.gather(first, *rest)
+        await batcher.close()
+        return found
+
+    found = asyncio.run(ask_all())
+    assert found == [["A"], *([f"B{i}", f"C{i}"] for i in range(5))]
+    assert sizes == [1, 10]
+
+
+def test_errors_and_limits_of_a_batch():
+    """An error of the model reaches its requests, and a full or closed server refuses others."""
+
+    def predict(texts):
+        if "bad" in texts:
+            raise ValueError("a bad text")
+        return texts
+
+    async def ask_all():
+        batcher = batcher_of(predict)
+        found = await asyncio.gather(batcher.submit(["bad"]), return_exceptions=True)
+        found += [await batcher.submit(["good"])]
+        full = [batcher.submit(["x"] * 256) for _ in range(20)]
+        found += [await asyncio.gather(*full, return_exceptions=True)]
+        await batcher.close()
+        found += await asyncio.gather(batcher.submit(["late"]), return_exceptions=True)
+        return found
+
+    bad, good, full, late = asyncio.run(ask_all())
+    assert isinstance(bad, ValueError)
+    assert good == ["good"]
+    refused = [each for each in full if isinstance(each, Exception)]
+    assert {each.status_code for each in refused} == {503}
+    assert 0 < len(refused) < 20
+    assert late.status_code == 503
