@@ -294,6 +294,59 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
 
         return load_classifier(cls, folder)
 
+    def save_encoder(self, folder: str | PathLike[str]) -> Self:
+        """Save the fine-tuned encoder as a folder that other libraries load.
+
+        ``transformers.AutoModel``, ``sentence_transformers.SentenceTransformer``,
+        text-embeddings-inference and `model_name` of :class:`rapidfit_sk.TrainingConfig` load the
+        folder. It contains no heads.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            The folder to write. An earlier encoder is replaced as a whole. A folder with any other
+            files is refused.
+
+        Returns
+        -------
+        self : object
+            This classifier.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If the folder contains a saved classifier or other files, or cannot be replaced as a
+            whole.
+        OSError
+            If the folder cannot be written, for example on a full disk.
+
+        See Also
+        --------
+        save : Save the whole classifier.
+
+        Notes
+        -----
+        Text embeddings from the folder are those that the heads use, with three differences:
+
+        - With ``training.pooling="attention"``, the default, each head has a learned query. These
+          queries are part of the heads, so the folder contains the mean pooling from which
+          attention starts.
+        - Only the first ``training.max_length`` tokens of a text are read, also if
+          ``training.long_text`` is "head_tail", the default, or "windows".
+        - Special tokens that occur in a text are read as such, not as ordinary text. Empty texts
+          are not possible if the tokenizer adds no special tokens, as in GPT-2.
+
+        Embeddings are not normalized, because heads use their length unless ``head.normalize`` is
+        set. All weights are float32.
+        """
+        from ._encoder_folder import save_encoder
+
+        check_is_fitted(self)
+        save_encoder(self, folder)
+        return self
+
     def __setstate__(self, state):
         """Set the state; parameters that are newer than the pickle get their defaults."""
         super().__setstate__(type(self)().get_params(deep=False) | state)
