@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -17,9 +17,6 @@ from ._folders import replace_folder, write_checksums
 from ._model import TextTokenizer, describe_encoder, embedding_width, longest_input
 from ._persistence import DESCRIPTION, WEIGHTS, library_versions
 from ._validation import check_argument, path
-
-if TYPE_CHECKING:
-    from ._estimator import TextEstimator
 
 # Modules of sentence-transformers; all of its versions and other libraries know these names.
 _MODULES = {"": "Transformer", "1_Pooling": "Pooling"}
@@ -34,7 +31,7 @@ _MODES = {
 _ALL_MODES = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")
 
 
-def save_encoder(classifier: TextEstimator, folder: str | os.PathLike[str]):
+def save_encoder(classifier: Any, folder: str | os.PathLike[str]):
     """Save the encoder of a classifier; see :meth:`MultiheadClassifier.save_encoder`."""
     check_argument("folder", folder, path())
     if (Path(folder) / DESCRIPTION).exists():

@@ -254,8 +254,9 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         Notes
         -----
         The folder contains ``model.safetensors`` (the weights), ``classifier.json`` (parameters,
-        classes, scores, history, versions), the tokenizer files, and ``checksums.json`` with the
-        SHA-256 of each of these files.
+        classes, scores, history, versions), the tokenizer files, ``README.md`` (the model card) and
+        ``checksums.json`` with the SHA-256 of each of these files. You may edit or remove the model
+        card; the next save to this folder replaces it.
         """
         from ._persistence import save_classifier
 
@@ -346,6 +347,37 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         check_is_fitted(self)
         save_encoder(self, folder)
         return self
+
+    def model_card(self) -> str:
+        """Return a model card: a description of the fitted classifier for others, in Markdown.
+
+        :meth:`save` and :meth:`push_to_hub` write it as ``README.md``.
+
+        Returns
+        -------
+        card : str
+            Metadata for the Hugging Face hub in YAML, then Markdown: labels and rows of each task,
+            configuration, test scores with 95 % intervals of the accuracy, temperatures, limits and
+            versions. It asks you to add what only you know, such as the license.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+
+        See Also
+        --------
+        save : Save the classifier with its card.
+
+        Notes
+        -----
+        Names of tasks and labels, label texts and the configuration are part of the card, but no
+        training text. Long names are cut. ``huggingface_hub.ModelCard(card).data`` is the metadata.
+        """
+        from ._persistence import card_of
+
+        check_is_fitted(self)
+        return card_of(self)
 
     def __setstate__(self, state):
         """Set the state; parameters that are newer than the pickle get their defaults."""

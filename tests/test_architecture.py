@@ -24,7 +24,7 @@ LAYERS = [
     {"_fitted"},
     {"_checkpointing", "_label_heads"},
     {"_fitting"},
-    {"_schema"},
+    {"_model_card", "_schema"},
     {"_persistence", "_show_versions", "_views", "_visual_block"},
     {"_encoder_folder", "_engine"},
     {"_estimator", "_stream"},
