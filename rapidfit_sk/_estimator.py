@@ -379,6 +379,114 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         check_is_fitted(self)
         return card_of(self)
 
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload a rapidfit_sk classifier",
+    ) -> str:
+        """Upload the fitted classifier to a repository on the Hugging Face hub.
+
+        Parameters
+        ----------
+        repo_id : str
+            Name of the repository, such as "owner/name". It is created if it does not exist.
+        private : bool or None, default=None
+            Whether a new repository is private. None leaves this to the settings of the owner.
+        token : str, bool or None, default=None
+            The token to log in with; None for the one that ``hf auth login`` has stored.
+        revision : str or None, default=None
+            The branch to upload to, which is created if it does not exist; None for "main".
+        commit_message : str, default="Upload a rapidfit_sk classifier"
+            The message of the commit.
+
+        Returns
+        -------
+        url : str
+            The address of the commit.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        OSError
+            If the upload is not possible, for example without a network or a token. The message
+            says what to do.
+
+        See Also
+        --------
+        from_pretrained : Load the classifier from the hub.
+        model_card : The page of the repository.
+
+        Notes
+        -----
+        The repository gets the files that :meth:`save` writes, in one commit. Its model card is
+        replaced, also if you have edited it there; its history has the earlier card.
+        """
+        from ._hub import push_classifier
+
+        check_is_fitted(self)
+        return push_classifier(
+            self,
+            repo_id,
+            private=private,
+            token=token,
+            revision=revision,
+            commit_message=commit_message,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id: str | PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """Load a classifier from the Hugging Face hub or from a folder.
+
+        As with :meth:`load`, all checksums are verified, and nothing is unpickled or run.
+
+        Parameters
+        ----------
+        repo_id : str or path-like
+            Name of a repository that :meth:`push_to_hub` wrote, or a folder that :meth:`save`
+            wrote. A folder of this name comes first; the other parameters then have no effect.
+        revision : str or None, default=None
+            Branch, tag or commit; None for the branch "main". Only a commit always contains the
+            same classifier.
+        token : str, bool or None, default=None
+            The token to log in with; None for the one that ``hf auth login`` has stored.
+        local_files_only : bool, default=False
+            Whether to use only the local cache, not the network.
+
+        Returns
+        -------
+        classifier : object
+            A classifier with the same predictions as the uploaded one.
+
+        Raises
+        ------
+        OSError
+            If the repository cannot be downloaded and is not in the cache. The message says what to
+            do.
+        ValueError
+            If the repository or the folder does not contain a valid classifier of this class.
+
+        See Also
+        --------
+        load : Load a classifier from a folder only.
+        """
+        from ._hub import pull_classifier
+
+        return pull_classifier(
+            cls, repo_id, revision=revision, token=token, local_files_only=local_files_only
+        )
+
     def __setstate__(self, state):
         """Set the state; parameters that are newer than the pickle get their defaults."""
         super().__setstate__(type(self)().get_params(deep=False) | state)

@@ -26,7 +26,7 @@ LAYERS = [
     {"_fitting"},
     {"_model_card", "_schema"},
     {"_persistence", "_show_versions", "_views", "_visual_block"},
-    {"_encoder_folder", "_engine"},
+    {"_encoder_folder", "_engine", "_hub"},
     {"_estimator", "_stream"},
     {"_prediction", "_text_classifier"},
     {"_classifier"},
