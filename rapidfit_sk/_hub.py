@@ -93,9 +93,9 @@ def pull_classifier(
         )
     if not Path(folder, DESCRIPTION).exists():
         raise ValueError(
-            f"The repository {str(repo_id)!r} has no file {DESCRIPTION!r}, so it is not a classifier of "
-            "rapidfit_sk. Pass a repository that push_to_hub wrote. For an encoder, set "
-            "training.model_name."
+            f"The repository {str(repo_id)!r} has no file {DESCRIPTION!r}, so it is not a "
+            "classifier of rapidfit_sk. Pass a repository that push_to_hub wrote. For an encoder, "
+            "set training.model_name."
         )
     return load_classifier(kind, folder)
 
@@ -127,7 +127,7 @@ def _advice(error: Exception) -> str:
         return "Pass a name of the form 'owner/name', or an existing folder."
     if "HfHubHTTPError" in kinds:
         return (
-            "Check the name of the repository. Uploads and private repositories need a token: log in "
-            "with 'hf auth login', or pass 'token'."
+            "Check the name of the repository. Uploads and private repositories need a token: log "
+            "in with 'hf auth login', or pass 'token'."
         )
     return "Check the network, or pass a folder that save wrote."
