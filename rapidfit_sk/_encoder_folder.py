@@ -79,7 +79,7 @@ def _model_class(encoder: PreTrainedModel) -> type[PreTrainedModel]:
 
 
 def _descriptions_of(model: FittedModel) -> dict[str, Any]:
-    """Return the content of each JSON file, apart from those of the tokenizer."""
+    """Return the content of each JSON file, apart from the tokenizer's files."""
     module, versions = model.net.module_, library_versions()
     encoder = module.encoder
     modes = {f"pooling_mode_{mode}": mode == _MODES[module.pooling] for mode in _ALL_MODES}
@@ -115,6 +115,8 @@ def _tokenizer_files(tokenizer: TextTokenizer, longest: int) -> dict[str, bytes]
     files = tokenizer.files()
     config = json.loads(files["tokenizer_config.json"])
     config |= {"model_max_length": longest, "padding_side": "right"}
+    # Some encoders refuse token types, and GPT-2 adds embeddings of tokens for them.
+    config["model_input_names"] = ["input_ids", "attention_mask"]
     if "tokenizer.json" in files:
         config["tokenizer_class"] = "PreTrainedTokenizerFast"  # known to all versions
     if tokenizer.tokenizer.pad_token is None:

@@ -125,7 +125,7 @@ def _advice(error: Exception) -> str:
         return "Pass a 'revision' that exists: a branch, a tag or a commit."
     if "HFValidationError" in kinds:
         return "Pass a name of the form 'owner/name', or an existing folder."
-    if "HfHubHTTPError" in kinds:
+    if "HfHubHTTPError" in kinds and "LocalEntryNotFoundError" not in kinds:
         return (
             "Check the name of the repository. Uploads and private repositories need a token: log "
             "in with 'hf auth login', or pass 'token'."

@@ -13,7 +13,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from ._fitted import FittedModel
 from ._rows import wilson_interval
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_HUB_NAME = re.compile(r"(?=.{3,96}$)[\w.-]+/[\w.-]+", re.ASCII)
 # Names longer than this, and classes beyond this number, would make a table unreadable.
 _MAX_CHARACTERS, _MAX_CLASSES = 80, 50
 _METRICS = {"accuracy": "Accuracy", "f1": "Macro-F1"}
@@ -24,13 +24,15 @@ _LONG_TEXT = {
 }
 
 
-def model_card(classifier: Any, versions: dict[str, str]) -> str:
+def model_card(classifier: Any, kind: str, versions: dict[str, str]) -> str:
     """Return the card of a fitted classifier; see :meth:`MultiheadClassifier.model_card`.
 
     Parameters
     ----------
     classifier : MultiheadClassifier or TextClassifier
         A fitted classifier.
+    kind : {"MultiheadClassifier", "TextClassifier"}
+        The class that loads it.
     versions : dict of {str: str}
         The versions of the libraries.
     """
@@ -40,9 +42,9 @@ def model_card(classifier: Any, versions: dict[str, str]) -> str:
         f"---\n{_metadata(classifier, scores).to_yaml()}\n---",
         f"# Text classifier: {_listed(model.tasks)}",
         _INVITATION,
-        f"## Model details\n\n{_details(classifier)}",
+        f"## Model details\n\n{_details(classifier, kind)}",
         f"## Uses\n\n{_USES}",
-        f"## How to load\n\n{_load_example(classifier)}",
+        f"## How to load\n\n{_load_example(kind)}",
         f"## Training data\n\n{_training_data(model)}",
         f"## Training procedure\n\n{_procedure(classifier)}",
         f"## Evaluation\n\n{_evaluation(scores)}",
@@ -107,7 +109,7 @@ def _base_model(classifier) -> str | None:
 
 
 def _scores_by_task(classifier) -> dict[str, dict[str, float]]:
-    """Return the test scores of each task; a TextClassifier has those of its only task."""
+    """Return the test scores of each task; a TextClassifier has scores of one task."""
     scores = classifier.test_scores_
     is_flat = any(not isinstance(score, dict) for score in scores.values())
     return {classifier.model_.tasks[0]: scores} if is_flat else scores
@@ -117,13 +119,13 @@ def _scores_by_task(classifier) -> dict[str, dict[str, float]]:
 # Sections
 
 
-def _details(classifier) -> str:
+def _details(classifier, kind) -> str:
     model, name = classifier.model_, _base_model(classifier)
     module, tokenizer = model.net.module_, model.tokenizer
     n_weights = sum(parameter.numel() for parameter in module.parameters())
     encoder = f"[{name}](https://huggingface.co/{name})" if name else "an encoder from a folder"
     rows = {
-        "class": f"`rapidfit_sk.{type(classifier).__name__}`",
+        "class": f"`rapidfit_sk.{kind}`",
         "pretrained encoder": f"{encoder} ({_text(module.encoder.config.model_type)})",
         "heads": f"{len(model.tasks)}, one per task, on {module.pooling} pooling",
         "weights": f"{n_weights:,}",
@@ -132,8 +134,7 @@ def _details(classifier) -> str:
     return _table(["property", "value"], rows.items())
 
 
-def _load_example(classifier) -> str:
-    kind = type(classifier).__name__
+def _load_example(kind) -> str:
     return (
         f"```python\nfrom rapidfit_sk import {kind}\n\n"
         f'classifier = {kind}.from_pretrained("OWNER/NAME")  # or the path of a folder\n'

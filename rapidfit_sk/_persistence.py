@@ -123,7 +123,7 @@ def save_classifier(classifier: Any, folder: str | os.PathLike[str]):
 
 def card_of(classifier: Any) -> str:
     """Return the model card of a fitted classifier; see :meth:`MultiheadClassifier.model_card`."""
-    return model_card(classifier, library_versions())
+    return model_card(_snapshot(classifier), _name_of(type(classifier)), library_versions())
 
 
 def _snapshot(classifier):
