@@ -258,8 +258,9 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         Notes
         -----
         The folder contains ``model.safetensors`` (the weights), ``classifier.json`` (parameters,
-        classes, scores, history, versions), the tokenizer files, and ``checksums.json`` with the
-        SHA-256 of each of these files.
+        classes, scores, history, versions), the tokenizer files, ``README.md`` (the model card) and
+        ``checksums.json`` with the SHA-256 of each of these files. You may edit or remove the model
+        card; the next save to this folder replaces it.
         """
         from ._persistence import save_classifier
 
@@ -375,6 +376,198 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
 
         check_is_fitted(self)
         return export_onnx(self, folder, tasks, quantize, X, y, tolerance)
+
+    def save_encoder(self, folder: str | PathLike[str]) -> Self:
+        """Save the fine-tuned encoder as a folder that other libraries load.
+
+        ``transformers.AutoModel``, ``sentence_transformers.SentenceTransformer``,
+        text-embeddings-inference and `model_name` of :class:`rapidfit_sk.TrainingConfig` load the
+        folder. It contains no heads.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            The folder to write. An earlier encoder is replaced as a whole. A folder with any other
+            files is refused.
+
+        Returns
+        -------
+        self : object
+            This classifier.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If the folder contains a saved classifier or other files, or cannot be replaced as a
+            whole.
+        OSError
+            If the folder cannot be written, for example on a full disk.
+
+        See Also
+        --------
+        save : Save the whole classifier.
+
+        Notes
+        -----
+        Text embeddings from the folder are those that the heads use, with three differences:
+
+        - With ``training.pooling="attention"``, the default, each head has a learned query. These
+          queries are part of the heads, so the folder contains the mean pooling from which
+          attention starts.
+        - Only the first ``training.max_length`` tokens of a text are read, also if
+          ``training.long_text`` is "head_tail", the default, or "windows".
+        - Special tokens that occur in a text are read as such, not as ordinary text. Empty texts
+          are not possible if the tokenizer adds no special tokens, as in GPT-2.
+
+        Embeddings are not normalized, because heads use their length unless ``head.normalize`` is
+        set. All weights are float32.
+        """
+        from ._encoder_folder import save_encoder
+
+        check_is_fitted(self)
+        save_encoder(self, folder)
+        return self
+
+    def model_card(self) -> str:
+        """Return a model card: a description of the fitted classifier for others, in Markdown.
+
+        :meth:`save` and :meth:`push_to_hub` write it as ``README.md``.
+
+        Returns
+        -------
+        card : str
+            Metadata for the Hugging Face hub in YAML, then Markdown: labels and rows of each task,
+            configuration, test scores with 95 % intervals of the accuracy, temperatures, limits and
+            versions. It asks you to add what only you know, such as the license.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+
+        See Also
+        --------
+        save : Save the classifier with its card.
+
+        Notes
+        -----
+        Names of tasks and labels, label texts and the configuration are part of the card, but no
+        training text. Long names are cut. ``huggingface_hub.ModelCard(card).data`` is the metadata.
+        """
+        from ._persistence import card_of
+
+        check_is_fitted(self)
+        return card_of(self)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload a rapidfit_sk classifier",
+    ) -> str:
+        """Upload the fitted classifier to a repository on the Hugging Face hub.
+
+        Parameters
+        ----------
+        repo_id : str
+            Name of the repository, such as "owner/name". It is created if it does not exist.
+        private : bool or None, default=None
+            Whether a new repository is private. None leaves this to the settings of the owner.
+        token : str, bool or None, default=None
+            The token to log in with; None for the one that ``hf auth login`` has stored.
+        revision : str or None, default=None
+            The branch to upload to, which is created if it does not exist; None for "main".
+        commit_message : str, default="Upload a rapidfit_sk classifier"
+            The message of the commit.
+
+        Returns
+        -------
+        url : str
+            The address of the commit.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        OSError
+            If the upload is not possible, for example without a network or a token. The message
+            says what to do.
+
+        See Also
+        --------
+        from_pretrained : Load the classifier from the hub.
+        model_card : The page of the repository.
+
+        Notes
+        -----
+        The repository gets the files that :meth:`save` writes, in one commit. Its model card is
+        replaced, also if you have edited it there; its history has the earlier card.
+        """
+        from ._hub import push_classifier
+
+        check_is_fitted(self)
+        return push_classifier(
+            self,
+            repo_id,
+            private=private,
+            token=token,
+            revision=revision,
+            commit_message=commit_message,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id: str | PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """Load a classifier from the Hugging Face hub or from a folder.
+
+        As with :meth:`load`, all checksums are verified, and nothing is unpickled or run.
+
+        Parameters
+        ----------
+        repo_id : str or path-like
+            Name of a repository that :meth:`push_to_hub` wrote, or a folder that :meth:`save`
+            wrote. A folder of this name comes first; the other parameters then have no effect.
+        revision : str or None, default=None
+            Branch, tag or commit; None for the branch "main". Only a commit always contains the
+            same classifier.
+        token : str, bool or None, default=None
+            The token to log in with; None for the one that ``hf auth login`` has stored.
+        local_files_only : bool, default=False
+            Whether to use only the local cache, not the network.
+
+        Returns
+        -------
+        classifier : object
+            A classifier with the same predictions as the uploaded one.
+
+        Raises
+        ------
+        OSError
+            If the repository cannot be downloaded and is not in the cache. The message says what to
+            do.
+        ValueError
+            If the repository or the folder does not contain a valid classifier of this class.
+
+        See Also
+        --------
+        load : Load a classifier from a folder only.
+        """
+        from ._hub import pull_classifier
+
+        return pull_classifier(
+            cls, repo_id, revision=revision, token=token, local_files_only=local_files_only
+        )
 
     def __setstate__(self, state):
         """Set the state; parameters that are newer than the pickle get their defaults."""

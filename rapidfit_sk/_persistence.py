@@ -37,6 +37,7 @@ from ._folders import (
     write_checksums,
 )
 from ._model import TextTokenizer, longest_input, module_to_parts, tokenizer_from_files
+from ._model_card import model_card
 from ._parameters import ParameterGroup
 from ._rows import Texts, parameter_labels, plain_label
 from ._schema import (
@@ -64,6 +65,7 @@ from ._validation import (
 from .config import MultiheadConfig
 
 WEIGHTS, DESCRIPTION, TOKENIZER = "model.safetensors", "classifier.json", "tokenizer"
+CARD = "README.md"  # its author may change or remove it
 _FEATURES = {"feature_names_in_", "n_features_in_"}
 _MAX_DESCRIPTION, _MAX_TOKENIZER, _MAX_TOKENIZER_FILES = 2**30, 2**28, 100
 _MAX_REASON = 500  # transformers lists all of its architectures in one sentence
@@ -104,9 +106,11 @@ def save_classifier(classifier: Any, folder: str | os.PathLike[str]):
     # Parameters that load would refuse are refused before anything is written.
     _with_parameters(type(classifier), json.loads(content)["parameters"])
     files = classifier.model_.tokenizer.files()
+    card = card_of(classifier)
 
     def write(into: Path):
         (into / DESCRIPTION).write_text(content)
+        (into / CARD).write_text(card, "utf-8")
         save_file(parts["weights"], into / WEIGHTS)
         shutil.copymode(into / DESCRIPTION, into / WEIGHTS)  # safetensors writes mode 0600
         (into / TOKENIZER).mkdir()
@@ -115,6 +119,11 @@ def save_classifier(classifier: Any, folder: str | os.PathLike[str]):
         write_checksums(into)
 
     replace_folder(Path(folder), write)
+
+
+def card_of(classifier: Any) -> str:
+    """Return the model card of a fitted classifier; see :meth:`MultiheadClassifier.model_card`."""
+    return model_card(_snapshot(classifier), _name_of(type(classifier)), library_versions())
 
 
 def _snapshot(classifier):
@@ -286,7 +295,7 @@ def _read_tokenizer(folder: Path, checksums: dict[str, str]) -> dict[str, bytes]
     """Return the files of the tokenizer by name."""
     names = sorted(path.name for path in (folder / TOKENIZER).iterdir())
     found = {DESCRIPTION, WEIGHTS, *(f"{TOKENIZER}/{name}" for name in names)}
-    for name in sorted(found ^ checksums.keys()):
+    for name in sorted((found ^ checksums.keys()) - {CARD}):
         raise ValueError(f"{name} does not match the names in checksums.json")
     if len(names) > _MAX_TOKENIZER_FILES:
         raise ValueError(f"its tokenizer has {len(names)} files")

@@ -255,7 +255,8 @@ def test_load_unpickles_nothing(folder, monkeypatch):
     monkeypatch.setattr(np, "load", refuse)
     assert MultiheadClassifier.load(folder).predict(TEXTS).shape == (3, 3)
     names = {path.name for path in folder.iterdir()}
-    assert names == {"model.safetensors", "classifier.json", "checksums.json", "tokenizer"}
+    files = {"model.safetensors", "classifier.json", "checksums.json", "README.md"}
+    assert names == {*files, "tokenizer"}
 
 
 def test_save_replaces_an_earlier_save(folder, make_classifier, messages):

@@ -52,6 +52,11 @@ class TextTokenizer(BoundedTokenizer):
         kept = {"max_length": self.max_length, "long_text": self.long_text}
         return {"files": self.files(), **kept}
 
+    @property
+    def padding_token(self) -> str:
+        """The token that pads texts, also if the tokenizer does not define one."""
+        return str(self.tokenizer.convert_ids_to_tokens(self.rules.padding))
+
     def files(self) -> dict[str, bytes]:
         """Return the files of the tokenizer, without the settings of its last call."""
         with _TOKENIZING:

@@ -8,7 +8,7 @@ from .label_texts import (
     LabelTexts,
 )
 from .labels import CodedRows, encode_labels, encode_tasks, warn_of_contradictions
-from .metrics import mean_over_tasks, score_table, scores_per_task, standard_error
+from .metrics import mean_over_tasks, score_table, scores_per_task, standard_error, wilson_interval
 from .one_task import OneTaskReader
 from .reader import Reader, TrainingRows
 from .splits import Split, assign_folds, hold_out, split_rows, tasks_without
@@ -62,4 +62,5 @@ __all__ = [
     "standard_error",
     "tasks_without",
     "warn_of_contradictions",
+    "wilson_interval",
 ]

@@ -80,6 +80,39 @@ def standard_error(scores: dict[int, dict[str, float]], metric: str) -> float:
     return float(np.sqrt((share * (1 - share) / n).sum()) / len(scores))
 
 
+def wilson_interval(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the Wilson score interval of a share of `n` independent rows.
+
+    Parameters
+    ----------
+    share : float
+        The observed share, such as an accuracy.
+    n : int
+        Number of rows, at least 1.
+    z : float, default=1.96
+        Quantile of the standard normal distribution; the default gives 95 % confidence.
+
+    Returns
+    -------
+    low, high : float
+        The bounds of the interval.
+
+    References
+    ----------
+    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of the
+    American Statistical Association 22, 1927.
+
+    Examples
+    --------
+    >>> [round(bound, 3) for bound in wilson_interval(0.9, 100)]
+    [0.826, 0.945]
+    """
+    center = share + z**2 / (2 * n)
+    radius = z * float(np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2))
+    scale = 1 + z**2 / n
+    return max(0.0, (center - radius) / scale), min(1.0, (center + radius) / scale)
+
+
 def score_table(title: str, scores: dict[str, dict[str, float]]) -> str:
     """Format the scores of all tasks as a table under a title."""
     frame = pd.DataFrame.from_dict(scores, orient="index")
