@@ -174,8 +174,17 @@ class OneTaskReader:
         if missing:
             raise ValueError(f"{missing[0]} is missing. Pass X_val and y_val, or neither of them.")
         with errors_in(IN_VALIDATION):
-            table = self._table(X_val, y_val, sample_weight_val)
-            return encode_table(table.without_zeros(), classes)
+            return self.known_rows(X_val, y_val, classes, sample_weight_val)
+
+    def known_rows(
+        self,
+        X: ArrayOrFrame | None,
+        y: ArrayLike | None,
+        classes: dict[str, np.ndarray],
+        sample_weight: ArrayLike | None = None,
+    ) -> CodedRows:
+        """Read rows of the task, and return them as codes."""
+        return encode_table(self._table(X, y, sample_weight).without_zeros(), classes)
 
     def _table(self, X, y, sample_weight) -> LabeledTable:
         texts = read_strings(X, self.columns)
