@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from rapidfit_sk import MultiheadClassifier, MultiheadConfig
@@ -43,36 +44,41 @@ def read_parts(paths, out_of_scope, rows_per_class, seed) -> Parts:
     Parameters
     ----------
     paths : str
-        Paths as for :func:`read_set`. Rows with the split "val" are calibration rows. If there
-        are none, 30 % of the texts that are not test texts are drawn.
+        Paths as for :func:`read_set`. Rows with the split "val" are calibration rows. Without
+        them, 30 % of the texts that are not test texts are drawn.
     out_of_scope : str or None
-        File with texts out of scope. Its split "val" is added to the calibration rows and its
-        split "test" to the test rows.
+        File with texts out of scope. Its split "test" is added to the test rows, and its other
+        rows to the calibration rows, from which others are dropped until both parts have the same
+        share of texts out of scope.
     rows_per_class : int or None
         As for :func:`train_and_test`.
     seed : int
         Seed for drawing texts.
     """
     rows = read_set(paths)
-    is_test, is_val = rows["split"] == "test", rows["split"] == "val"
+    rest, test = train_and_test(rows, None, seed, "test")
+    is_val = rest["split"] == "val"
     if is_val.any():
-        calibration = rows[is_val]
-        known = rows[~is_val & ~rows["text"].isin(calibration["text"])]
-        train, test = train_and_test(known, rows_per_class, seed, "test")
-    else:
-        train, calibration = train_and_test(rows, rows_per_class, seed, "validation")
-        test = rows[is_test]
+        rest["split"] = np.where(is_val, "test", "train")
+    train, calibration = train_and_test(
+        rest, rows_per_class, seed, "test" if is_val.any() else "validation"
+    )
     if out_of_scope is not None:
-        others = _outside(out_of_scope, rows["task"].unique())
-        calibration = pd.concat([calibration, others[others["split"] == "val"]])
-        test = pd.concat([test, others[others["split"] == "test"]])
+        others = pd.read_csv(out_of_scope, keep_default_na=False, dtype=str)
+        is_test = others["split"] == "test"
+        share = test["text"].nunique() / is_test.sum()
+        n_texts = round(share * (~is_test).sum())
+        texts = np.random.default_rng(seed).permutation(calibration["text"].unique())[:n_texts]
+        calibration = calibration[calibration["text"].isin(texts)]
+        tasks = rows["task"].unique()
+        calibration = pd.concat([calibration, _of_all_tasks(others[~is_test], tasks)])
+        test = pd.concat([test, _of_all_tasks(others[is_test], tasks)])
     return Parts(*(part.reset_index(drop=True) for part in (train, calibration, test)))
 
 
-def _outside(path, tasks) -> pd.DataFrame:
+def _of_all_tasks(rows, tasks) -> pd.DataFrame:
     """Return texts with the label :data:`OUT_OF_SCOPE` in each task."""
-    rows = pd.read_csv(path, keep_default_na=False, dtype=str).drop_duplicates("text")
-    rows = rows.assign(label=OUT_OF_SCOPE)
+    rows = rows.drop_duplicates("text").assign(label=OUT_OF_SCOPE)
     return pd.concat([rows.assign(task=task) for task in tasks])
 
 

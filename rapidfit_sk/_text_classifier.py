@@ -343,8 +343,8 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         y : array-like of shape (n_rows,)
             The labels.
         precision : float or None, default=None
-            The share of predicted labels that shall be correct on new rows, on average over draws
-            of the calibration rows.
+            The share of predicted labels that shall be correct on new rows, with a certainty of
+            90 %.
         coverage : float or None, default=None
             The share of new rows that shall get a label. Pass either this or `precision`.
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv
 
 from .._typing import TargetLike
 from .._validation import check_argument, mapping_to, none, one_of, real, short, suggestion
@@ -16,6 +17,9 @@ from .calibration import probabilities
 
 MIN_CONFIDENCE = real(0, 1) | mapping_to(real(0, 1)) | one_of("tuned") | none
 _TARGET = real(0, 1, closed="neither") | mapping_to(real(0, 1, closed="neither")) | none
+
+# Probability with which the precision on new rows reaches the target.
+CERTAINTY = 0.9
 
 # Products such as 0.07 * 100 are rounded, but stand for whole numbers of rows.
 _ROUNDING = 1e-9
@@ -100,15 +104,15 @@ class Target:
         if isinstance(found, float):
             return found
         raise ValueError(
-            f"No threshold reaches a precision of {aim} for task {short(task)}. The highest is "
-            f"{found.precision:.3f}, with the {found.n_rows} most confident of {len(confidence)} "
-            "rows and one more that counts as wrong. Pass a lower precision or more rows, or set "
+            f"No threshold reaches a precision of {aim} for task {short(task)} with a certainty of "
+            f"{CERTAINTY:.0%}. The highest is {found.precision:.3f}, for the {found.n_rows} most "
+            f"confident of {len(confidence)} rows. Pass a lower precision or more rows, or set "
             "min_confidence to a number."
         )
 
 
 class BestPrecision(NamedTuple):
-    """The highest precision that a threshold reaches, and the number of rows above it."""
+    """The highest precision that a threshold reaches, and the number of rows that it predicts."""
 
     precision: float
     n_rows: int
@@ -117,14 +121,11 @@ class BestPrecision(NamedTuple):
 def threshold_for_precision(
     confidence: np.ndarray, is_correct: np.ndarray, precision: float
 ) -> float | BestPrecision:
-    """Return the lowest threshold at which the predicted rows reach a precision.
+    """Return the lowest threshold at which the predicted rows show that a precision is reached.
 
-    The precision is that of the rows and one more row, which is predicted and wrong. Without this
-    row, the threshold that happens to suit these rows would be chosen. With it, a new row from
-    the same distribution is predicted and wrong with a probability of at most ``1 - precision``
-    times the probability that it is predicted, averaged over draws of the rows. This holds exactly
-    if the threshold in the second probability may use the new row, too, and is otherwise an
-    approximation that improves with the number of rows.
+    The lower confidence bound of the precision must reach the target. It is below the share of
+    correct rows, and further below if fewer rows are predicted. With the share itself, the
+    threshold that happens to suit these rows would be chosen.
 
     Parameters
     ----------
@@ -141,29 +142,50 @@ def threshold_for_precision(
         The confidence of the last predicted row, or 0 if all rows are predicted. If no threshold
         reaches the target, the highest precision that one reaches.
 
+    Notes
+    -----
+    The bound holds for each threshold alone. The choice among all of them costs little if more
+    confident rows are more often correct, because then only thresholds close to the right one can
+    pass by chance.
+
     References
     ----------
-    Angelopoulos et al., "Conformal Risk Control", ICLR 2024.
+    Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the Case of the
+    Binomial", Biometrika 26, 1934.
+
+    Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
 
     Examples
     --------
-    >>> confidence = np.array([0.9] * 30 + [0.7] * 10 + [0.5] * 10)
+    >>> confidence = np.array([0.9] * 60 + [0.7] * 30 + [0.5] * 10)
     >>> threshold_for_precision(confidence, confidence > 0.6, 0.95)
     0.7
-    >>> threshold_for_precision(np.array([0.9, 0.8, 0.7]), np.ones(3, dtype=bool), 0.95)
-    BestPrecision(precision=0.75, n_rows=3)
+    >>> threshold_for_precision(confidence[-20:], confidence[-20:] > 0.6, 0.95)
+    BestPrecision(precision=0.794..., n_rows=10)
     """
     order = np.argsort(-confidence, kind="stable")
     ordered = confidence[order]
-    n_correct = np.cumsum(is_correct[order])
-    n_rows = np.arange(1, len(order) + 1)
-    ends = np.append(ordered[:-1] > ordered[1:], True)  # rows of equal confidence go together
-    reaches = ends & (n_correct >= precision * (n_rows + 1) - _ROUNDING)
-    if not reaches.any():
-        found = np.where(ends, n_correct / (n_rows + 1), -1)
-        return BestPrecision(float(found.max()), int(n_rows[found.argmax()]))
-    last = int(np.flatnonzero(reaches)[-1])
-    return 0.0 if last == len(order) - 1 else float(ordered[last])
+    bounds = precision_bound(np.cumsum(is_correct[order]), np.arange(1, len(order) + 1))
+    bounds[:-1][ordered[:-1] == ordered[1:]] = -1  # rows of equal confidence go together
+    enough = np.flatnonzero(bounds >= precision)
+    if not len(enough):
+        return BestPrecision(float(bounds.max()), int(bounds.argmax()) + 1)
+    return 0.0 if enough[-1] == len(order) - 1 else float(ordered[enough[-1]])
+
+
+def precision_bound(n_correct: np.ndarray, n_rows: np.ndarray) -> NDArray[np.float64]:
+    """Return the lower confidence bound of a precision (Clopper and Pearson), element by element.
+
+    Examples
+    --------
+    >>> precision_bound(np.array([44, 45, 98]), np.array([44, 45, 100])).round(3).tolist()
+    [0.949, 0.95, 0.948]
+    """
+    return np.where(
+        n_correct > 0,
+        betaincinv(np.maximum(n_correct, 1), n_rows - n_correct + 1, 1 - CERTAINTY),
+        0.0,
+    )
 
 
 def threshold_for_coverage(confidence: np.ndarray, coverage: float) -> float:
