@@ -56,13 +56,17 @@ def read_parts(paths, out_of_scope, rows_per_class, seed) -> Parts:
         Seed for drawing texts.
     """
     rows = read_set(paths)
-    rest, test = train_and_test(rows, None, seed, "test")
-    is_val = rest["split"] == "val"
+    if not (rows["split"] == "test").any():
+        drawn = train_and_test(rows, None, seed, "test")[1]
+        rows.loc[rows["text"].isin(drawn["text"]), "split"] = "test"
+    is_val = rows["split"] == "val"
     if is_val.any():
-        rest["split"] = np.where(is_val, "test", "train")
-    train, calibration = train_and_test(
-        rest, rows_per_class, seed, "test" if is_val.any() else "validation"
-    )
+        calibration = rows[is_val]
+        others = rows[~rows["text"].isin(calibration["text"])]
+        train, test = train_and_test(others, rows_per_class, seed, "test")
+    else:
+        train, calibration = train_and_test(rows, rows_per_class, seed, "validation")
+        test = rows[rows["split"] == "test"]
     if out_of_scope is not None:
         others = pd.read_csv(out_of_scope, keep_default_na=False, dtype=str)
         is_test = others["split"] == "test"

@@ -6,16 +6,19 @@ row, which is higher for more confident predictions.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy.special import logsumexp
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import normalize
 
 from rapidfit_sk._rows import Texts, confidences
+
+# Shares of predicted rows at which curves are kept.
+GRID = np.linspace(0.3, 1, 141)
 
 
 @dataclass
@@ -48,25 +51,41 @@ class Outputs:
         return self.logits.argmax(axis=1) == self.codes
 
 
-def outputs_of(classifier, rows, task) -> Outputs:
-    """Run a fitted classifier on the rows of a task."""
+def outputs_of(classifier, rows) -> dict[str, Outputs]:
+    """Run a fitted classifier on rows, and return its outputs by task."""
     model = classifier.model_
-    rows = rows[rows["task"] == task]
-    code = classifier.tasks_.index(task)
-    classes = classifier.classes_[task].tolist()
-    head = model.net.module_.heads[code]
-    logits = np.empty((len(rows), len(classes)), np.float32)
-    embeddings = np.empty((len(rows), head[-1].in_features), np.float32)
-    inputs: list[torch.Tensor] = []
-    hook = head.register_forward_pre_hook(lambda head, given: inputs.append(given[0]))
-    try:
-        tasks = np.full(len(rows), code)
-        for at, part in model._iter_logits(Texts.of(rows["text"].tolist()), tasks):
-            logits[at[code]], embeddings[at[code]] = part[code], inputs.pop().numpy()
-    finally:
-        hook.remove()
+    codes = rows["task"].map(classifier.tasks_.index).to_numpy()
     labels = rows["label"].to_numpy(dtype=object)
-    place = {label: i for i, label in enumerate(classes)}
+    heads = list(model.net.module_.heads)
+    logits = [np.empty((len(rows), len(each)), np.float32) for each in model.classes.values()]
+    embeddings = [np.empty((len(rows), head[-1].in_features), np.float32) for head in heads]
+    inputs: dict[int, np.ndarray] = {}
+    hooks = [
+        head.register_forward_pre_hook(functools.partial(_keep, inputs, code))
+        for code, head in enumerate(heads)
+    ]
+    try:
+        for at, parts in model._iter_logits(Texts.of(rows["text"].tolist()), codes):
+            for code, own in enumerate(at):
+                if len(own):
+                    logits[code][own], embeddings[code][own] = parts[code], inputs[code]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {
+        task: _outputs(classifier, task, labels[own], logits[code][own], embeddings[code][own])
+        for code, task in enumerate(classifier.tasks_)
+        for own in [codes == code]
+    }
+
+
+def _keep(inputs, code, head, given):
+    """Keep the input of a head."""
+    inputs[code] = given[0].numpy()
+
+
+def _outputs(classifier, task, labels, logits, embeddings) -> Outputs:
+    place = {label: i for i, label in enumerate(classifier.classes_[task].tolist())}
     codes = np.array([place.get(label, -1) for label in labels])
     return Outputs(labels, codes, logits, embeddings, classifier.temperatures_[task])
 

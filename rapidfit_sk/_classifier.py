@@ -623,7 +623,7 @@ class MultiheadClassifier(TaskPredictor):
         Notes
         -----
         Training drops all thresholds, because probabilities change. :meth:`add_task` and
-        :meth:`remove_task` keep those of the other tasks.
+        :meth:`remove_task` keep the thresholds of the other tasks.
 
         For a precision, the threshold is the lowest one at which the calibration rows above it show
         with a certainty of 90 % that the precision is reached [1]_. About nine of ten thresholds

@@ -21,7 +21,7 @@ _TARGET = real(0, 1, closed="neither") | mapping_to(real(0, 1, closed="neither")
 # Probability with which the precision on new rows reaches the target.
 CERTAINTY = 0.9
 
-# Products such as 0.07 * 100 are rounded, but stand for whole numbers of rows.
+# The product 0.07 * 100 is rounded to a number slightly above 7.
 _ROUNDING = 1e-9
 
 
@@ -41,7 +41,7 @@ def confident_codes(
 
 
 def with_missing(classes: np.ndarray) -> NDArray[np.object_]:
-    """Return classes as Python objects with None after them, so that the code -1 means None."""
+    """Return classes as Python objects and None, which is at position -1."""
     return np.array([*classes.tolist(), None], dtype=object)
 
 
