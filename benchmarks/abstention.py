@@ -64,7 +64,7 @@ def _figures(score, test, of_calibration, calibration) -> dict:
     figures = {"accuracy": is_correct[in_scope].mean()}
     if not in_scope.all():
         auroc, false_positives = detection(score, in_scope)
-        figures |= {"OOS AUROC": auroc, "OOS FPR": false_positives}
+        figures |= {"OOS AUROC": auroc, "OOS accepted": false_positives}
     auroc, false_positives = detection(score[in_scope], is_correct[in_scope])
     coverage, accuracy = risk_curve(score, is_correct)
     threshold = threshold_for_precision(of_calibration, calibration.is_correct, PRECISION)
@@ -72,7 +72,7 @@ def _figures(score, test, of_calibration, calibration) -> dict:
     above = score >= lowest
     return figures | {
         "error AUROC": auroc,
-        "error FPR": false_positives,
+        "errors accepted": false_positives,
         "AURC": float(np.mean(1 - accuracy)),
         "coverage": coverage_at(coverage, accuracy, PRECISION),
         "tuned coverage": float(above.mean()),
