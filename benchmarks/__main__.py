@@ -24,6 +24,7 @@ NAMES = [
     "peers",
     "ablation",
     "quality",
+    "abstention",
 ]
 
 
@@ -53,12 +54,15 @@ def main():
         "--on", choices=["test", "validation"], default="test", help="rows to score"
     )
     quality.add_argument("--precision", default="float32", help="precision of the encoder")
-    quality.add_argument("--plot", help="file for a picture of macro-F1 against rows per class")
+    quality.add_argument("--plot", help="file for a picture")
     quality.add_argument("--setfit", help="Python of an environment with setfit")
     quality.add_argument("--setfit-iterations", type=int, default=20, help="pairs per row / 2")
     quality.add_argument(
         "--set", type=_leaf, action="append", default=[], help="parameter to set: name=value"
     )
+    abstention = parser.add_argument_group("abstention")
+    abstention.add_argument("--out-of-scope", help="file with texts outside of the first data set")
+    abstention.add_argument("--models", help="folder that keeps the fitted models")
     options = parser.parse_args()
     options.set = dict(options.set)
     logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -68,7 +72,7 @@ def main():
     everything = [
         name
         for name in NAMES
-        if name not in ("helpers", "quality") and (name != "peers" or options.peer)
+        if name not in ("helpers", "quality", "abstention") and (name != "peers" or options.peer)
     ]
     for name in everything if options.name == "all" else [options.name]:
         module = importlib.import_module(f".{name.replace('-', '_')}", __package__)

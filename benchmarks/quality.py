@@ -20,7 +20,7 @@ CASE = ["data", "rows", "method", "task"]
 
 def run(options):
     """Score each method on each data set, size and seed, and print and save the scores."""
-    table = _load(options.json)
+    table = load(options.json)
     settings = {"set": options.set, "precision": options.precision}
     settings = json.dumps(settings | {"pairs": options.setfit_iterations})
     for paths in options.data or [MESSAGES]:
@@ -33,12 +33,12 @@ def run(options):
                 for method in options.methods.split(",") if n != 0 else ["default"]:
                     case = {"data": name_of_set(paths), "rows": size, "method": method}
                     case |= {"seed": seed, "on": options.on, "settings": settings}
-                    if _is_known(table, case):
+                    if is_known(table, case):
                         continue
                     answers = METHODS[method](train, test, seed, options)
                     scored = [case | _scores(test, task, each) for task, each in answers.items()]
                     table = pd.concat([table, pd.DataFrame(scored)], ignore_index=True)
-                    _save(table, options.json)
+                    save(table, options.json)
                     tqdm.write(_line(scored))
     if len(table):
         table = table[(table["on"] == options.on) & (table["settings"] == settings)]
@@ -90,7 +90,8 @@ def calibration_error(confidence, right, n_bins=15) -> float:
     return float(np.abs(sums[0] - sums[1]).sum() / len(right))
 
 
-def _is_known(table, case) -> bool:
+def is_known(table, case) -> bool:
+    """Return whether a table has results of a case."""
     if not len(table):
         return False
     return bool((table[list(case)] == pd.Series(case)).all(axis=1).any())
@@ -110,14 +111,15 @@ def _line(scored) -> str:
 # The table
 
 
-def _load(path) -> pd.DataFrame:
+def load(path) -> pd.DataFrame:
     """Read the results of an earlier run, which this run continues."""
     if path is None or not Path(path).exists():
         return pd.DataFrame()
     return pd.DataFrame(json.loads(Path(path).read_text())["results"])
 
 
-def _save(table, path):
+def save(table, path):
+    """Write results and a description of the machine, if a file is given."""
     if path is not None:
         content = {"machine": machine(), "results": table.to_dict("records")}
         Path(path).write_text(json.dumps(content, indent=1))

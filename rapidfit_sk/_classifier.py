@@ -14,9 +14,17 @@ from sklearn.utils.validation import check_is_fitted
 from ._atomic import all_or_nothing, fitted_attributes, replace_fitted
 from ._held_out import FitRows
 from ._prediction import TaskPredictor
-from ._rows import LABEL_TEXTS, LABEL_TEXTS_OF_TASK, LabelTexts, features_read
+from ._rows import (
+    LABEL_TEXTS,
+    LABEL_TEXTS_OF_TASK,
+    LabelTexts,
+    Target,
+    features_read,
+    is_long,
+    labels_by_task,
+)
 from ._text_classifier import TextClassifier
-from ._typing import ArrayOrFrame, Device, MemoryLike, RowsLike
+from ._typing import ArrayOrFrame, Device, MemoryLike, RowsLike, TargetLike
 from ._validation import (
     Constraint,
     InvalidParameterError,
@@ -150,6 +158,8 @@ class MultiheadClassifier(TaskPredictor):
         the likelihood of the calibration rows. A later training without calibration rows, such as
         :meth:`partial_fit`, keeps the temperatures of its tasks. Without any calibration rows, it
         is 1.
+    thresholds_ : dict of {str: float}
+        The minimum confidence of each task, from :meth:`tune_thresholds`. Empty after a training.
     net_ : MultiheadNet
         The trained skorch net. ``net_.module_.encoder`` is the Hugging Face model,
         ``net_.callbacks_`` contains the callbacks that ran, and ``net_.history`` the losses and
@@ -566,6 +576,86 @@ class MultiheadClassifier(TaskPredictor):
         state.pop("saved_with_", None)
         replace_fitted(self, state)
         return self
+
+    @all_or_nothing
+    def tune_thresholds(
+        self,
+        X: RowsLike,
+        y: ArrayOrFrame | None = None,
+        *,
+        precision: TargetLike | None = None,
+        coverage: TargetLike | None = None,
+    ) -> Self:
+        """Choose the minimum confidence of each task on calibration rows.
+
+        Parameters
+        ----------
+        X : DataFrame, dict, or array-like of str
+            Calibration rows in any form that :meth:`fit` takes. They must not have trained. A label
+            that is not a class, such as "out of scope", is never predicted, so its rows count as
+            wrong.
+        y : array-like, DataFrame or None, default=None
+            The labels, if X does not contain them.
+        precision : float or dict of {str: float} or None, default=None
+            The share of predicted labels that shall be correct on new rows, with a certainty of
+            90 %.
+        coverage : float or dict of {str: float} or None, default=None
+            The share of new rows that shall get a label. Pass either this or `precision`. A
+            dict has targets for some tasks; other tasks keep their thresholds.
+
+        Returns
+        -------
+        self : MultiheadClassifier
+            The classifier with `thresholds_`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        ValueError, TypeError
+            If no threshold reaches the precision; the message states the highest one. Also if the
+            rows or the targets are invalid. The thresholds are then unchanged.
+
+        See Also
+        --------
+        predict : Predict only labels above a minimum confidence.
+
+        Notes
+        -----
+        Training drops all thresholds, because probabilities change. :meth:`add_task` and
+        :meth:`remove_task` keep the thresholds of the other tasks.
+
+        For a precision, the threshold is the lowest one at which the calibration rows above it show
+        with a certainty of 90 % that the precision is reached [1]_. About nine of ten thresholds
+        therefore reach it on new rows, if these come from the same distribution and confident rows
+        are more often correct. A precision of 0.95 needs at least 45 calibration rows per task.
+
+        References
+        ----------
+        .. [1] Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the
+           Case of the Binomial", Biometrika 26, 1934.
+
+        Examples
+        --------
+        >>> from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TrainingConfig
+        >>> from rapidfit_sk.datasets import load_support_messages
+        >>> from rapidfit_sk.testing import tiny_encoder
+        >>> training = TrainingConfig(model_name=tiny_encoder(), epochs=1, learning_rate=1e-3)
+        >>> classifier = MultiheadClassifier(MultiheadConfig(training=training), random_state=0)
+        >>> messages = load_support_messages()
+        >>> rows = messages.iloc[classifier.fit(messages).test_indices_]
+        >>> list(classifier.tune_thresholds(rows, coverage=0.8).thresholds_)
+        ['sentiment', 'intent', 'emotion']
+        >>> predicted = classifier.predict(rows, min_confidence="tuned")
+        >>> 0.7 < sum(label is not None for label in predicted) / len(rows) < 0.9
+        True
+        """
+        check_is_fitted(self)
+        target = Target.of(precision, coverage)
+        model = self.model_
+        if not is_long(X, self._columns):
+            y = labels_by_task(y, model.tasks)
+        return self._tune(self._reader.known_rows(X, y, None, model.classes), target)
 
     @property
     def _default_test_size(self) -> float:

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
+from ._atomic import fitted_attributes, replace_fitted
 from ._compat import CallbackSupportMixin, with_callbacks
 from ._held_out import FitRows, indices_of
 from ._parameters import ParameterGroup
 from ._report import report
-from ._rows import Columns
+from ._rows import CodedRows, Columns, Target
 from ._typing import ArrayOrFrame, Device, MemoryLike, RowsLike
 from ._validation import (
     LARGEST_INT,
@@ -113,6 +114,15 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         from ._engine import train_epoch
 
         train_epoch(self, config, given, start)
+        return self
+
+    def _tune(self, rows: CodedRows, target: Target) -> Self:
+        """Set the thresholds that reach a target on calibration rows."""
+        state = fitted_attributes(self)
+        model = state["model_"]
+        thresholds = target.thresholds(model.confidences(rows))
+        state.pop("saved_with_", None)
+        replace_fitted(self, state | {"model_": model.with_thresholds(thresholds)})
         return self
 
     def _earlier(self, *, is_continued: bool) -> FittedModel | None:

@@ -15,9 +15,19 @@ from ._arrays import common_dtype
 from ._coverage import Coverage
 from ._forks import computes
 from ._model import TextTokenizer, TokensOnDemand
-from ._rows import CodedRows, Texts, fit_temperatures, probabilities, scores_per_task
+from ._rows import (
+    CodedRows,
+    Texts,
+    confidences,
+    confident_codes,
+    fit_temperatures,
+    probabilities,
+    scores_per_task,
+    with_missing,
+)
 from ._training import EmbeddingCache, Embeddings, MultiheadNet, PaddedTokens, TextRows
-from ._validation import short, unknown_task
+from ._typing import MinConfidence
+from ._validation import listed, short, unknown_task
 
 # Number of distinct texts that are tokenized at once. It limits the memory of a prediction, apart
 # from its output.
@@ -97,6 +107,8 @@ class FittedModel:
     n_rows : dict of {str: int} or None, default=None
         Number of rows that each head has trained on, over all trainings. A task for which it is
         not known is left out.
+    thresholds : dict of {str: float} or None, default=None
+        The tuned minimum confidence of each task that has one.
     """
 
     net: MultiheadNet
@@ -107,6 +119,7 @@ class FittedModel:
     memory: EmbeddingCache | None = field(default=None, repr=False)
     label_texts: dict[str, LabelTextsOfTask] | None = None
     n_rows: dict[str, int] | None = None
+    thresholds: dict[str, float] | None = None
 
     @property
     def tasks(self) -> list[str]:
@@ -130,7 +143,12 @@ class FittedModel:
     # Prediction
 
     @computes
-    def codes(self, texts: Texts, tasks: NDArray[np.int64]) -> NDArray[np.int64]:
+    def codes(
+        self,
+        texts: Texts,
+        tasks: NDArray[np.int64],
+        minimum: Mapping[str, float] | None = None,
+    ) -> NDArray[np.int64]:
         """Predict the label code of each row.
 
         Parameters
@@ -139,37 +157,86 @@ class FittedModel:
             The text of each row. Each distinct text is encoded once.
         tasks : ndarray of int64, shape (n_rows,)
             The task of each row.
+        minimum : dict of {str: float} or None, default=None
+            The minimum confidence of each task, from :meth:`min_confidence_of`.
 
         Returns
         -------
         codes : ndarray of int64, shape (n_rows,)
-            The label codes.
+            The label codes, with -1 for rows below the minimum confidence.
         """
+        least = [(minimum or {}).get(task, 0.0) for task in self.tasks]
         codes = np.empty(len(texts), dtype=np.int64)
         for rows, logits in self._iter_logits(texts, tasks):
-            for at, part in zip(rows, logits, strict=True):
-                codes[at] = part.argmax(axis=1)
+            parts = zip(rows, logits, self.temperatures.values(), least, strict=True)
+            for at, part, temperature, lowest in parts:
+                codes[at] = confident_codes(part, temperature, lowest)
         return codes
 
-    def labels(self, texts: Texts, tasks: NDArray[np.int64]) -> np.ndarray:
+    def labels(
+        self,
+        texts: Texts,
+        tasks: NDArray[np.int64],
+        minimum: Mapping[str, float] | None = None,
+    ) -> np.ndarray:
         """Predict the label of each row, with a dtype for all of them; see :meth:`codes`."""
-        codes = self.codes(texts, tasks)
-        requested = {code: self.classes[self.tasks[code]] for code in np.unique(tasks)}
+        codes = self.codes(texts, tasks, minimum)
+        requested = {code: self.labels_of(self.tasks[code], minimum) for code in np.unique(tasks)}
         labels = np.empty(len(texts), dtype=common_dtype(requested.values()))
         for code, classes in requested.items():
             rows = tasks == code
             labels[rows] = classes[codes[rows]]
         return labels
 
-    def labels_by_task(self, texts: Texts, requested: NDArray[np.int64]) -> dict[str, np.ndarray]:
+    def labels_by_task(
+        self,
+        texts: Texts,
+        requested: NDArray[np.int64],
+        minimum: Mapping[str, float] | None = None,
+    ) -> dict[str, np.ndarray]:
         """Predict the label of each text for some tasks, which are given by their codes."""
         tasks = np.tile(requested, len(texts))
-        codes = self.codes(texts.repeat(len(requested)), tasks)
+        codes = self.codes(texts.repeat(len(requested)), tasks, minimum)
         names = [self.tasks[code] for code in requested]
         return {
-            name: self.classes[name][codes[tasks == code]]
+            name: self.labels_of(name, minimum)[codes[tasks == code]]
             for name, code in zip(names, requested, strict=True)
         }
+
+    def labels_of(self, task: str, minimum: Mapping[str, float] | None) -> np.ndarray:
+        """Return the label of each code: with a minimum confidence, None for the code -1."""
+        classes = self.classes[task]
+        return classes if minimum is None else with_missing(classes)
+
+    def min_confidence_of(
+        self, given: MinConfidence | None, requested: NDArray[np.int64]
+    ) -> dict[str, float] | None:
+        """Return the minimum confidence of each requested task; None to predict all rows.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `given` names a task that the model does not have, or if it is "tuned" and the
+            threshold of a task was not tuned.
+        """
+        if given is None:
+            return None
+        tasks = [self.tasks[code] for code in requested]
+        if isinstance(given, Mapping):
+            for task in given:
+                self.check_task(task)
+            return {task: float(given.get(task, 0.0)) for task in tasks}
+        if given != "tuned":
+            return dict.fromkeys(tasks, float(given))
+        tuned = self.thresholds or {}
+        missing = [task for task in tasks if task not in tuned]
+        if missing:
+            raise ValueError(
+                f"min_confidence='tuned' needs a threshold of each task, but there is none for: "
+                f"{listed(missing)}. Tune them on rows that did not train, or pass a number. A "
+                "training drops all thresholds."
+            )
+        return {task: tuned[task] for task in tasks}
 
     def task_codes(self, task: str | None) -> NDArray[np.int64]:
         """Return the code of a task, or the codes of all tasks if `task` is None.
@@ -250,6 +317,20 @@ class FittedModel:
             return PaddedTokens(tokens)
         return Embeddings(torch.from_numpy(memory.embed(texts)))
 
+    def confidences(self, rows: CodedRows) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return the confidence of each row, and whether its label is predicted, by task.
+
+        Tasks without rows are left out. A label that is not a class is never predicted.
+        """
+        found = {}
+        for code, (task, part) in enumerate(
+            zip(self.classes, self.logits(rows.texts, rows.tasks), strict=True)
+        ):
+            if len(part):
+                is_correct = part.argmax(axis=1) == rows.labels[rows.tasks == code]
+                found[task] = confidences(part, self.temperatures[task]), is_correct
+        return found
+
     # ----------------------------------------------------------------------------------------
     # Modified copies
 
@@ -272,6 +353,7 @@ class FittedModel:
             "coverage": self.coverage or {},
             "label_texts": self.label_texts or {},
             "n_rows": self.n_rows or {},
+            "thresholds": self.thresholds or {},
         }
         rest = {
             name: {key: value for key, value in values.items() if key != task}
@@ -301,8 +383,12 @@ class FittedModel:
         return self if self.memory is None else replace(self, memory=None)
 
     def with_temperatures(self, temperatures: dict[str, float]) -> FittedModel:
-        """Return a copy with other temperatures for some tasks."""
-        return replace(self, temperatures=self.temperatures | temperatures)
+        """Return a copy with other temperatures for some tasks, and without thresholds."""
+        return replace(self, temperatures=self.temperatures | temperatures, thresholds=None)
+
+    def with_thresholds(self, thresholds: dict[str, float]) -> FittedModel:
+        """Return a copy with other thresholds for some tasks."""
+        return replace(self, thresholds=(self.thresholds or {}) | thresholds)
 
     # ----------------------------------------------------------------------------------------
     # Pickling

@@ -156,12 +156,14 @@ def _describe(classifier) -> dict[str, Any]:
 def _describe_task(model: FittedModel, task: str) -> dict[str, Any]:
     """Return the name, the classes and everything else about a task as plain data."""
     texts, n_rows = (model.label_texts or {}).get(task), (model.n_rows or {}).get(task)
+    threshold = (model.thresholds or {}).get(task)
     return {
         "name": task,
         "temperature": model.temperatures[task],
         **labels_to_plain(model.classes[task]),
         **({} if texts is None else {"label_texts": vars(texts)}),
         **({} if n_rows is None else {"n_rows": n_rows}),
+        **({} if threshold is None else {"threshold": threshold}),
     }
 
 
@@ -384,6 +386,9 @@ def _model(description, parts, files, device) -> FittedModel:
         coverage,
         label_texts={name: LabelTextsOfTask(**each) for name, each in texts.items()},
         n_rows={name: task["n_rows"] for name, task in tasks.items() if "n_rows" in task},
+        thresholds={
+            name: float(task["threshold"]) for name, task in tasks.items() if "threshold" in task
+        },
     )
 
 

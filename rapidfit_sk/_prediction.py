@@ -13,6 +13,7 @@ from sklearn.utils import Bunch
 from ._arrays import as_columns
 from ._estimator import TextEstimator
 from ._rows import (
+    MIN_CONFIDENCE,
     Reader,
     Texts,
     as_pandas,
@@ -23,7 +24,7 @@ from ._rows import (
     read_unlabeled,
 )
 from ._stream import batches_of, check_columns, predicted_frame
-from ._typing import ArrayOrFrame, RowsLike
+from ._typing import ArrayOrFrame, MinConfidence, RowsLike
 from ._validation import boolean, check_argument, integer, short
 from ._views import TaskClassifier
 
@@ -108,6 +109,11 @@ class TaskPredictor(TextEstimator):
         return self._fitted("temperatures_").temperatures
 
     @property
+    def thresholds_(self) -> dict[str, float]:
+        """The tuned minimum confidence of each task that has one."""
+        return dict(self._fitted("thresholds_").thresholds or {})
+
+    @property
     def truncated_fraction_(self) -> dict[str, float]:
         """Share of the training texts of each task that are longer than `max_length`."""
         coverage = self._fitted("truncated_fraction_").coverage or {}
@@ -131,7 +137,13 @@ class TaskPredictor(TextEstimator):
     # ----------------------------------------------------------------------------------------
     # Prediction
 
-    def predict(self, X: ArrayOrFrame, task: str | None = None) -> np.ndarray:
+    def predict(
+        self,
+        X: ArrayOrFrame,
+        task: str | None = None,
+        *,
+        min_confidence: MinConfidence | None = None,
+    ) -> np.ndarray:
         """Predict labels.
 
         Parameters
@@ -142,35 +154,53 @@ class TaskPredictor(TextEstimator):
         task : str or None, default=None
             The task to predict. None means the task of each row if X has a task column, and all
             tasks otherwise.
+        min_confidence : float, dict, "tuned" or None, default=None
+            The probability that the predicted label of a row must have. Rows below it get None
+            instead of a label. A dict ``{task: float}`` sets it for some tasks, and "tuned" uses
+            `thresholds_`. None predicts a label for each row.
 
         Returns
         -------
         labels : ndarray of shape (n_rows,) or (n_texts, n_tasks)
             One label per row of a frame with a task column, or per text if there is one task.
             Otherwise, one column per task in the order of `tasks_`. Labels have the same type as
-            in :meth:`fit`. If this type differs between tasks, the array has dtype object.
+            in :meth:`fit`. If this type differs between tasks, the array has dtype object. With
+            `min_confidence`, it always has dtype object, and labels are Python objects.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             Before :meth:`fit`.
         ValueError
-            If a task was not in the training data.
+            If a task was not in the training data, or "tuned" is used for a task without a
+            threshold.
+
+        See Also
+        --------
+        tune_thresholds : Choose the minimum confidence on calibration rows.
         """
+        check_argument("min_confidence", min_confidence, MIN_CONFIDENCE)
         model = self._snapshot()
         if task is None and is_long(X, self._columns):
-            return model.labels(*self._rows_to_predict(model, X, None))
+            texts, tasks = self._rows_to_predict(model, X, None)
+            minimum = model.min_confidence_of(min_confidence, np.unique(tasks))
+            return model.labels(texts, tasks, minimum)
         requested = model.task_codes(task)
-        found = model.labels_by_task(read_texts(X, self._columns), requested)
+        minimum = model.min_confidence_of(min_confidence, requested)
+        found = model.labels_by_task(read_texts(X, self._columns), requested, minimum)
         return as_columns(list(found.values()))
 
-    def predict_all(self, X: ArrayOrFrame) -> pd.DataFrame:
+    def predict_all(
+        self, X: ArrayOrFrame, *, min_confidence: MinConfidence | None = None
+    ) -> pd.DataFrame:
         """Predict the label of each text for every task.
 
         Parameters
         ----------
         X : array-like of str, shape (n_texts,), or DataFrame
             Texts, or a frame with a text column.
+        min_confidence : float, dict, "tuned" or None, default=None
+            As in :meth:`predict`. Rows below it have a missing value, which ``isna`` finds.
 
         Returns
         -------
@@ -178,10 +208,12 @@ class TaskPredictor(TextEstimator):
             One column per task, with the type of its labels. The index is the index of X, if X
             has one.
         """
+        check_argument("min_confidence", min_confidence, MIN_CONFIDENCE)
         index = X.index if isinstance(X, pd.DataFrame | pd.Series) else None
         model = self._snapshot()
         texts, requested = read_texts(X, self._columns), model.task_codes(None)
-        return pd.DataFrame(model.labels_by_task(texts, requested), index=index)
+        minimum = model.min_confidence_of(min_confidence, requested)
+        return pd.DataFrame(model.labels_by_task(texts, requested, minimum), index=index)
 
     @overload
     def predict_proba(self, X: ArrayOrFrame, task: str) -> NDArray[np.float64]: ...
@@ -220,6 +252,7 @@ class TaskPredictor(TextEstimator):
         *,
         batch_rows: int = 4096,
         proba: bool = False,
+        min_confidence: MinConfidence | None = None,
     ) -> Iterator[pd.DataFrame]:
         """Predict a stream of texts of any length, a batch at a time.
 
@@ -234,6 +267,8 @@ class TaskPredictor(TextEstimator):
             The maximum number of texts in a batch. Memory grows with it.
         proba : bool, default=False
             Whether to add a column with the probability of each class, named ``task=class``.
+        min_confidence : float, dict, "tuned" or None, default=None
+            As in :meth:`predict_all`.
 
         Returns
         -------
@@ -256,15 +291,17 @@ class TaskPredictor(TextEstimator):
         """
         check_argument("batch_rows", batch_rows, integer(1))
         check_argument("proba", proba, boolean())
+        check_argument("min_confidence", min_confidence, MIN_CONFIDENCE)
         if isinstance(X, str | bytes | Mapping) or not hasattr(X, "__iter__"):
             raise TypeError(f"X must be an iterable of texts or of frames, got {short(X)}.")
         items: Any = [X] if isinstance(as_pandas(X), pd.DataFrame) else X
         model = self._snapshot()
         requested = model.task_codes(task)
+        minimum = model.min_confidence_of(min_confidence, requested)
         if proba:
             check_columns(model, requested)
         return (
-            predicted_frame(model, texts, requested, index, proba)
+            predicted_frame(model, texts, requested, index, proba, minimum)
             for texts, index in batches_of(items, self._columns, batch_rows)
         )
 
@@ -287,7 +324,8 @@ class TaskPredictor(TextEstimator):
         -------
         score : float
             The mean accuracy. All tasks have the same weight, whatever the number of their rows.
-            A row whose label was not in the training data counts as wrong.
+            A row whose label was not in the training data counts as wrong. Each row has a
+            prediction, whatever `thresholds_` are.
         """
         model = self._snapshot()
         if not is_long(X, self._columns):

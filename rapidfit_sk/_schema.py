@@ -121,6 +121,7 @@ _TASK_OPTIONS = {
         ),
     ),
     "n_rows": integer(0),
+    "threshold": real(0, 1),
 }
 _MODULE = {
     "n_classes": _of_all("a list of ints", lambda value: type(value) is int),

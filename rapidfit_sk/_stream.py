@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ._rows import Columns, Texts, as_pandas, probabilities, read_texts
+from ._rows import Columns, Texts, as_pandas, confident_codes, probabilities, read_texts
 from ._validation import short
 
 if TYPE_CHECKING:
@@ -88,18 +88,24 @@ def _column(task: str, label: Any) -> str:
 
 
 def predicted_frame(
-    model: FittedModel, texts: Texts, requested: NDArray[np.int64], index: Any, proba: bool
+    model: FittedModel,
+    texts: Texts,
+    requested: NDArray[np.int64],
+    index: Any,
+    proba: bool,
+    minimum: dict[str, float] | None = None,
 ) -> pd.DataFrame:
     """Return the labels of texts, and the probabilities of all classes if `proba` is true."""
     if not proba:
-        return pd.DataFrame(model.labels_by_task(texts, requested), index=index)
+        return pd.DataFrame(model.labels_by_task(texts, requested, minimum), index=index)
     logits = model.logits(texts.repeat(len(requested)), np.tile(requested, len(texts)))
     found: dict[str, np.ndarray] = {}
     for code in requested:
         task = model.tasks[code]
-        classes = model.classes[task]
-        found[task] = classes[logits[code].argmax(axis=1)]
-        shares = probabilities(logits[code], model.temperatures[task])
-        names = [_column(task, label) for label in classes]
+        temperature, least = model.temperatures[task], (minimum or {}).get(task, 0.0)
+        codes = confident_codes(logits[code], temperature, least)
+        found[task] = model.labels_of(task, minimum)[codes]
+        shares = probabilities(logits[code], temperature)
+        names = [_column(task, label) for label in model.classes[task]]
         found |= dict(zip(names, shares.T, strict=True))
     return pd.DataFrame(found, index=index)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
 
 from ._atomic import all_or_nothing
 from ._estimator import TextEstimator
@@ -16,8 +17,10 @@ from ._held_out import FitRows
 from ._rows import (
     LABEL_TEXTS,
     LABEL_TEXTS_OF_TASK,
+    MIN_CONFIDENCE,
     LabelTexts,
     OneTaskReader,
+    Target,
     features_read,
     read_texts,
 )
@@ -108,6 +111,8 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         The number that divides the logits before the softmax, chosen to maximize the likelihood of
         the calibration rows. A later training without calibration rows, such as
         :meth:`partial_fit`, keeps it. Without any calibration rows, it is 1.
+    threshold_ : float
+        The minimum confidence from :meth:`tune_threshold`. It does not exist after a training.
     net_ : MultiheadNet
         The trained skorch net, with ``history`` and ``callbacks_``.
     model_ : FittedModel
@@ -319,6 +324,55 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         config, given = self._read(X, y, sample_weight, helpers, start, classes)
         return self._fit_epoch(config, given, start)
 
+    @all_or_nothing
+    def tune_threshold(
+        self,
+        X: ArrayOrFrame,
+        y: ArrayLike,
+        *,
+        precision: float | None = None,
+        coverage: float | None = None,
+    ) -> Self:
+        """Choose the minimum confidence of predictions on calibration rows.
+
+        Parameters
+        ----------
+        X : array-like of str, shape (n_rows,), or DataFrame
+            Calibration rows as in :meth:`fit`. They must not have trained. A label that is not a
+            class, such as "out of scope", is never predicted, so its rows count as wrong.
+        y : array-like of shape (n_rows,)
+            The labels.
+        precision : float or None, default=None
+            The share of predicted labels that shall be correct on new rows, with a certainty of
+            90 %.
+        coverage : float or None, default=None
+            The share of new rows that shall get a label. Pass either this or `precision`.
+
+        Returns
+        -------
+        self : TextClassifier
+            The classifier with `threshold_`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        ValueError, TypeError
+            If no threshold reaches the precision; the message states the highest one. Also if the
+            rows or the targets are invalid. The thresholds are then unchanged.
+
+        See Also
+        --------
+        predict : Predict only labels above a minimum confidence.
+
+        Notes
+        -----
+        As in :meth:`MultiheadClassifier.tune_thresholds`.
+        """
+        check_is_fitted(self)
+        target = Target.of(precision, coverage)
+        return self._tune(self._reader.known_rows(X, y, None, self.model_.classes), target)
+
     def _read(
         self, X, y, sample_weight, helpers, start: FittedModel | None, classes=None
     ) -> tuple[FullConfig, FitRows]:
@@ -377,6 +431,15 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         return model.temperatures[model.tasks[0]]
 
     @property
+    def threshold_(self) -> float:
+        """The tuned minimum confidence."""
+        model = self._fitted("threshold_")
+        threshold = (model.thresholds or {}).get(model.tasks[0])
+        if threshold is None:
+            raise AttributeError("'threshold_' is not known before tune_threshold.")
+        return threshold
+
+    @property
     def truncated_fraction_(self) -> float:
         """Share of the training texts that are longer than `max_length`."""
         return self._coverage("truncated_fraction_").truncated
@@ -400,28 +463,38 @@ class TextClassifier(ClassifierMixin, TextEstimator):
     # ----------------------------------------------------------------------------------------
     # Prediction
 
-    def predict(self, X: ArrayOrFrame) -> np.ndarray:
+    def predict(
+        self, X: ArrayOrFrame, *, min_confidence: float | Literal["tuned"] | None = None
+    ) -> np.ndarray:
         """Predict the label of each text.
 
         Parameters
         ----------
         X : array-like of str, shape (n_texts,), or DataFrame
             Texts, as in :meth:`fit`.
+        min_confidence : float, "tuned" or None, default=None
+            The probability that the predicted label of a text must have. Texts below it get None
+            instead of a label. "tuned" uses `threshold_`. None predicts a label for each text.
 
         Returns
         -------
         labels : ndarray of shape (n_texts,)
-            Labels, in the same type as in the training data.
+            Labels, in the same type as in the training data. With `min_confidence`, the array has
+            dtype object.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             Before :meth:`fit`.
+        ValueError
+            If `min_confidence` is "tuned" before :meth:`tune_threshold`.
         """
+        check_argument("min_confidence", min_confidence, MIN_CONFIDENCE)
         model = self._snapshot()
-        texts = read_texts(X, self._columns)
-        codes = model.codes(texts, np.zeros(len(texts), dtype=np.int64))
-        return model.classes[model.tasks[0]][codes]
+        task = np.array([0])
+        minimum = model.min_confidence_of(min_confidence, task)
+        (labels,) = model.labels_by_task(read_texts(X, self._columns), task, minimum).values()
+        return labels
 
     def predict_proba(self, X: ArrayOrFrame) -> NDArray[np.float64]:
         """Predict the probability of each class.

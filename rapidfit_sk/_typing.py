@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from os import PathLike
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import joblib
 from numpy.typing import ArrayLike
@@ -34,3 +34,7 @@ ArrayOrFrame: TypeAlias = ArrayLike | FrameLike
 RowsLike: TypeAlias = ArrayOrFrame | Mapping[str, Iterable[Mapping[str, Any]]]
 #: Location of the embedding cache.
 MemoryLike: TypeAlias = str | PathLike[str] | joblib.Memory
+#: Minimum confidence of predictions: for all tasks, by task, or as tuned.
+MinConfidence: TypeAlias = float | Mapping[str, float] | Literal["tuned"]
+#: Target of thresholds: for all tasks, or by task.
+TargetLike: TypeAlias = float | Mapping[str, float]

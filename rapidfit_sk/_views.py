@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ._typing import ArrayOrFrame
+from ._typing import ArrayOrFrame, MinConfidence
 
 
 class Parent(Protocol):
@@ -19,7 +19,9 @@ class Parent(Protocol):
     @property
     def classes_(self) -> Mapping[str, np.ndarray]: ...
 
-    def predict(self, X: ArrayOrFrame, task: str) -> np.ndarray: ...
+    def predict(
+        self, X: ArrayOrFrame, task: str, *, min_confidence: MinConfidence | None
+    ) -> np.ndarray: ...
 
     def predict_proba(self, X: ArrayOrFrame, task: str) -> NDArray[np.float64]: ...
 
@@ -100,21 +102,25 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
             "or wrap the view to keep its weights: sklearn.frozen.FrozenEstimator(view)."
         )
 
-    def predict(self, X: ArrayOrFrame) -> np.ndarray:
+    def predict(
+        self, X: ArrayOrFrame, *, min_confidence: MinConfidence | None = None
+    ) -> np.ndarray:
         """Predict the label of each text.
 
         Parameters
         ----------
         X : array-like of str, shape (n_texts,), or DataFrame
             Texts, or a frame with a text column. A task column in it is ignored.
+        min_confidence : float, dict, "tuned" or None, default=None
+            As in :meth:`MultiheadClassifier.predict`. "tuned" means the threshold of this task.
 
         Returns
         -------
         labels : ndarray of shape (n_texts,)
-            Labels, in the same type as in the training data.
+            Labels, in the same type as in the training data, with None below `min_confidence`.
         """
         check_is_fitted(self)
-        return self.estimator.predict(X, task=self.task)
+        return self.estimator.predict(X, task=self.task, min_confidence=min_confidence)
 
     def predict_proba(self, X: ArrayOrFrame) -> NDArray[np.float64]:
         """Predict the probability of each class.

@@ -521,3 +521,6 @@ def test_pickle_of_the_unreleased_version():
     p = classifier.predict_proba(TEXTS[:1], task="intent")
     np.testing.assert_allclose(p, [[0.27672941, 0.23869031, 0.24467123, 0.23990906]], rtol=1e-5)
     assert clone(classifier).get_params()["config__training__epochs"] == 1
+    assert classifier.thresholds_ == {}
+    y = pd.Series(["ask"] * 3, name="intent")
+    assert list(classifier.tune_thresholds(TEXTS, y, coverage=0.5).thresholds_) == ["intent"]

@@ -1,4 +1,4 @@
-"""Torch-free modules for tables, texts, labels, splits, metrics and calibration."""
+"""Torch-free modules for tables, texts, labels, splits, metrics, calibration and thresholds."""
 
 from .calibration import fit_temperatures, probabilities
 from .given_splits import GivenPart
@@ -24,11 +24,19 @@ from .tables import (
     read_unlabeled,
 )
 from .texts import Texts
+from .thresholds import (
+    MIN_CONFIDENCE,
+    Target,
+    confidences,
+    confident_codes,
+    with_missing,
+)
 from .values import exact_array, parameter_labels, plain_label
 
 __all__ = [
     "LABEL_TEXTS",
     "LABEL_TEXTS_OF_TASK",
+    "MIN_CONFIDENCE",
     "CodedRows",
     "Columns",
     "GivenPart",
@@ -37,10 +45,13 @@ __all__ = [
     "OneTaskReader",
     "Reader",
     "Split",
+    "Target",
     "Texts",
     "TrainingRows",
     "as_pandas",
     "assign_folds",
+    "confidences",
+    "confident_codes",
     "encode_labels",
     "encode_tasks",
     "exact_array",
@@ -63,4 +74,5 @@ __all__ = [
     "tasks_without",
     "warn_of_contradictions",
     "wilson_interval",
+    "with_missing",
 ]

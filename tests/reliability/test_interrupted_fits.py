@@ -121,6 +121,7 @@ ACTIONS = {
     "fit": (True, lambda c: c.fit(TEXTS, [*LABELS[:5], "o"])),
     "partial_fit": (True, lambda c: c.partial_fit(TEXTS, [*LABELS[:5], "o"])),
     "add_task": (True, lambda c: c.add_task(TEXTS, TOPICS, task="topic")),
+    "tune_thresholds": (True, lambda c: c.tune_thresholds(TEXTS, LABELS, coverage=0.5)),
 }
 
 

@@ -314,6 +314,8 @@ SPECIAL = [
     (("tasks", 0, "temperature"), 0),
     (("tasks", 0, "temperature"), "1"),
     (("tasks", 0, "temperature"), 1e-300),
+    (("tasks", 0, "threshold"), 1.5),
+    (("tasks", 0, "threshold"), "0.5"),
     (("tasks", 0, "name"), "stars"),
     (("tasks", 0, "dtype"), "<U400000000"),
     (("tasks", 0, "dtype"), "<U3"),
