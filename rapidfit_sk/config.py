@@ -286,6 +286,8 @@ class EncoderConfig(ConfigGroup):
         "freeze_epochs": integer(0, LARGEST_INT),
         "unfreeze_layers": integer(0, LARGEST_INT) | none,
         "lr_multiplier": real(0, 1, closed="right"),
+        "adapter": one_of("lora") | none,
+        "adapter_rank": integer(1, LARGEST_INT),
     }
 
     @suggests_names
@@ -295,10 +297,14 @@ class EncoderConfig(ConfigGroup):
         freeze_epochs: int = 1,
         unfreeze_layers: int | None = 4,
         lr_multiplier: float = 0.2,
+        adapter: Literal["lora"] | None = None,
+        adapter_rank: int = 8,
     ):
         self.freeze_epochs = freeze_epochs
         self.unfreeze_layers = unfreeze_layers
         self.lr_multiplier = lr_multiplier
+        self.adapter = adapter
+        self.adapter_rank = adapter_rank
 
 
 class LossConfig(ConfigGroup):
