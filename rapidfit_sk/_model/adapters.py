@@ -8,8 +8,9 @@ from types import ModuleType
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-# Factor of the product of the two matrices of an adapter.
-_SCALE = 2.0
+# Factor of the product of the two matrices of an adapter. It makes the usual learning rates of an
+# encoder right for its adapters, too.
+_SCALE = 16
 
 
 def add_adapters(layers: Iterable[nn.Module], rank: int):
@@ -22,7 +23,7 @@ def add_adapters(layers: Iterable[nn.Module], rank: int):
     layers : iterable of torch.nn.Module
         Layers of an encoder; a layer may occur several times.
     rank : int
-        Number of columns of the first matrix and of rows of the second.
+        The rank of the adapters.
 
     Raises
     ------

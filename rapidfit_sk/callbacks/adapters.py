@@ -13,11 +13,12 @@ class LoraAdapters(Callback):
     n_layers : int or None, default=4
         Number of layers at the top of the encoder that get adapters. None means all layers.
     rank : int, default=8
-        Rank of the update of each weight matrix.
+        Rank of the update of each weight matrix: the number of columns of the first matrix of an
+        adapter, and of rows of the second.
 
     See Also
     --------
-    rapidfit_sk.EncoderConfig : Sets both parameters.
+    rapidfit_sk.EncoderConfig : Its `adapter` parameter enables this callback.
 
     Examples
     --------

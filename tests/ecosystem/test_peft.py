@@ -170,7 +170,6 @@ def test_merged_weights_compute_what_the_adapters_computed(architecture):
     "config",
     [
         {"encoder__unfreeze_layers": None},
-        {"encoder__adapter_rank": 2},
         {"training__gradient_checkpointing": True},
         {"encoder__freeze_epochs": 0},
         {},
@@ -178,7 +177,7 @@ def test_merged_weights_compute_what_the_adapters_computed(architecture):
     ids=str,
 )
 def test_options(encoder, fitted, config):
-    """Other layers, ranks and schedules give another model, and gradient checkpointing does not."""
+    """Other layers and schedules give another model, and gradient checkpointing does not."""
     classifier = make(encoder, **config).fit(X, Y)
     same = np.allclose(classifier.predict_proba(X), fitted.predict_proba(X), atol=1e-5)
     assert same == (not config or "training__gradient_checkpointing" in config)
