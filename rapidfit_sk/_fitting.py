@@ -733,7 +733,7 @@ def _make_callbacks(
     if validation is not None:
         callbacks += _validation_callbacks(config, tasks)
     if encoder.adapter == "lora" and encoder.unfreeze_layers != 0:
-        # Its on_train_end runs after that of "early_stopping", which restores the best adapters.
+        # They are merged after "early_stopping" has restored the adapters of the best epoch.
         callbacks.append(("adapters", LoraAdapters(encoder.unfreeze_layers)))
     # They run after the built-in ones, so the best weights are restored before their on_train_end.
     callbacks += copied_callbacks(recipe.callbacks)

@@ -267,8 +267,8 @@ class EncoderConfig(ConfigGroup):
     adapter : {"lora"} or None, default=None
         What trains in the unfrozen layers. With None, their weights train. With "lora", two small
         matrices train for each weight matrix, and their product is added to the weight matrix at
-        the end of the training [1]_. This takes far less memory, so that all layers of a large
-        encoder can train. Biases, normalization weights and token embeddings stay as they are.
+        the end of the training [1]_. This takes far less memory, so all layers of a large encoder
+        can train. Biases, normalization weights and token embeddings do not change.
         "lora" needs the package peft: ``pip install "rapidfit-sk[peft]"``.
 
     See Also
