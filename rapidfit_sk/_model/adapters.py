@@ -8,8 +8,8 @@ from types import ModuleType
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-# Factor of the product of the two matrices of an adapter. It makes the usual learning rates of an
-# encoder right for its adapters, too.
+# Factor of the product of the two matrices of an adapter. With it and a rank of 8, a step changes a
+# weight about as much as a step of the same learning rate does without adapters.
 _SCALE = 16
 
 
