@@ -55,6 +55,7 @@ from .callbacks import (
     EncoderFreezing,
     LabelTexts,
     LinearProbe,
+    LoraAdapters,
     TaskSampling,
     TaskScores,
     Temperatures,
@@ -731,6 +732,9 @@ def _make_callbacks(
         callbacks.append(("gradient_clipping", GradientNormClipping(training.max_grad_norm)))
     if validation is not None:
         callbacks += _validation_callbacks(config, tasks)
+    if encoder.adapter == "lora" and encoder.unfreeze_layers != 0:
+        # They are merged after "early_stopping" has restored the adapters of the best epoch.
+        callbacks.append(("adapters", LoraAdapters(encoder.unfreeze_layers)))
     # They run after the built-in ones, so the best weights are restored before their on_train_end.
     callbacks += copied_callbacks(recipe.callbacks)
     if recipe.fit_tasks is not None:

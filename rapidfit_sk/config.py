@@ -264,6 +264,12 @@ class EncoderConfig(ConfigGroup):
         Ratio of the learning rate of the encoder to the learning rate of the heads, in (0, 1]. The
         peak rate of the encoder is `learning_rate`, and the peak rate of the heads is
         ``learning_rate / lr_multiplier``.
+    adapter : {"lora"} or None, default=None
+        What trains in the unfrozen layers. With None, their weights train. With "lora", two small
+        matrices train for each weight matrix, and their product is added to the weight matrix at
+        the end of the training [1]_. This takes far less memory, so all layers of a large encoder
+        can train. Biases, normalization weights and token embeddings do not change.
+        "lora" needs the package peft: ``pip install "rapidfit-sk[peft]"``.
 
     See Also
     --------
@@ -274,6 +280,10 @@ class EncoderConfig(ConfigGroup):
     The heads are new and can take larger steps than the pretrained layers. For example, with
     ``learning_rate=1e-5`` and ``lr_multiplier=0.05``, the encoder trains at 1e-5 and the heads at
     2e-4.
+
+    References
+    ----------
+    .. [1] Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022.
 
     Examples
     --------
@@ -286,6 +296,7 @@ class EncoderConfig(ConfigGroup):
         "freeze_epochs": integer(0, LARGEST_INT),
         "unfreeze_layers": integer(0, LARGEST_INT) | none,
         "lr_multiplier": real(0, 1, closed="right"),
+        "adapter": one_of("lora") | none,
     }
 
     @suggests_names
@@ -295,10 +306,12 @@ class EncoderConfig(ConfigGroup):
         freeze_epochs: int = 1,
         unfreeze_layers: int | None = 4,
         lr_multiplier: float = 0.2,
+        adapter: Literal["lora"] | None = None,
     ):
         self.freeze_epochs = freeze_epochs
         self.unfreeze_layers = unfreeze_layers
         self.lr_multiplier = lr_multiplier
+        self.adapter = adapter
 
 
 class LossConfig(ConfigGroup):

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from .._forks import computes
+from .adapters import adapters_of, add_adapters, merge_adapters
 from .encoders import (
     describe_encoder,
     embedding_width,
@@ -266,8 +267,35 @@ class MultiheadModule(nn.Module):
             self.unfreeze_log.append(self.n_frozen)
         self.encoder.requires_grad_(False)
         for module in self._trainable:
-            module.requires_grad_(True)
+            for parameter in adapters_of(module) or module.parameters():
+                parameter.requires_grad_(True)
         self.train(self.training)
+
+    def add_adapters(self, n_layers: int | None, rank: int):
+        """Add adapters to the top layers, which then train instead of the weights of the layers.
+
+        Parameters
+        ----------
+        n_layers : int or None
+            Number of layers; None for all layers.
+        rank : int
+            The rank of the adapters.
+
+        Raises
+        ------
+        ImportError
+            If peft is not installed.
+        ValueError
+            If the layers of the encoder are not found.
+        """
+        with loading():  # it creates parameters, see build_module
+            add_adapters(layer_stack(self.encoder)[-(n_layers or 0) :], rank)
+        self.train_encoder_layers(self.trainable_layers)
+
+    def merge_adapters(self):
+        """Merge the adapters into the weights of the encoder."""
+        merge_adapters(self.encoder)
+        self._compiled = None
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode; frozen parts of the encoder stay in evaluation mode.
@@ -576,6 +604,9 @@ def module_to_parts(module: MultiheadModule) -> dict[str, Any]:
         ``encoder`` is the configuration of the encoder, and ``weights`` maps names to arrays. If
         several names share a parameter, only the first one is included.
     """
+    if adapters_of(module.encoder):  # a callback pickles the net during a training
+        module = copy.deepcopy(module)
+        module.merge_adapters()
     first = _first_names(module)
     state = module.state_dict()
     # Not all strides can be saved.

@@ -246,6 +246,13 @@ class MultiheadNet(NeuralNet):
         )
         return self
 
+    def add_adapters(self, n_layers: int | None, rank: int):
+        """Add adapters to the top layers of the encoder, at the start of a training."""
+        with UseGenerator(torch.Generator().manual_seed(self.seeds[0])):
+            self.module_.add_adapters(n_layers, rank)
+        self.initialize_optimizer()
+        self._run.parameters = list(self.module_.named_parameters())
+
     def _parameter_groups(self):
         parts = {
             "encoder": (self.module_.encoder, self.lr),

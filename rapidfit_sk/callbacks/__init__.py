@@ -5,6 +5,7 @@ temperatures, early stopping and progress. They depend on the net and never on t
 """
 
 from .._training import StopTraining
+from .adapters import LoraAdapters
 from .early_stopping import EarlyStopping
 from .freezing import EncoderFreezing
 from .label_texts import LabelTexts
@@ -20,6 +21,7 @@ __all__ = [
     "EncoderFreezing",
     "LabelTexts",
     "LinearProbe",
+    "LoraAdapters",
     "StopTraining",
     "TaskSampling",
     "TaskScores",

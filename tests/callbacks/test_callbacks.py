@@ -1,5 +1,7 @@
 """Built-in and user callbacks, tested in complete fits."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +55,16 @@ def watched(classifier):
 def watch():
     """Return a list of callbacks with a Watch callback."""
     return [("watch", Watch())]
+
+
+def test_adapters_need_peft(make_classifier, messages, monkeypatch):
+    """Without peft, a fit with adapters fails before its first epoch and names the extra."""
+    monkeypatch.setitem(sys.modules, "peft", None)
+    classifier = make_classifier(encoder=EncoderConfig(adapter="lora"))
+    with pytest.raises(ImportError, match=r'pip install "rapidfit-sk\[peft\]"'):
+        classifier.fit(messages)
+    frozen = EncoderConfig(adapter="lora", unfreeze_layers=0)
+    make_classifier(encoder=frozen).fit(messages)
 
 
 def test_freezing_has_two_phases(make_classifier, messages):
