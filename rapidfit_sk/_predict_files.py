@@ -269,8 +269,10 @@ def _check_record(job: Job, description: dict[str, Any]):
 
 
 def _is_new(path: Path, job: Job) -> bool:
-    """Check whether a path is the folder of a job that has only been locked yet."""
-    return path == job.work and path.is_dir() and {each.name for each in path.iterdir()} <= {_LOCK}
+    """Check whether a path is the folder of a job that was killed before it had a record."""
+    if path != job.work or not path.is_dir():
+        return False
+    return {each.name for each in path.iterdir()} <= {_LOCK, job.record.name}
 
 
 def _write_record(job: Job, description: dict[str, Any]):

@@ -92,7 +92,8 @@ class CsvFormat:
     def parts(self, path: Path, columns: list[str], n_rows: int, first: int) -> Iterator[Part]:
         """Yield parts, with an estimate of the number of rows from the bytes that were read."""
         size, done = path.stat().st_size, first
-        with path.open("rb") as file, _read_csv(file, usecols=columns, iterator=True) as reader:
+        # With `usecols`, pandas would accept rows with more values than the header.
+        with path.open("rb") as file, _read_csv(file) as reader:
             while first:
                 first -= len(reader.get_chunk(min(first, n_rows)))
             while len(rows := _next_chunk(reader, n_rows)):
@@ -120,8 +121,8 @@ class CsvFormat:
                     shutil.copyfileobj(part, target, 2**20)
 
 
-def _read_csv(file, **options):
-    return pd.read_csv(file, dtype=str, na_filter=False, encoding="utf-8", **options)
+def _read_csv(file):
+    return pd.read_csv(file, dtype=str, na_filter=False, encoding="utf-8", iterator=True)
 
 
 def _next_chunk(reader, n_rows) -> pd.DataFrame:
