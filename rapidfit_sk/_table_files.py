@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import shutil
@@ -73,7 +74,7 @@ class CsvFormat:
 
     def columns(self, path: Path) -> list[str]:
         """Return the names in the header; raise ValueError if they do not fit the first row."""
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with _one_error(path), path.open(encoding="utf-8-sig", newline="") as file:
             header, first = (*itertools.islice(csv.reader(file), 2), [], [])[:2]
         if len(first) > len(header):
             raise ValueError(
@@ -93,7 +94,7 @@ class CsvFormat:
         """Yield parts, with an estimate of the number of rows from the bytes that were read."""
         size, done = path.stat().st_size, first
         # With `usecols`, pandas would accept rows with more values than the header.
-        with path.open("rb") as file, _read_csv(file) as reader:
+        with _one_error(path), path.open("rb") as file, _read_csv(file) as reader:
             while first:
                 first -= len(reader.get_chunk(min(first, n_rows)))
             while len(rows := _next_chunk(reader, n_rows)):
@@ -119,6 +120,19 @@ class CsvFormat:
             for path in parts:
                 with path.open("rb") as part:
                     shutil.copyfileobj(part, target, 2**20)
+
+
+@contextlib.contextmanager
+def _one_error(path: Path) -> Iterator[None]:
+    """Convert errors about the content of a CSV file to a ValueError that names the file."""
+    try:
+        yield
+    except (csv.Error, pd.errors.ParserError, UnicodeDecodeError) as error:
+        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+        raise ValueError(
+            f"{str(path)!r} is not a CSV file in UTF-8 with the same number of values in each row: "
+            f"{reason}. A value with commas, quotes or line breaks must be in quotes."
+        ) from error
 
 
 def _read_csv(file):

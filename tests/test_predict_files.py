@@ -1,6 +1,5 @@
 """The command `predict` on CSV files: its results, and runs that are killed and continue."""
 
-import csv
 import json
 import os
 import signal
@@ -319,11 +318,15 @@ def test_wrong_content(model, tmp_path, target, capfd, content, message):
     assert not target.parent.exists()
 
 
-def test_wrong_row(model, source, target, capfd):
-    """A row with too many values stops the run with its line number."""
-    with source.open("a", newline="") as file:
-        csv.writer(file).writerow(["1", "a", "b", "c"])
-    assert "line 103" in error_of(capfd, model, source, target)
+def test_wrong_row(model, source, target, tmp_path, capfd):
+    """A row with too many values, or bytes in another encoding, stop the run with the reason."""
+    before = source.read_bytes()
+    source.write_bytes(before + b"1,a,b,c\n")
+    assert "Expected 3 fields in line 102, saw 4. A value" in error_of(
+        capfd, model, source, target
+    )
+    source.write_bytes(before + "1,ä,b\n".encode("latin-1"))
+    assert "not a CSV file in UTF-8" in error_of(capfd, model, source, tmp_path / "new.csv")
 
 
 def changed_model(model, source, tmp_path, make_classifier, messages):
