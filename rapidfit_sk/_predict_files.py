@@ -326,8 +326,9 @@ def _predict_table(predictor: BatchPredictor, table: _Table, bar: tqdm):
     table.parts.mkdir(exist_ok=True)
     _, first = table.finished()
     needed = list(dict.fromkeys([*table.kept, table.text_column]))
+    is_estimated = table.format.n_rows(table.path) is None
     for part in table.format.parts(table.path, needed, PART_ROWS, first):
-        if table.format.n_rows(table.path) is None:
+        if is_estimated:
             bar.total = part.n_rows_of_file
         texts = table.format.texts(part.rows, table.text_column)
         predicted = _predict_texts(predictor, texts, first, bar)

@@ -14,6 +14,11 @@ from rapidfit_sk import _predict_files
 from rapidfit_sk.__main__ import main
 from rapidfit_sk.bulk import BatchPredictor
 
+
+class StoppedError(BaseException):
+    """An interruption that no code handles, as a stand-in for the end of the process."""
+
+
 ODD_TEXTS = ['two\nlines, with a comma and "quotes"', "", " spaces ", "Ä €", "NA", "null", "1e5"]
 
 
@@ -65,6 +70,17 @@ def expected(model, source):
 
 def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def stops_before_join(monkeypatch):
+    """Runs of this test stop when all parts are finished, until the patch is undone."""
+
+    def stop(*_):
+        raise StoppedError
+
+    monkeypatch.setattr(_predict_files, "_join", stop)
+    return monkeypatch
 
 
 # --------------------------------------------------------------------------------------------
@@ -141,10 +157,6 @@ def test_memory_is_constant(model, tmp_path, monkeypatch):
 # Runs that stop and continue
 
 
-class StoppedError(BaseException):
-    """An interruption that no code handles, as a stand-in for the end of the process."""
-
-
 @pytest.mark.parametrize("after", [False, True])
 def test_stop_at_each_step(model, source, target, expected, monkeypatch, after):
     """A run that stops before or after any of its renames continues to the same result."""
@@ -198,23 +210,21 @@ def test_finished_parts_are_not_predicted_again(model, source, target, monkeypat
     assert rows[n_before:] == list(range(48, 100))
 
 
-def test_progress_continues(model, source, target, monkeypatch, capfd):
-    """The bar of a run that continues starts with the finished rows, and ends with all rows."""
-    monkeypatch.setattr(_predict_files, "_join", lambda *_: (_ for _ in ()).throw(StoppedError))
+def test_progress_continues(model, source, target, stops_before_join, capfd):
+    """The bar of a run that continues starts with the finished rows."""
     with pytest.raises(StoppedError):
         run(model, source, target)
-    monkeypatch.undo()
+    stops_before_join.undo()
     capfd.readouterr()
     assert run(model, source, target, "--progress") == 0
     assert "100row" in capfd.readouterr().err
 
 
-def test_lost_part(model, source, target, expected, monkeypatch):
+def test_lost_part(model, source, target, expected, stops_before_join):
     """If the machine lost a part, the run continues before it."""
-    monkeypatch.setattr(_predict_files, "_join", lambda *_: (_ for _ in ()).throw(StoppedError))
     with pytest.raises(StoppedError):
         run(model, source, target)
-    monkeypatch.undo()
+    stops_before_join.undo()
     parts = sorted((target.parent / "out.csv.parts" / "000000").iterdir())
     assert [path.name for path in parts[:2]] == ["000000000000-16.csv", "000000000016-16.csv"]
     parts[1].unlink()
@@ -322,9 +332,7 @@ def test_wrong_row(model, source, target, tmp_path, capfd):
     """A row with too many values, or bytes in another encoding, stop the run with the reason."""
     before = source.read_bytes()
     source.write_bytes(before + b"1,a,b,c\n")
-    assert "Expected 3 fields in line 102, saw 4. A value" in error_of(
-        capfd, model, source, target
-    )
+    assert "Expected 3 fields in line 102, saw 4. A value" in error_of(capfd, model, source, target)
     source.write_bytes(before + "1,ä,b\n".encode("latin-1"))
     assert "not a CSV file in UTF-8" in error_of(capfd, model, source, tmp_path / "new.csv")
 
@@ -351,24 +359,39 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("name", CHANGES)
-@pytest.mark.parametrize("is_complete", [False, True])
-def test_other_run(
-    model, source, target, tmp_path, make_classifier, messages, capfd, monkeypatch, name, is_complete
-):  # fmt: skip
-    """A result or parts of another model, input or option are refused, and stay as they are."""
-    if not is_complete:
-        monkeypatch.setattr(_predict_files, "_join", lambda *_: (_ for _ in ()).throw(StoppedError))
-        with pytest.raises(StoppedError):
-            run(model, source, target)
-    else:
-        run(model, source, target)
-    before = [*names_in(target.parent), json.loads((target.parent / "out.csv.run.json").read_text())]
-    folder, path, *options = CHANGES[name](model, source, tmp_path, make_classifier, messages)
+def state_of(target):
+    """Return the names next to a result, and its record."""
+    return names_in(target.parent), json.loads(target.with_name("out.csv.run.json").read_text())
+
+
+def check_is_refused(name, target, capfd, arguments):
+    """Check that a command refuses the target of another run, and changes nothing."""
+    before = state_of(target)
+    folder, path, *options = arguments
     message = error_of(capfd, folder, path, target, *options)
     assert f"belongs to a run with another {name}. To start again, remove out.csv, " in message
-    after = [*names_in(target.parent), json.loads((target.parent / "out.csv.run.json").read_text())]
-    assert after == before
+    assert state_of(target) == before
+
+
+@pytest.fixture
+def arguments(model, source, tmp_path, make_classifier, messages):
+    """The arguments of a command that differs in one of its inputs; applied after a run."""
+    return lambda name: CHANGES[name](model, source, tmp_path, make_classifier, messages)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_complete_result_of_another_run(model, source, target, arguments, capfd, name):
+    """The result of another model, input or option is refused, and stays as it is."""
+    assert run(model, source, target) == 0
+    check_is_refused(name, target, capfd, arguments(name))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_parts_of_another_run(model, source, target, arguments, capfd, stops_before_join, name):
+    """Parts of another model, input or option are refused, and stay as they are."""
+    with pytest.raises(StoppedError):
+        run(model, source, target)
+    check_is_refused(name, target, capfd, arguments(name))
 
 
 def test_foreign_result(model, source, target, capfd):

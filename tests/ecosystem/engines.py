@@ -68,11 +68,12 @@ def on_dask(folder):
 
 
 def on_ray(folder):
-    """Search and predict with two processes of Ray."""
+    """Search and predict with two actors of Ray."""
     import ray
     from ray.util.joblib import register_ray
 
-    ray.init(num_cpus=2, include_dashboard=False)
+    # Two actors, and a CPU for the tasks that list and write files.
+    ray.init(num_cpus=3, include_dashboard=False)
     register_ray()
     with joblib.parallel_config("ray", n_jobs=2):
         scores = search_scores(folder, "cache")
