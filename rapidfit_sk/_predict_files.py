@@ -1,4 +1,4 @@
-"""Predict a file or a folder of files in parts, so that a run that was killed continues."""
+"""Predict a file or a folder of files in parts, and continue a run that was killed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BATCH_ROWS = 4096
 _FORMAT_VERSION = 1
 _PARQUET = ".parquet"
 _NO_TEXTS = pd.Series([], dtype=object)
-# Names in the folder of what is finished: its lock, the result, and a file that is being written.
+# Names in the folder of finished parts and files: its lock, the result, and a file that is being written.
 _LOCK, _RESULT, _NEW = "lock", "result", "new"
 # How messages name the entries of the record of a run.
 _NAMES = {
@@ -71,7 +71,7 @@ class Job:
 
     @property
     def work(self) -> Path:
-        """The folder of what is finished, next to the result."""
+        """The folder of finished parts and files, next to the result."""
         return self.target.with_name(self.target.name + ".parts")
 
 

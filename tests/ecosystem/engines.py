@@ -72,18 +72,18 @@ def on_ray(folder):
     import ray
     from ray.util.joblib import register_ray
 
-    # Two actors, and a CPU for the tasks that list and write files.
-    ray.init(num_cpus=3, include_dashboard=False)
-    register_ray()
-    with joblib.parallel_config("ray", n_jobs=2):
-        scores = search_scores(folder, "cache")
+    # Two actors need CPUs, and so do the tasks that list and write files.
+    ray.init(num_cpus=4, include_dashboard=False)
     ray.data.read_parquet(str(folder / "in")).map_batches(
         BatchPredictor,
         fn_constructor_args=(str(folder / "model"),),
         fn_constructor_kwargs={"proba": True},
         batch_format="pandas",
-        concurrency=2,
+        compute=ray.data.ActorPoolStrategy(size=2),
     ).write_parquet(str(folder / "out"))
+    register_ray()
+    with joblib.parallel_config("ray", n_jobs=2):
+        scores = search_scores(folder, "cache")
     ray.shutdown()
     return scores
 
