@@ -29,7 +29,7 @@ _BATCH_ROWS = 4096
 _FORMAT_VERSION = 1
 _PARQUET = ".parquet"
 _NO_TEXTS = pd.Series([], dtype=object)
-# Names in the folder of finished parts and files: its lock, the result, and a file that is being written.
+# Names in the folder of finished parts: its lock, the result, and a file that is being written.
 _LOCK, _RESULT, _NEW = "lock", "result", "new"
 # How messages name the entries of the record of a run.
 _NAMES = {
