@@ -52,6 +52,8 @@ class BatchPredictor:
     ------
     FileNotFoundError
         If the folder does not exist.
+    ValueError
+        If the folder does not contain a saved classifier, or an argument is invalid.
 
     See Also
     --------
@@ -97,7 +99,7 @@ class BatchPredictor:
         self.task = task
         self.proba = proba
         self.text_column = text_column
-        self.model_id = identity_of(Path(folder))
+        self.model_id = _id_of(self.folder)
 
     def __call__(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return a frame with additional columns of labels, and of probabilities if requested.
@@ -224,9 +226,22 @@ def _model(folder: str, model_id: str) -> _SavedClassifier:
         return found
 
 
+def _id_of(folder: str) -> str:
+    """Return the hash of a folder, or raise an error if it does not contain a classifier."""
+    try:
+        return identity_of(Path(folder))
+    except (OSError, ValueError) as error:
+        if not os.path.exists(folder):
+            raise
+        raise ValueError(
+            f"{folder!r} is not a folder that MultiheadClassifier.save or TextClassifier.save "
+            f"wrote: {error}. Pass another folder."
+        ) from error
+
+
 def _check_id(folder: str, model_id: str):
     """Raise ValueError unless the folder still has the files that a predictor was created for."""
-    if identity_of(Path(folder)) != model_id:
+    if _id_of(folder) != model_id:
         raise ValueError(
             f"The classifier in {folder!r} was replaced after the BatchPredictor was created. "
             "Create another BatchPredictor, so that all results come from one classifier."

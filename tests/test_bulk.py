@@ -148,6 +148,9 @@ def test_errors(fitted, folder, tmp_path):
     """Messages name the folder, the column or the task that is wrong."""
     with pytest.raises(FileNotFoundError, match="There is no folder"):
         BatchPredictor(tmp_path / "nothing")
+    for path in (tmp_path, folder / "classifier.json"):
+        with pytest.raises(ValueError, match="is not a folder that .* wrote: "):
+            BatchPredictor(path)
     with pytest.raises(ValueError, match="'proba' parameter"):
         BatchPredictor(folder, proba="yes")
     with pytest.raises(ValueError, match="already has a column 'intent'"):
