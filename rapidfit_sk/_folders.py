@@ -32,7 +32,7 @@ except ImportError:  # Windows
 CHECKSUMS = "checksums.json"
 # Bytes at which a tensor starts, as in memory that torch allocates. The last bits of a product can
 # depend on it.
-_ALIGNMENT = 64
+ALIGNMENT = 64
 # Number of times that a folder is read while others may replace it, before they have to wait.
 _ATTEMPTS = 20
 _MAX_WAITS = 60_000  # of ten milliseconds; a save holds the lock for much less
@@ -162,7 +162,7 @@ def read_file(path: Path, limit: int) -> bytes:
         return _fill(file, bytearray(size))
 
 
-def read_tensor_file(path: Path, limit: int) -> tuple[bytes, np.ndarray]:
+def read_tensor_file(path: Path, limit: int, *, mapped: bool = False) -> tuple[bytes, np.ndarray]:
     """Return the start of a safetensors file and its data, without a second copy of the data.
 
     Parameters
@@ -171,13 +171,16 @@ def read_tensor_file(path: Path, limit: int) -> tuple[bytes, np.ndarray]:
         A regular file.
     limit : int
         Maximum size of the file in bytes.
+    mapped : bool, default=False
+        Whether to map the data instead of reading it. Processes then share its pages until one of
+        them writes. A mapped file must not be changed in place.
 
     Returns
     -------
     start : bytes
         The length of the header (8 bytes) and the header.
     data : ndarray of uint8
-        All other bytes, in aligned memory.
+        All other bytes, in aligned memory; a mapped file decides about the alignment.
     """
     with _open_regular(path, limit) as (file, size):
         start = _fill(file, bytearray(min(8, size)))
@@ -185,6 +188,8 @@ def read_tensor_file(path: Path, limit: int) -> tuple[bytes, np.ndarray]:
         if size < 8 or n_header > min(size - 8, _MAX_HEADER):
             raise ValueError(f"{path.name} is not a safetensors file")
         start += _fill(file, bytearray(n_header))
+        if mapped and size > len(start):
+            return start, np.memmap(file, np.uint8, "c", offset=len(start))
         data = aligned_bytes(size - len(start))
         _fill(file, data)
         return start, data
@@ -203,14 +208,14 @@ def _fill(file, buffer):
 
 def aligned_bytes(n: int) -> np.ndarray:
     """Return an array of `n` bytes in memory that is aligned as torch aligns it."""
-    array = np.empty(n + _ALIGNMENT, np.uint8)
-    offset = -array.ctypes.data % _ALIGNMENT
+    array = np.empty(n + ALIGNMENT, np.uint8)
+    offset = -array.ctypes.data % ALIGNMENT
     return array[offset : offset + n]
 
 
 def is_aligned(array: np.ndarray) -> bool:
     """Check whether the memory of an array is aligned as torch aligns it."""
-    return array.ctypes.data % _ALIGNMENT == 0
+    return array.ctypes.data % ALIGNMENT == 0
 
 
 def read_checksums(folder: Path) -> dict[str, str]:
@@ -219,6 +224,11 @@ def read_checksums(folder: Path) -> dict[str, str]:
     if not isinstance(checksums, dict):
         raise ValueError(f"{CHECKSUMS} does not contain an object")
     return checksums
+
+
+def identity_of(folder: Path) -> str:
+    """Return a hash of all files of a folder, from its file of checksums."""
+    return read_folder(folder, lambda path: _sha256(read_file(path / CHECKSUMS, _MAX_CHECKSUMS)))
 
 
 def verify(checksums: dict[str, str], name: str, *parts: bytes | np.ndarray):

@@ -7,7 +7,6 @@ import errno
 import functools
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -18,7 +17,6 @@ import joblib
 import numpy as np
 import psutil
 import torch
-from safetensors.numpy import save_file
 from skorch.history import History
 
 from ._atomic import replace_fitted
@@ -50,6 +48,7 @@ from ._schema import (
     check_finite,
     check_format,
     classes_from_plain,
+    header_of,
     read_header,
 )
 from ._training import MultiheadNet
@@ -111,8 +110,7 @@ def save_classifier(classifier: Any, folder: str | os.PathLike[str]):
     def write(into: Path):
         (into / DESCRIPTION).write_text(content)
         (into / CARD).write_text(card, "utf-8")
-        save_file(parts["weights"], into / WEIGHTS)
-        shutil.copymode(into / DESCRIPTION, into / WEIGHTS)  # safetensors writes mode 0600
+        _write_weights(parts["weights"], into / WEIGHTS)
         (into / TOKENIZER).mkdir()
         for name, data in files.items():
             (into / TOKENIZER / name).write_bytes(data)
@@ -124,6 +122,15 @@ def save_classifier(classifier: Any, folder: str | os.PathLike[str]):
 def card_of(classifier: Any) -> str:
     """Return the model card of a fitted classifier; see :meth:`MultiheadClassifier.model_card`."""
     return model_card(_snapshot(classifier), _name_of(type(classifier)), library_versions())
+
+
+def _write_weights(weights: dict[str, np.ndarray], path: Path):
+    """Write arrays to a safetensors file, at places that are aligned if the file is mapped."""
+    start, order = header_of(weights)
+    with path.open("wb") as file:
+        file.write(start)
+        for name in order:
+            file.write(weights[name].data)
 
 
 def _snapshot(classifier):
@@ -264,7 +271,25 @@ def load_classifier(kind: type[_Classifier], folder: str | os.PathLike[str]) -> 
     return read_folder(Path(folder), functools.partial(_load, kind))
 
 
-def _load(kind: type[_Classifier], folder: Path) -> _Classifier:
+def load_shared(kinds: list[type[_Classifier]], folder: Path) -> _Classifier:
+    """Load a classifier of any of these classes, with weights that processes share.
+
+    The weights are mapped into memory. :meth:`MultiheadClassifier.save` may replace the folder
+    meanwhile, but no program may change the file of weights in place.
+    """
+    return read_folder(folder, functools.partial(_load_any, kinds))
+
+
+def _load_any(kinds: list[type[_Classifier]], folder: Path) -> _Classifier:
+    with _one_error(kinds[0], folder):
+        description = json.loads(read_file(folder / DESCRIPTION, _MAX_DESCRIPTION))
+        check_format(description)
+        saved = description.get("estimator", ESTIMATORS[0])
+        kind = next((each for each in kinds if each.__name__ == saved), kinds[0])
+    return _load(kind, folder, mapped=True)
+
+
+def _load(kind: type[_Classifier], folder: Path, *, mapped: bool = False) -> _Classifier:
     """Load a classifier from a folder. Nothing is built until all files have been checked."""
     with _one_error(kind, folder):
         content = read_file(folder / DESCRIPTION, _MAX_DESCRIPTION)
@@ -273,7 +298,7 @@ def _load(kind: type[_Classifier], folder: Path) -> _Classifier:
         checksums = read_checksums(folder)
         verify(checksums, DESCRIPTION, content)
         files = _read_tokenizer(folder, checksums)
-        tensors, data = _read_weights(folder, checksums)
+        tensors, data = _read_weights(folder, checksums, mapped)
         _check_kind(kind, description.get("estimator", "MultiheadClassifier"))
         check_description(description, tensors)
         weights = {name: _array(layout, data) for name, layout in tensors.items()}
@@ -309,8 +334,9 @@ def _read_tokenizer(folder: Path, checksums: dict[str, str]) -> dict[str, bytes]
     return files
 
 
-def _read_weights(folder, checksums) -> tuple[dict[str, Layout], np.ndarray]:
-    start, data = read_tensor_file(folder / WEIGHTS, psutil.virtual_memory().total)
+def _read_weights(folder, checksums, mapped) -> tuple[dict[str, Layout], np.ndarray]:
+    limit = psutil.virtual_memory().total
+    start, data = read_tensor_file(folder / WEIGHTS, limit, mapped=mapped)
     verify(checksums, WEIGHTS, start, data)
     return read_header(start, len(data)), data
 

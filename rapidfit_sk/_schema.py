@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ._folders import ALIGNMENT
 from ._rows import parameter_labels
 from ._validation import (
     LARGEST_INT,
@@ -392,6 +393,30 @@ def _check_bounds(key: str, value: Any, bounds: _Bounds, depth: int):
 
 
 _MAX_TENSORS = 2**14
+
+
+def header_of(weights: dict[str, np.ndarray]) -> tuple[bytes, list[str]]:
+    """Return the start of a safetensors file, and the names of its tensors in their order.
+
+    The tensors whose sizes are multiples of the alignment of torch come first, and spaces fill the
+    header up to such a multiple. These tensors are aligned in memory if the file is mapped.
+    """
+    kinds = {np.dtype(code): kind for kind, code in _DTYPES.items()}
+    order = sorted(weights, key=lambda name: (_is_uneven(weights[name]), name))
+    header, end = {}, 0
+    for name in order:
+        array, start = weights[name], end
+        end += array.nbytes
+        entry = {"dtype": kinds[array.dtype], "shape": array.shape, "data_offsets": [start, end]}
+        header[name] = entry
+    content = json.dumps(header).encode()
+    content += b" " * (-(8 + len(content)) % ALIGNMENT)
+    return len(content).to_bytes(8, "little") + content, order
+
+
+def _is_uneven(array: np.ndarray) -> tuple[bool, int]:
+    """Return a key that puts arrays last that would shift others to places without alignment."""
+    return array.nbytes % ALIGNMENT != 0, -array.itemsize
 
 
 def read_header(start: bytes, n_data: int) -> dict[str, Layout]:

@@ -16,7 +16,7 @@ PACKAGE = Path(rapidfit_sk.__file__).parent
 LAYERS = [
     {"_arrays", "_atomic", "_compat", "_forks", "_report", "_typing", "_validation"},
     {"_parameters"},
-    {"config", "datasets", "_folders", "_rows", "_tokens"},
+    {"config", "datasets", "_folders", "_rows", "_table_files", "_tokens"},
     {"serving"},
     {"_model"},
     {"_training", "testing"},
@@ -31,7 +31,9 @@ LAYERS = [
     {"_estimator", "_stream"},
     {"_prediction", "_text_classifier"},
     {"_classifier"},
-    {"model_selection"},
+    {"bulk", "model_selection"},
+    {"_predict_files"},
+    {"__main__"},
     {"__init__"},
 ]
 PRIVATE_FOLDERS = ["_rows", "_model", "_training"]

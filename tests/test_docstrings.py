@@ -11,6 +11,7 @@ import rapidfit_sk
 
 MODULES = [
     "rapidfit_sk",
+    "rapidfit_sk.bulk",
     "rapidfit_sk.callbacks",
     "rapidfit_sk.datasets",
     "rapidfit_sk.model_selection",

@@ -276,7 +276,7 @@ def test_interrupted_save_keeps_the_old_folder(folder, fitted, monkeypatch, step
             path.write_bytes(b"half")
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(persistence, "save_file", broken)
+        monkeypatch.setattr(persistence, "_write_weights", broken)
     else:
         rename = Path.rename
 

@@ -435,7 +435,7 @@ def test_long_names(two, tmp_path, name):
 def test_impossible_paths(two, tmp_path, monkeypatch, folder, message):
     """A path that can have no folder is refused before anything is written, and when loaded."""
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    monkeypatch.setattr("rapidfit_sk._persistence.save_file", None)
+    monkeypatch.setattr("rapidfit_sk._persistence._write_weights", None)
     for use in (two[0].save, MultiheadClassifier.load):
         with pytest.raises(ValueError, match=message):
             use(tmp_path / folder)
