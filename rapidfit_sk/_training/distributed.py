@@ -108,15 +108,15 @@ class Ranks:
         """
         first, *others = self.gather(dict(values))
         for rank, other in enumerate(others, start=1):
-            different = [name for name in first if first[name] != other.get(name)]
-            if different:
-                raise ValueError(
-                    f"The processes of this fit do not have the same data and parameters: "
-                    f"{different[0]!r} differs between rank 0 and rank {rank}. Pass the same "
-                    "arguments in all processes, because each one takes its own share of every "
-                    "batch. To fit another model in each process, call "
-                    "torch.distributed.destroy_process_group() before."
-                )
+            for name in first:
+                if first[name] != other.get(name):
+                    raise ValueError(
+                        "The processes of this fit do not have the same data and parameters: "
+                        f"{_differ(name)} between rank 0 and rank {rank}. Pass the same arguments "
+                        "in all processes, because each one takes its own share of every batch. "
+                        "To fit another model in each process, call "
+                        "torch.distributed.destroy_process_group() before."
+                    )
 
     # ----------------------------------------------------------------------------------------
     # Tensors and arrays
@@ -163,6 +163,11 @@ class Ranks:
         for parameter, total, is_known in zip(parameters, sums, flags.tolist(), strict=True):
             parameter.grad = total.view(parameter.shape) if is_known else None
         return losses[0]
+
+
+def _differ(name: str) -> str:
+    """Return the subject and the verb of a sentence about a difference."""
+    return f"{name} differ" if name.startswith("the ") else f"{name!r} differs"
 
 
 # The ranks of a fit in one process.

@@ -545,7 +545,7 @@ class MultiheadNet(NeuralNet):
         of small weight changes the module less than other steps.
 
         If several processes train together, the list has the share of this process, which may have
-        no rows. The number of rows, the gradients and the loss are those of all processes.
+        no rows. The gradients, the loss and its divisor still belong to the whole step.
         """
         self.optimizer_.zero_grad(set_to_none=True)
         total = self._run.mean_weight * sum(part.n_rows for part in batch)

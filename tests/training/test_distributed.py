@@ -144,7 +144,7 @@ def test_a_killed_job_continues(base):
 
 
 MESSAGES = {
-    "other_rows": ["ValueError: .*'the rows' differs between rank 0 and rank 1"] * 2,
+    "other_rows": ["ValueError: .*the rows differ between rank 0 and rank 1"] * 2,
     "other_parameter": ["ValueError: .*'training.epochs' differs between rank 0 and rank 1"] * 2,
     "damaged_checkpoint": [
         "ValueError: The checkpoint in .* is damaged",
