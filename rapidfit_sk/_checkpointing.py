@@ -20,7 +20,7 @@ from ._model import module_to_parts
 from ._parameters import ParameterGroup
 from ._report import report
 from ._rows import CodedRows
-from ._training import Checkpoints, Fingerprint
+from ._training import Checkpoints, Fingerprint, Ranks
 from .config import FullConfig
 
 # Parameters of the classifier that change neither the model nor its training.
@@ -69,19 +69,48 @@ def open_checkpoints(
     if classifier.checkpoint_dir is None:
         yield None
         return
-    fingerprint = {
-        "rapidfit_sk": sys.modules[__package__].__version__,
-        "torch": str(torch.__version__),
-        **_parameters(classifier, config),
-        **{name: _digest_of_rows(part) for name, part in given.by_name().items()},
-        "the weights of the earlier fit": _digest_of_model(start),
-    }
+    fingerprint = _fingerprint(classifier, config, given, start)
+    fingerprint["number of processes"] = Ranks.current().size
     # A relative path would mean another folder after a change of the working directory.
     folder = Path(os.fspath(classifier.checkpoint_dir)).absolute()
     n_steps = classifier.checkpoint_steps
     shown = report if classifier.verbose else None
     with Checkpoints.opened(folder, fingerprint, n_steps, shown) as checkpoints:
         yield checkpoints
+
+
+def check_same_fit(classifier: Any, config: FullConfig, given: FitRows, start: FittedModel | None):
+    """Check that all processes that train together have the same data and parameters.
+
+    The parameters are as in :func:`open_checkpoints`.
+
+    Raises
+    ------
+    ValueError
+        In all processes, if something differs.
+    """
+    ranks = Ranks.current()
+    if ranks.size == 1:
+        return
+    values = _fingerprint(classifier, config, given, start)
+    # Each process may have a device of its own. Only the first one uses the folder.
+    values.pop("device")
+    values["checkpoint_dir"] = classifier.checkpoint_dir is not None
+    values["checkpoint_steps"] = classifier.checkpoint_steps
+    ranks.check_same(values)
+
+
+def _fingerprint(
+    classifier: Any, config: FullConfig, given: FitRows, start: FittedModel | None
+) -> Fingerprint:
+    """Return everything that a fit depends on."""
+    return {
+        "rapidfit_sk": sys.modules[__package__].__version__,
+        "torch": str(torch.__version__),
+        **_parameters(classifier, config),
+        **{name: _digest_of_rows(part) for name, part in given.by_name().items()},
+        "the weights of the earlier fit": _digest_of_model(start),
+    }
 
 
 def _parameters(classifier: ParameterGroup, config: FullConfig) -> Fingerprint:

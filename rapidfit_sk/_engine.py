@@ -14,7 +14,7 @@ import numpy as np
 
 from ._atomic import replace_fitted
 from ._bridge import fit_tasks
-from ._checkpointing import open_checkpoints
+from ._checkpointing import check_same_fit, open_checkpoints
 from ._coverage import warn_of_coverage
 from ._fitted import FittedModel
 from ._fitting import (
@@ -33,6 +33,7 @@ from ._fitting import (
 from ._held_out import FitRows, hold_out_rows
 from ._model import private_seeds
 from ._rows import CodedRows, Split, encode_labels, warn_of_contradictions
+from ._training import Ranks
 from .config import FullConfig
 
 
@@ -58,14 +59,15 @@ def train(
     start : FittedModel or None
         The model that a warm start continues.
     """
+    check_same_fit(estimator, config, given, start)
     if not len(given.rows):
         _start_from_texts(estimator, config, given, start)
         return None
-    table = given.table
+    ranks, table = Ranks.current(), given.table
     warn_of_contradictions(table, given.rows)
-    seeds = private_seeds(estimator.random_state, 4)
+    seeds = _seeds(estimator, 4)
     n_epochs = config.encoder.freeze_epochs + config.training.epochs
-    tasks = fit_tasks(estimator, n_epochs, table, estimator._columns)
+    tasks = fit_tasks(estimator, n_epochs, table, estimator._columns) if ranks.is_first else None
     with open_checkpoints(estimator, config, given, start) as checkpoints:
         split_seed, *seeds = seeds if checkpoints is None else checkpoints.start(seeds)
         parts = hold_out_rows(config, given, split_seed, warm_start=start is not None)
@@ -79,20 +81,26 @@ def train(
         fit = functools.partial(fit_model, start=start, label_texts=given.label_texts)
         model = _with_tasks(fit_calibrated(fit, recipe, parts), recipe, given.without_rows)
         warn_of_coverage(model.coverage or {}, table.task_names, model.tokenizer.max_length)
-        scores = model.score(parts.test)
+        scores = ranks.from_first(lambda: model.score(parts.test))
         estimator._show(model, scores)
         fitted = estimator._fitted_by(model, scores, given, parts.split)
         if tasks is not None:
             tasks.end_fit(fitted)
         replace_fitted(estimator, fitted)
-    return None if checkpoints is None else checkpoints.folder
+    return checkpoints.folder if checkpoints is not None and ranks.is_first else None
+
+
+def _seeds(estimator: Any, n: int) -> list[int]:
+    """Derive seeds; processes that train together use those of the first one."""
+    seeds = private_seeds(estimator.random_state, n)
+    return Ranks.current().from_first(lambda: seeds)
 
 
 def _start_from_texts(
     estimator: Any, config: FullConfig, given: FitRows, start: FittedModel | None
 ):
     """Build a model from label texts without training, and replace the fitted attributes."""
-    recipe = recipe_of(estimator, config, private_seeds(estimator.random_state, 3))
+    recipe = recipe_of(estimator, config, _seeds(estimator, 3))
     model = _with_tasks(start, recipe, given.without_rows)
     estimator._show(model, {})
     replace_fitted(estimator, estimator._fitted_by(model, {}, given, _no_rows()))
@@ -122,9 +130,10 @@ def _no_rows() -> Split:
 
 def train_epoch(estimator: Any, config: FullConfig, given: FitRows, start: FittedModel | None):
     """Train for one epoch on all rows, and replace the fitted attributes; see :func:`train`."""
+    check_same_fit(estimator, config, given, start)
     n_before = len(start.net.history) if start else 0
     # Use new seeds for each epoch, because batch order and dropout must differ between epochs.
-    seeds = private_seeds(estimator.random_state, 3 * (n_before + 1))[-3:]
+    seeds = _seeds(estimator, 3 * (n_before + 1))[-3:]
     config = _for_rows(config, given)
     recipe = recipe_of(estimator, for_one_epoch(config, n_before), seeds)
     if not len(given.rows):
@@ -169,8 +178,9 @@ def train_head(
     scores : dict
         The scores of the new task on its test rows.
     """
+    check_same_fit(estimator, config, given, before)
     config = with_parameters(config, encoder__unfreeze_layers=0, loss__task_weights=None)
-    split_seed, *seeds = private_seeds(estimator.random_state, 4)
+    split_seed, *seeds = _seeds(estimator, 4)
     recipe = recipe_of(estimator, config, seeds, device=before.net.device)
     if not len(given.rows):
         return head_from_texts(recipe, given.without_rows[0], before), {}
@@ -178,7 +188,7 @@ def train_head(
     fit = functools.partial(fit_head, before, label_texts=given.label_texts)
     head = fit_calibrated(fit, recipe, parts)
     warn_of_coverage(head.coverage or {}, head.tasks, head.tokenizer.max_length)
-    return head, head.score(parts.test)
+    return head, Ranks.current().from_first(lambda: head.score(parts.test))
 
 
 def recipe_of(estimator: Any, config: FullConfig, seeds, *, device=None, **options: Any) -> Recipe:
@@ -196,6 +206,7 @@ def recipe_of(estimator: Any, config: FullConfig, seeds, *, device=None, **optio
         hardware,
         callbacks=estimator.callbacks,
         memory=estimator.memory,
-        verbose=int(estimator.verbose),
+        # Of the processes that train together, only the first one writes messages.
+        verbose=int(estimator.verbose) if Ranks.current().is_first else 0,
         **options,
     )

@@ -159,8 +159,9 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
 
     def _show(self, model: FittedModel, scores):
         from ._fitting import describe_scores
+        from ._training import Ranks
 
-        if self.verbose:
+        if self.verbose and Ranks.current().is_first:
             report(describe_scores(model, scores))
 
     def _shown_config(self) -> ParameterGroup:

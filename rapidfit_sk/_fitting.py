@@ -44,6 +44,7 @@ from ._training import (
     Callbacks,
     Checkpoints,
     MultiheadNet,
+    Ranks,
     TextRows,
     inverse_frequency,
     open_cache,
@@ -379,9 +380,11 @@ def _temperatures_of_calibration_fit(
     calibration = rows.take(held_out)
     helpers = None if parts.helpers is None else parts.helpers.without_texts_of(calibration)
     first = fit(recipe.silent(), rows.take(~held_out).joined(helpers), None)
-    calibrated = first.fit_temperatures(calibration)
-    trained = {calibrated.tasks[code] for code in np.unique(rows.tasks)}
-    return {task: t for task, t in calibrated.temperatures.items() if task in trained}
+    temperatures = Ranks.current().from_first(
+        lambda: first.fit_temperatures(calibration).temperatures
+    )
+    trained = {first.tasks[code] for code in np.unique(rows.tasks)}
+    return {task: t for task, t in temperatures.items() if task in trained}
 
 
 def _train_net(
@@ -399,7 +402,9 @@ def _train_net(
     """
     net, tokenizer = model.net, model.tokenizer
     encode = functools.partial(net.embed_texts, tokenizer)
-    memory = open_cache(recipe.memory, net.module_, tokenizer, encode)
+    # Of the processes that train together, only the first one uses the embedding cache.
+    location = recipe.memory if Ranks.current().is_first else None
+    memory = open_cache(location, net.module_, tokenizer, encode)
     held_out = None if validation is None else TextRows.of(validation, tokenizer)
     training = TextRows.of(rows, tokenizer, label_texts)
     earlier = {} if start is None else start.coverage or {}

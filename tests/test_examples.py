@@ -63,6 +63,20 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 """
 
 
+@pytest.mark.slow
+def test_train_distributed(tmp_path, encoder_name):
+    """The example runs in one process and in two, and only the first one prints and saves."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    for n_processes, start in enumerate(([], torchrun), start=1):
+        out = run(
+            *start, ROOT / "examples" / "train_distributed.py", "--model", encoder_name,
+            "--epochs", 1, "--save", f"model{n_processes}", cwd=tmp_path,
+        )  # fmt: skip
+        assert re.findall(r"^Processes: (\d)\.", out, re.M) == [str(n_processes)]
+        assert len(re.findall(r"^epoch 1 of 2 ", out, re.M)) == 1
+        MultiheadClassifier.load(tmp_path / f"model{n_processes}")
+
+
 def test_grid_search(tmp_path):
     """The example prints its candidates, and a second process predicts with the best one."""
     out = run("-c", ON_LESS, ROOT / "examples" / "grid_search.py", 240, cwd=tmp_path)

@@ -3,6 +3,7 @@
 from .batches import Embeddings, PaddedTokens, TextRows
 from .cache import EmbeddingCache, open_cache
 from .checkpoints import Checkpoints, Fingerprint, remove_checkpoint
+from .distributed import Ranks
 from .label_texts import SCALE, label_directions, probability_of_texts
 from .losses import inverse_frequency
 from .net import Callbacks, MultiheadNet, StopTraining
@@ -17,6 +18,7 @@ __all__ = [
     "Fingerprint",
     "MultiheadNet",
     "PaddedTokens",
+    "Ranks",
     "StopTraining",
     "TextRows",
     "fit_probe",

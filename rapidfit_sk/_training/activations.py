@@ -27,6 +27,7 @@ from .._model import (
 from .._tokens import by_length
 from .batches import Embeddings, HiddenStates, PaddedTokens, Source
 from .cache import EmbeddingCache
+from .distributed import ALONE, Ranks
 from .guard import CachedTensor
 
 # Number of texts on which a resumed run is compared with a full run before the cache is used.
@@ -53,6 +54,8 @@ class ActivationCache:
         have changed.
     report : callable or None
         Takes a message for the user if hidden states cannot be cached.
+    ranks : Ranks, default=ALONE
+        The processes that share the passes over all texts. Each of them gets all results.
 
     Attributes
     ----------
@@ -71,6 +74,7 @@ class ActivationCache:
         first_trainable: int | None = None,
         memory: EmbeddingCache | None = None,
         report: Callable[[str], object] | None = None,
+        ranks: Ranks = ALONE,
     ):
         self.module = module
         self.tokens = tokens
@@ -78,6 +82,7 @@ class ActivationCache:
         self.first_trainable = first_trainable
         self.memory = memory
         self.report = report or (lambda sentence: None)
+        self.ranks = ranks
         self.can_resume: bool | None = None
         self._embeddings: CachedTensor | None = None
         self._states: CachedTensor | None = None
@@ -115,15 +120,21 @@ class ActivationCache:
     # Passes
 
     def _compute_embeddings(self) -> CachedTensor:
-        if self.memory is not None and not self.memory.is_stale():
-            with _evaluating(self.module):
-                embeddings = self.memory.embed(self.tokens.texts)
+        embeddings = self.ranks.from_first(self._from_memory)
+        if embeddings is not None:
             return CachedTensor(torch.from_numpy(embeddings), self.module)
         width = embedding_width(self.module.encoder)
         embeddings = np.empty((len(self.tokens), width), np.float32)
         self._states = self._new_states(self.first_trainable)
         self._run(embeddings, self._states)
         return CachedTensor(torch.from_numpy(embeddings), self.module)
+
+    def _from_memory(self) -> NDArray[np.float32] | None:
+        """Return the embeddings of all texts from the embedding cache, if it is valid."""
+        if self.memory is None or self.memory.is_stale():
+            return None
+        with _evaluating(self.module):
+            return self.memory.embed(self.tokens.texts)
 
     def _compute_states(self, first: int) -> CachedTensor | None:
         self._states = None  # free the old states before allocating new ones
@@ -137,7 +148,7 @@ class ActivationCache:
         if not first or self.can_resume is False or not len(self.tokens):
             return None
         name = type(self.module.encoder).__name__
-        self.can_resume = self._can_resume_at(first)
+        self.can_resume = all(self.ranks.gather(self._can_resume_at(first)))
         if not self.can_resume:
             self.report(
                 f"All layers of {name} run in each epoch, because it cannot resume from cached "
@@ -146,7 +157,8 @@ class ActivationCache:
             return None
         shape = (len(self.tokens.ids), self.module.encoder.config.hidden_size)
         values = self.allocate(shape)
-        if values is None:
+        fits = all(self.ranks.gather(values is not None))
+        if values is None or not fits:
             self.report(
                 f"All layers of {name} run in each epoch, because the hidden states of its frozen "
                 f"layers take {4 * np.prod(shape):,} bytes, more than 'cache_memory' and "
@@ -179,12 +191,22 @@ class ActivationCache:
 
     def _run(self, embeddings: np.ndarray | None, states: CachedTensor | None):
         """Run the encoder once on all texts, and fill the arrays that are not None."""
+        batches = by_length(self.tokens.lengths)
+        self._encode(self.ranks.share_of(batches), embeddings, states)
+        if self.ranks.size > 1:
+            for number, texts in enumerate(batches):
+                self._copy(number, texts, embeddings, states)
+
+    def _encode(
+        self, batches: list[np.ndarray], embeddings: np.ndarray | None, states: CachedTensor | None
+    ):
+        """Run the encoder on some batches."""
         source = PaddedTokens(self.tokens)
         layer = None if states is None else self._layers(states.first)[0]
         # The embedding cache contains such embeddings, too, and must not change the training.
         exact = self.module.outside_of_training()
         with exact, _evaluating(self.module), torch.inference_mode():
-            for texts in by_length(self.tokens.lengths):
+            for texts in batches:
                 inputs = self._inputs(texts)
                 with _recording(layer, stop=embeddings is None) as seen:
                     output = self.module.embed(**inputs, eager=layer is not None)
@@ -193,6 +215,20 @@ class ActivationCache:
                 if states is not None:
                     at, mask = source.places(texts)
                     states.values.numpy()[at[mask]] = seen[0].float().cpu().numpy()[mask]
+
+    def _copy(
+        self,
+        number: int,
+        texts: np.ndarray,
+        embeddings: np.ndarray | None,
+        states: CachedTensor | None,
+    ):
+        """Copy the results of a batch from the process that ran the encoder on it."""
+        if embeddings is not None:
+            self.ranks.copy_rows(embeddings, texts, number)
+        if states is not None:
+            at, mask = PaddedTokens(self.tokens).places(texts)
+            self.ranks.copy_rows(states.values.numpy(), at[mask], number)
 
     def _inputs(self, texts: np.ndarray) -> dict[str, Any]:
         device = next(self.module.parameters()).device

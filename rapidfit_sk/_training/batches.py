@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .._model import TextTokenizer, TokensOnDemand
 from .._rows import CodedRows
 from .._tokens import by_length, places
+from .distributed import ALONE, Ranks
 
 # Number of rows in a batch that does not need the encoder.
 ROWS_PER_PASS = 4096
@@ -34,7 +35,7 @@ class Batch:
         ``labels`` (int64) and ``weights`` (float32): lists with one tensor per task, each with
         one value for each entry of ``rows``.
     n_rows : int
-        Number of rows.
+        Number of rows; in training, of all processes together.
     weight : float
         Total weight of the rows that contribute to the loss.
     """
@@ -47,6 +48,11 @@ class Batch:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the inputs and the targets."""
         return iter((self.inputs, self.targets))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all rows belong to other processes."""
+        return not any(map(len, self.inputs["rows"]))
 
 
 class TextRows(torch.utils.data.Dataset):
@@ -147,7 +153,7 @@ class TextRows(torch.utils.data.Dataset):
         distinct, place = np.unique(self.texts[rows], return_inverse=True)
         tasks = self.tasks[rows]
         groups = [tasks == task for task in range(self.n_tasks)]
-        inputs = source.inputs(distinct)
+        inputs = source.inputs(distinct) if len(rows) else {}
         inputs["rows"] = [torch.from_numpy(place[group]) for group in groups]
         labels, weights = self.labels[rows], self.weights[rows]
         targets = {
@@ -155,6 +161,13 @@ class TextRows(torch.utils.data.Dataset):
             "weights": [torch.from_numpy(weights[group]) for group in groups],
         }
         return Batch(inputs, targets, len(rows), float(weights @ (labels >= 0)))
+
+    def share_of(self, rows: np.ndarray, ranks: Ranks) -> np.ndarray:
+        """Return the rows of a batch whose texts this process encodes."""
+        if ranks.size == 1:
+            return rows
+        _, place = np.unique(self.texts[rows], return_inverse=True)
+        return rows[place % ranks.size == ranks.rank]
 
 
 # --------------------------------------------------------------------------------------------
@@ -272,6 +285,8 @@ class Batches:
     sampler : iterable or None, default=None
         Yields one list of arrays of row numbers per step; each array becomes a batch. None for
         all rows, split into batches by the source.
+    ranks : Ranks, default=ALONE
+        The processes that share each batch of the sampler.
     """
 
     def __init__(
@@ -279,13 +294,19 @@ class Batches:
         dataset: TextRows,
         source: Callable[[], Source],
         sampler: Iterable[list[np.ndarray]] | None = None,
+        ranks: Ranks = ALONE,
     ):
         self.dataset = dataset
         self.source = source
         self.sampler = sampler
+        self.ranks = ranks
 
     def __iter__(self) -> Iterator[Batch] | Iterator[list[Batch]]:
         source = self.source()
         if self.sampler is None:
             return (self.dataset.batch(rows, source) for rows in source.passes(self.dataset))
-        return ([self.dataset.batch(rows, source) for rows in step] for step in self.sampler)
+        return ([self._share(rows, source) for rows in step] for step in self.sampler)
+
+    def _share(self, rows: np.ndarray, source: Source) -> Batch:
+        batch = self.dataset.batch(self.dataset.share_of(rows, self.ranks), source)
+        return replace(batch, n_rows=len(rows))

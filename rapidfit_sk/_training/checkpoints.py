@@ -17,17 +17,23 @@ from safetensors.numpy import load, save
 
 from .._folders import sync
 from .._validation import short
+from .distributed import Ranks
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FILE, _LOCK = "checkpoint.safetensors", "checkpoint.lock"
 _DIGEST_SIZE = 32
 
 # Data, parameters and versions that a fit depends on, by name, as plain data.
 Fingerprint: TypeAlias = dict[str, Any]
 
+# Seeds, temperatures and state of the training in a checkpoint, or None for each of them.
+_State: TypeAlias = tuple[list[int] | None, dict[str, float] | None, dict[str, Any] | None]
+
 
 class Checkpoints:
     """Checkpoints of one fit in a folder. The folder holds only the last one.
+
+    If several processes train together, only the first one reads and writes the folder.
 
     Parameters
     ----------
@@ -56,6 +62,7 @@ class Checkpoints:
         self.fingerprint = fingerprint
         self.n_steps = n_steps
         self.report = report or (lambda sentence: None)
+        self.ranks = Ranks.current()
         self.seeds: list[int] | None = None
         self.temperatures: dict[str, float] | None = None
         self.training: dict[str, Any] | None = None
@@ -72,23 +79,27 @@ class Checkpoints:
         ValueError
             If another fit uses the folder, or its checkpoint belongs to another fit or is damaged.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK)
+        checkpoints = cls(folder, *args)
+        with contextlib.ExitStack() as stack:
+            state = checkpoints.ranks.from_first(lambda: checkpoints._open(stack))
+            checkpoints.seeds, checkpoints.temperatures, checkpoints.training = state
+            yield checkpoints
+
+    def _open(self, stack: contextlib.ExitStack) -> _State:
+        """Lock the folder until the stack is closed, and read its checkpoint."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / _LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise ValueError(
-                f"Another fit is writing checkpoints to {str(folder)!r}. Pass another folder as "
-                "'checkpoint_dir', one for each fit that runs at the same time."
+                f"Another fit is writing checkpoints to {str(self.folder)!r}. Pass another folder "
+                "as 'checkpoint_dir', one for each fit that runs at the same time."
             ) from error
-        try:
-            for unfinished in folder.glob(f"{_FILE}.*.tmp"):
-                unfinished.unlink()  # left by a process that was killed
-            checkpoints = cls(folder, *args)
-            checkpoints._read()
-            yield checkpoints
-        finally:
-            lock.release()
+        stack.callback(lock.release)
+        for unfinished in self.folder.glob(f"{_FILE}.*.tmp"):
+            unfinished.unlink()  # left by a process that was killed
+        return self._read()
 
     def start(self, seeds: list[int]) -> list[int]:
         """Return the seeds in the checkpoint, or the given seeds if there is no checkpoint."""
@@ -115,6 +126,8 @@ class Checkpoints:
 
     def _write(self):
         """Write the checkpoint to a new file, which replaces the old one once it is complete."""
+        if not self.ranks.is_first:
+            return
         state = {
             "format_version": FORMAT_VERSION,
             "fingerprint": self.fingerprint,
@@ -143,11 +156,11 @@ class Checkpoints:
                 str(self.folder),
             ) from error
 
-    def _read(self):
+    def _read(self) -> _State:
         """Read the checkpoint of the folder, if there is one."""
         path = self.folder / _FILE
         if not path.exists():
-            return
+            return None, None, None
         content = path.read_bytes()
         payload, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
         if _digest(payload) != digest:
@@ -158,9 +171,8 @@ class Checkpoints:
         different = _first_difference(state["fingerprint"], self.fingerprint)
         if different:
             raise self._error(f"belongs to another fit: {different}")
-        self.seeds, self.temperatures = state["seeds"], state["temperatures"]
-        self.training = state["training"]
         self.report(f"Continuing the fit whose checkpoint is in {str(self.folder)!r}.")
+        return state["seeds"], state["temperatures"], state["training"]
 
     def _error(self, problem) -> ValueError:
         return ValueError(

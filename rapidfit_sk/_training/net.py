@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ from .activations import allocate_array
 from .batches import Batch, Batches, PaddedTokens, Source, TextRows
 from .cache import EmbeddingCache
 from .checkpoints import Checkpoints, to_bytes
+from .distributed import Ranks
 from .losses import MultiheadLoss
 from .run import EpochSums, Run
 from .sampling import NOTABLE, TaskSampler
@@ -281,7 +283,7 @@ class MultiheadNet(NeuralNet):
         """Return batches from the sampler for training, and batches of all rows otherwise."""
         run = self._run
         if training:
-            return Batches(dataset, run.activations.source, run.sampler)
+            return Batches(dataset, run.activations.source, run.sampler, run.ranks)
         return Batches(dataset, run.validation_activations.source)
 
     def output_layer_inputs(self, task: int, texts: np.ndarray) -> NDArray[np.float32]:
@@ -404,8 +406,10 @@ class MultiheadNet(NeuralNet):
         self.module_.in_training = True
         try:
             self.notify("on_train_begin", X=X, y=y)
+            self._check_same_weights("the weights before the training")
             self.fit_loop(X, y, **fit_params)
             self.notify("on_train_end", X=X, y=y)
+            self._check_same_weights("the weights after the training")
             self.module_.in_training = False
             self._check_module(X)
         finally:
@@ -426,12 +430,14 @@ class MultiheadNet(NeuralNet):
             if not run.sums.n_batches:  # otherwise, this epoch goes on
                 self.notify("on_epoch_begin", **given)
             self.run_single_epoch(iterator_train, True, "train", self.train_step, **fit_params)
-            self.run_single_epoch(iterator_valid, False, "valid", self.validation_step)
+            step_valid = self._shared_step(iterator_valid)
+            self.run_single_epoch(iterator_valid, False, "valid", step_valid)
             finished = self.epoch_ + 1 >= epochs
             try:
                 self.notify("on_epoch_end", **given)
             except StopTraining:
                 finished = True
+            finished = any(run.ranks.gather(finished))
             self._write_checkpoint(finished=finished)
         return self
 
@@ -459,10 +465,11 @@ class MultiheadNet(NeuralNet):
         memory: EmbeddingCache | None,
         checkpoints: Checkpoints | None,
     ) -> Run:
+        ranks = Ranks.current()
         sampler = TaskSampler(
             rows.texts,
             rows.tasks,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size * ranks.size,
             n_accumulated=self.accumulate,
             min_steps=self.min_steps,
             rng=np.random.default_rng(self.seeds[2]),
@@ -477,12 +484,14 @@ class MultiheadNet(NeuralNet):
             validation,
             memory,
             sampler=sampler,
-            generator=torch.Generator(self.device).manual_seed(self.seeds[1]),
+            # Each process draws its own numbers, because it has its own texts.
+            generator=torch.Generator(self.device).manual_seed(self.seeds[1] + ranks.rank),
             allocate=functools.partial(
                 allocate_array, memory=self.cache_memory, disk=self.cache_disk
             ),
             report=report if self.verbose else None,
             checkpoints=checkpoints,
+            ranks=ranks,
         )
 
     def _lengths(self, tokens: TokensOnDemand) -> NDArray[np.int64] | None:
@@ -541,10 +550,17 @@ class MultiheadNet(NeuralNet):
         list. So the gradients add up to the gradient of one large batch. The loss is also divided
         by the mean weight of all training rows, not of the rows in this step. So a step with rows
         of small weight changes the module less than other steps.
+
+        If several processes train together, the list has the share of this process, which may have
+        no rows. The gradients, the loss and its divisor still belong to the whole step.
         """
         self.optimizer_.zero_grad(set_to_none=True)
         total = self._run.mean_weight * sum(part.n_rows for part in batch)
-        steps = [self.train_step_single(part, total) for part in batch]
+        steps = [self.train_step_single(part, total) for part in batch if not part.is_empty]
+        loss = sum(step["loss"] for step in steps)
+        if self._run.ranks.size > 1:
+            trainable = [p for _, p in self._run.parameters if p.requires_grad]
+            loss = self._run.ranks.sum_gradients(trainable, loss)
         self.notify(
             "on_grad_computed",
             named_parameters=self._run.parameters,
@@ -553,7 +569,7 @@ class MultiheadNet(NeuralNet):
         )
         self.optimizer_.step()
         return {
-            "loss": sum(step["loss"] for step in steps),
+            "loss": loss,
             "weight": total,
             "y_pred": [step["y_pred"] for step in steps],
         }
@@ -576,6 +592,29 @@ class MultiheadNet(NeuralNet):
         # If the total weight is 0, so is the loss, and it must not be divided by 0.
         loss = loss / max(batch.weight, 1e-12)
         return {"loss": loss, "weight": batch.weight, "y_pred": logits}
+
+    def _shared_step(self, iterator) -> Callable[..., dict[str, Any]]:
+        """Return the function for a validation batch; several processes share the batches."""
+        ranks = self._run.ranks
+        if ranks.size == 1 or iterator is None:
+            return self.validation_step
+        self._set_training(False)
+        steps = iter(ranks.map(self._sendable_step, iterator))
+        return lambda batch, **fit_params: next(steps)
+
+    def _sendable_step(self, batch: Batch) -> dict[str, Any]:
+        """Return the output of a validation step in memory that other processes can read."""
+        step = self.validation_step(batch)
+        logits = [part.cpu() for part in step["y_pred"]]
+        return {"loss": step["loss"].cpu(), "weight": step["weight"], "y_pred": logits}
+
+    def _check_same_weights(self, name: str):
+        """Raise ValueError if the weights of the processes that train together differ."""
+        if self._run.ranks.size > 1:
+            digest = hashlib.blake2b()
+            for _, parameter in self._run.parameters:
+                digest.update(np.ascontiguousarray(parameter.detach().cpu().numpy()).data)
+            self._run.ranks.check_same({name: digest.hexdigest()})
 
     # ----------------------------------------------------------------------------------------
     # Checks for NaN and infinity

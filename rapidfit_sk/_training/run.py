@@ -16,6 +16,7 @@ from .activations import ActivationCache
 from .batches import TextRows
 from .cache import EmbeddingCache
 from .checkpoints import Checkpoints
+from .distributed import ALONE, Ranks
 from .sampling import TaskSampler
 
 
@@ -73,6 +74,8 @@ class Run:
         Takes a message for the user.
     checkpoints : Checkpoints or None
         Stores the state of the training.
+    ranks : Ranks, default=ALONE
+        The processes that train together.
 
     Attributes
     ----------
@@ -99,6 +102,7 @@ class Run:
         allocate: Callable[[tuple[int, int]], NDArray[np.float32] | None],
         report: Callable[[str], object] | None,
         checkpoints: Checkpoints | None = None,
+        ranks: Ranks = ALONE,
     ):
         self.rows = rows
         self.validation = validation
@@ -106,12 +110,15 @@ class Run:
         self.generator = generator
         self.report = report
         self.checkpoints = checkpoints
+        self.ranks = ranks
         self.sums = EpochSums()
         self._caches: dict[str, ActivationCache] = {}
         self.first_trainable: int | None = None
         self.mean_weight = float(rows.weights[: rows.n_data].mean())
         self.parameters = list(module.named_parameters())
-        self._activations_of = partial(ActivationCache, module, allocate=allocate, memory=memory)
+        self._activations_of = partial(
+            ActivationCache, module, allocate=allocate, memory=memory, ranks=ranks
+        )
 
     def set_first_trainable(self, layer: int | None):
         """Set the lowest encoder layer that will train; call it before the first epoch."""

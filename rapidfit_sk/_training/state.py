@@ -38,7 +38,7 @@ def training_state(net: NeuralNet, run: Run, *, finished: bool) -> dict[str, Any
         "requires_grad": [parameter.requires_grad for parameter in module.parameters()],
         "unfreeze_log": list(module.unfreeze_log),
         "optimizer": net.optimizer_.state_dict(),
-        "generator": run.generator.get_state(),
+        "generators": run.ranks.gather(run.generator.get_state()),
         "sampler": run.sampler.state(),
         "label_text_weights": run.rows.weights[run.rows.n_data :],
         "can_resume": run.can_resume(),
@@ -60,7 +60,7 @@ def restore_training(net: NeuralNet, run: Run, state: dict[str, Any]):
         parameter.requires_grad_(trains)
     _restore_weights(module, state["weights"])
     net.optimizer_.load_state_dict(state["optimizer"])
-    run.generator.set_state(state["generator"])
+    run.generator.set_state(state["generators"][run.ranks.rank])
     run.sampler.restore(state["sampler"])
     run.use_label_texts(state["label_text_weights"])
     run.restore_can_resume(state["can_resume"])

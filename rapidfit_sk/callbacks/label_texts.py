@@ -73,8 +73,9 @@ def _weights(net, task, data, rows, texts) -> np.ndarray:
     )
     if len(rows) > N_COMPARED:
         rows = np.random.default_rng(0).choice(rows, N_COMPARED, replace=False)
-    probability = probability_of_texts(
-        net.frozen_embeddings(data.texts[rows]), data.labels[rows], data.weights[rows], directions
+    embeddings = net.frozen_embeddings(data.texts[rows])
+    probability = net.run_.ranks.from_first(
+        lambda: probability_of_texts(embeddings, data.labels[rows], data.weights[rows], directions)
     )
     # Without evidence, only labels that nothing else describes use their texts.
     weights = np.where(n_rows > 0, max(0, 2 * probability - 1), probability)

@@ -63,11 +63,9 @@ class LinearProbe(Callback):
         if len(np.unique(labels)) < 2:
             return
         class_weights = net.criterion_.class_weights(task).cpu().numpy()
-        weight, bias = fit_probe(
-            net.output_layer_inputs(task, data.texts[rows]),
-            labels,
-            data.weights[rows] * class_weights[labels],
-            n_classes=net.n_classes[task],
-            C=self.C,
+        features = net.output_layer_inputs(task, data.texts[rows])
+        weights = data.weights[rows] * class_weights[labels]
+        weight, bias = net.run_.ranks.from_first(
+            lambda: fit_probe(features, labels, weights, net.n_classes[task], self.C)
         )
         net.set_output_layer(task, weight, bias)

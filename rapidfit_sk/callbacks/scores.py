@@ -59,7 +59,8 @@ class TaskScores(Callback):
         """Record the scores of the epoch."""
         if not self.seen_:
             return
-        scores = scores_per_task(*(np.concatenate(part) for part in zip(*self.seen_, strict=True)))
+        rows = [np.concatenate(part) for part in zip(*self.seen_, strict=True)]
+        scores = net.run_.ranks.from_first(lambda: scores_per_task(*rows))
         self.n_rows_ = {self.tasks[task]: score["n_rows"] for task, score in scores.items()}
         for metric in ("accuracy", "f1"):
             mean = mean_over_tasks(scores, metric)

@@ -60,9 +60,8 @@ class Temperatures(Callback):
     def on_epoch_end(self, net, **kwargs):
         """Record the temperatures of the epoch."""
         rows = list(map(_joined, self.seen_))
-        for task, (_, labels, _), found in zip(
-            self.tasks, rows, fit_temperatures(rows), strict=True
-        ):
+        temperatures = net.run_.ranks.from_first(lambda: fit_temperatures(rows))
+        for task, (_, labels, _), found in zip(self.tasks, rows, temperatures, strict=True):
             if (labels >= 0).any():
                 net.history.record(f"temperature/{task}", found)
         self.seen_ = []
