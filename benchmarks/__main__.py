@@ -19,6 +19,7 @@ NAMES = [
     "predict",
     "predict-tasks",
     "latency",
+    "serving",
     "bf16",
     "scaling",
     "peers",

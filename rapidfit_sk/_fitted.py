@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ._abstention import min_confidences, with_missing
 from ._arrays import common_dtype
 from ._coverage import Coverage
 from ._forks import computes
@@ -23,11 +24,10 @@ from ._rows import (
     fit_temperatures,
     probabilities,
     scores_per_task,
-    with_missing,
 )
 from ._training import EmbeddingCache, Embeddings, MultiheadNet, PaddedTokens, TextRows
 from ._typing import MinConfidence
-from ._validation import listed, short, unknown_task
+from ._validation import check_task
 
 # Number of distinct texts that are tokenized at once. It limits the memory of a prediction, apart
 # from its output.
@@ -219,24 +219,8 @@ class FittedModel:
             If `given` names a task that the model does not have, or if it is "tuned" and the
             threshold of a task was not tuned.
         """
-        if given is None:
-            return None
         tasks = [self.tasks[code] for code in requested]
-        if isinstance(given, Mapping):
-            for task in given:
-                self.check_task(task)
-            return {task: float(given.get(task, 0.0)) for task in tasks}
-        if given != "tuned":
-            return dict.fromkeys(tasks, float(given))
-        tuned = self.thresholds or {}
-        missing = [task for task in tasks if task not in tuned]
-        if missing:
-            raise ValueError(
-                f"min_confidence='tuned' needs a threshold of each task, but there is none for: "
-                f"{listed(missing)}. Tune them on rows that did not train, or pass a number. A "
-                "training drops all thresholds."
-            )
-        return {task: tuned[task] for task in tasks}
+        return min_confidences(given, tasks, self.thresholds or {}, self.tasks)
 
     def task_codes(self, task: str | None) -> NDArray[np.int64]:
         """Return the code of a task, or the codes of all tasks if `task` is None.
@@ -253,10 +237,7 @@ class FittedModel:
 
     def check_task(self, task: object):
         """Raise TypeError or ValueError if `task` is not the name of a task of this model."""
-        if not isinstance(task, str):
-            raise TypeError(f"The name of a task must be a string, got {short(task)}.")
-        if task not in self.classes:
-            raise ValueError(unknown_task(task, self.tasks))
+        check_task(task, self.tasks)
 
     @computes
     def logits(self, texts: Texts, tasks: NDArray[np.int64]) -> list[NDArray[np.float32]]:

@@ -345,10 +345,12 @@ def _describe(
 
 
 def _describe_task(model: FittedModel, task: str) -> dict[str, Any]:
+    threshold = (model.thresholds or {}).get(task)
     return {
         "name": task,
         "output": output_of(task),
         "temperature": model.temperatures[task],
+        **({} if threshold is None else {"threshold": threshold}),
         **labels_to_plain(model.classes[task]),
     }
 

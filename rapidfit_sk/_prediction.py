@@ -10,10 +10,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import Bunch
 
+from ._abstention import MIN_CONFIDENCE
 from ._arrays import as_columns
 from ._estimator import TextEstimator
 from ._rows import (
-    MIN_CONFIDENCE,
     Reader,
     Texts,
     as_pandas,

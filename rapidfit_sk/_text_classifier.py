@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from ._abstention import MIN_CONFIDENCE
 from ._atomic import all_or_nothing
 from ._estimator import TextEstimator
 from ._held_out import FitRows
 from ._rows import (
     LABEL_TEXTS,
     LABEL_TEXTS_OF_TASK,
-    MIN_CONFIDENCE,
     LabelTexts,
     OneTaskReader,
     Target,

@@ -8,7 +8,7 @@ import functools
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from os import PathLike, fspath
 from types import FrameType
@@ -279,6 +279,14 @@ def unknown_task(task: Any, known: Iterable[str]) -> str:
         f"Task {short(task)} was not seen in fit.{suggestion(task, known)} "
         f"The tasks are: {listed(known)}."
     )
+
+
+def check_task(task: object, known: Collection[str]) -> None:
+    """Raise TypeError or ValueError if `task` is not the name of a known task."""
+    if not isinstance(task, str):
+        raise TypeError(f"The name of a task must be a string, got {short(task)}.")
+    if task not in known:
+        raise ValueError(unknown_task(task, known))
 
 
 def check_names(

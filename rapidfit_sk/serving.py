@@ -15,17 +15,18 @@ from typing import Any, TypeAlias, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._abstention import MIN_CONFIDENCE, min_confidences, with_missing
 from ._arrays import as_columns, common_dtype
 from ._folders import CHECKSUMS, read_checksums, read_file, read_folder, verify, verify_file
 from ._tokens import BoundedTokenizer, TokenIds, TokenRules, by_length, places
 from ._validation import (
     check_argument,
+    check_task,
     integer,
     is_unicode,
     none,
     path,
     short,
-    unknown_task,
 )
 
 try:
@@ -74,6 +75,8 @@ class OnnxMultiheadClassifier:
         The sorted classes of each task.
     temperatures_ : dict of {str: float}
         The temperature that divides the logits of each task.
+    thresholds_ : dict of {str: float}
+        The tuned minimum confidence of each task that has one.
     description_ : dict
         Everything that ``onnx.json`` contains, such as the versions of the libraries and the report
         of the export.
@@ -128,6 +131,9 @@ class OnnxMultiheadClassifier:
             name: np.array(task["classes"], dtype=task["dtype"]) for name, task in tasks.items()
         }
         self.temperatures_ = {name: task["temperature"] for name, task in tasks.items()}
+        self.thresholds_ = {
+            name: task["threshold"] for name, task in tasks.items() if "threshold" in task
+        }
         self._outputs = {name: task["output"] for name, task in tasks.items()}
         self._columns = self.description_["columns"]
         rules = TokenRules(**self.description_["tokens"])
@@ -171,7 +177,13 @@ class OnnxMultiheadClassifier:
     # ----------------------------------------------------------------------------------------
     # Prediction
 
-    def predict(self, X: ArrayLike, task: str | None = None) -> np.ndarray:
+    def predict(
+        self,
+        X: ArrayLike,
+        task: str | None = None,
+        *,
+        min_confidence: float | Mapping[str, float] | str | None = None,
+    ) -> np.ndarray:
         """Predict labels.
 
         Parameters
@@ -181,6 +193,10 @@ class OnnxMultiheadClassifier:
         task : str or None, default=None
             The task to predict. None means the task of each row if X has a task column, and all
             tasks otherwise.
+        min_confidence : float, dict, "tuned" or None, default=None
+            The probability that the predicted label of a row must have. Rows below it get None
+            instead of a label. A dict ``{task: float}`` sets it for some tasks, and "tuned" uses
+            `thresholds_`. None predicts a label for each row.
 
         Returns
         -------
@@ -190,20 +206,30 @@ class OnnxMultiheadClassifier:
         Raises
         ------
         TypeError, ValueError
-            If X contains something other than texts, or if a task was not exported.
+            If X contains something other than texts, if a task was not exported, or if "tuned" is
+            used for a task without a threshold.
         """
+        check_argument("min_confidence", min_confidence, MIN_CONFIDENCE)
         texts, of_rows = self._read_rows(X, task)
         if of_rows is None:
-            return as_columns(list(self._labels(texts, self._requested(task)).values()))
-        return self._labels_of_rows(texts, of_rows)
+            found = self._labels(texts, self._requested(task), min_confidence)
+            return as_columns(list(found.values()))
+        return self._labels_of_rows(texts, of_rows, min_confidence)
 
-    def predict_all(self, X: ArrayLike) -> dict[str, np.ndarray]:
+    def predict_all(
+        self,
+        X: ArrayLike,
+        *,
+        min_confidence: float | Mapping[str, float] | str | None = None,
+    ) -> dict[str, np.ndarray]:
         """Predict the label of each text for every task.
 
         Parameters
         ----------
         X : array-like of str, frame or dict of columns
             Texts, or an object with a text column.
+        min_confidence : float, dict, "tuned" or None, default=None
+            As in :meth:`predict`.
 
         Returns
         -------
@@ -211,7 +237,8 @@ class OnnxMultiheadClassifier:
             The labels of each task. ``pandas.DataFrame(labels)`` is the frame that
             :meth:`rapidfit_sk.MultiheadClassifier.predict_all` returns.
         """
-        return self._labels(self._read_texts(X), self.tasks_)
+        check_argument("min_confidence", min_confidence, MIN_CONFIDENCE)
+        return self._labels(self._read_texts(X), self.tasks_, min_confidence)
 
     @overload
     def predict_proba(self, X: ArrayLike, task: str) -> NDArray[np.float64]: ...
@@ -256,22 +283,38 @@ class OnnxMultiheadClassifier:
     # ----------------------------------------------------------------------------------------
     # From texts to logits
 
-    def _labels(self, texts: list[str], tasks: list[str]) -> dict[str, np.ndarray]:
-        codes = self._of_texts(texts, tasks, lambda task, logits: logits.argmax(axis=1))
-        return {task: self.classes_[task][codes[task]] for task in tasks}
+    def _labels(self, texts: list[str], tasks: list[str], min_confidence) -> dict[str, np.ndarray]:
+        """Return the labels of each task: with a minimum confidence, None below it."""
+        minimum = min_confidences(min_confidence, tasks, self.thresholds_, self.tasks_)
 
-    def _labels_of_rows(self, texts: list[str], of_rows: np.ndarray) -> np.ndarray:
+        def code(task, logits):
+            codes = logits.argmax(axis=1)
+            if minimum is not None:
+                codes[self._softmax(task, logits).max(axis=1, initial=0) < minimum[task]] = -1
+            return codes
+
+        codes = self._of_texts(texts, tasks, code)
+        classes = {task: self.classes_[task] for task in tasks}
+        if minimum is not None:
+            classes = {task: with_missing(own) for task, own in classes.items()}
+        return {task: classes[task][codes[task]] for task in tasks}
+
+    def _labels_of_rows(self, texts: list[str], of_rows: np.ndarray, min_confidence) -> np.ndarray:
         """Return the label of each row for the task of the row."""
-        tasks = self._present(of_rows)
-        labels = np.empty(len(texts), common_dtype(self.classes_[task] for task in tasks))
-        for task, found in self._labels(texts, tasks).items():
-            labels[of_rows == task] = found[of_rows == task]
+        found = self._labels(texts, self._present(of_rows), min_confidence)
+        labels = np.empty(len(texts), common_dtype(found.values()))
+        for task, own in found.items():
+            labels[of_rows == task] = own[of_rows == task]
         return labels
 
     def _probabilities(self, texts: list[str], tasks: list[str]) -> dict[str, NDArray[np.float64]]:
-        return self._of_texts(
-            texts, tasks, lambda task, logits: _softmax(logits / self.temperatures_[task])
-        )
+        return self._of_texts(texts, tasks, self._softmax)
+
+    def _softmax(self, task: str, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probabilities of logits, at the temperature of a task."""
+        scaled = logits / self.temperatures_[task]
+        exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        return exponents / exponents.sum(axis=1, keepdims=True)
 
     def _of_texts(
         self,
@@ -325,10 +368,7 @@ class OnnxMultiheadClassifier:
         """Return the tasks to predict, after checking the name of a task."""
         if task is None:
             return self.tasks_
-        if not isinstance(task, str):
-            raise TypeError(f"The name of a task must be a string, got {short(task)}.")
-        if task not in self.tasks_:
-            raise ValueError(unknown_task(task, self.tasks_))
+        check_task(task, self.tasks_)
         return [task]
 
     def _present(self, of_rows: np.ndarray) -> list[str]:
@@ -397,20 +437,22 @@ class OnnxTaskClassifier:
         """The sorted classes of the task."""
         return self.classifier.classes_[self.task]
 
-    def predict(self, X: ArrayLike) -> np.ndarray:
+    def predict(self, X: ArrayLike, *, min_confidence: float | str | None = None) -> np.ndarray:
         """Predict the label of each text.
 
         Parameters
         ----------
         X : array-like of str, frame or dict of columns
             Texts, or an object with a text column.
+        min_confidence : float, "tuned" or None, default=None
+            As in :meth:`OnnxMultiheadClassifier.predict`.
 
         Returns
         -------
         labels : ndarray of shape (n_texts,)
             The labels.
         """
-        return self.classifier.predict(X, self.task)
+        return self.classifier.predict(X, self.task, min_confidence=min_confidence)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the probability of each class.
@@ -474,13 +516,6 @@ def mean_of_windows(counts: np.ndarray) -> NDArray[np.float32]:
     owner = np.repeat(np.arange(len(counts)), counts)
     is_own = np.arange(len(counts))[:, None] == owner
     return np.where(is_own, 1 / counts[:, None], 0).astype(np.float32)
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    if not len(logits):
-        return logits
-    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponents / exponents.sum(axis=1, keepdims=True)
 
 
 def _column_names(X: Any) -> list[Any]:

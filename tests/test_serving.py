@@ -1,5 +1,6 @@
 """Prediction without torch: `OnnxMultiheadClassifier` reads a folder of `export_onnx`."""
 
+import copy
 import json
 import pickle
 import shutil
@@ -123,6 +124,41 @@ def test_labels_of_several_kinds(make_classifier, messages, tmp_path):
     assert set(map(type, found[:, 0])) == {int}
 
 
+def test_min_confidence(fitted, messages, tmp_path):
+    """Tuned thresholds are exported, and rows below a minimum confidence have no label."""
+    classifier = copy.deepcopy(fitted)
+    classifier.tune_thresholds(messages, coverage={"intent": 0.5, "sentiment": 0.7})
+    classifier.export_onnx(tmp_path / "exported")
+    exported = OnnxMultiheadClassifier(tmp_path / "exported")
+    assert exported.thresholds_ == classifier.thresholds_
+    texts = messages["text"].unique()
+    for given in (0.4, {"intent": 0.5}, {}):
+        expected = classifier.predict(texts, min_confidence=given)
+        found = exported.predict(texts, min_confidence=given)
+        assert found.dtype == expected.dtype == object
+        assert (found != expected).mean() < 0.01  # a probability may be close to the minimum
+    rows = messages[messages["task"] != "emotion"]
+    for mine, other in (
+        (
+            exported.predict(rows, min_confidence="tuned"),
+            classifier.predict(rows, min_confidence="tuned"),
+        ),
+        (
+            exported["intent"].predict(texts, min_confidence="tuned"),
+            classifier["intent"].predict(texts, min_confidence="tuned"),
+        ),
+    ):
+        assert 0.1 < pd.isna(mine).mean() < 0.9
+        assert (mine != other).mean() < 0.01
+    assert pd.isna(exported.predict_all(texts, min_confidence=1.0)["emotion"]).all()
+    with pytest.raises(ValueError, match="needs a threshold of each task.*'emotion'"):
+        exported.predict(texts, min_confidence="tuned")
+    with pytest.raises(ValueError, match="'min_confidence'"):
+        exported.predict(texts, min_confidence=2)
+    with pytest.raises(ValueError, match="'mood' was not seen"):
+        exported.predict(texts, min_confidence={"mood": 0.5})
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("long_text", ["truncate", "head_tail", "windows"])
 def test_tokens(messages, architecture, long_text):
@@ -155,9 +191,9 @@ def test_threads(exported):
 
 def test_pickle(exported):
     """A pickle contains the folder and the number of threads, and reads the folder again."""
-    copy = pickle.loads(pickle.dumps(exported))
-    assert (copy.folder, copy.n_threads) == (exported.folder, 1)
-    assert copy.predict(TEXTS).tolist() == exported.predict(TEXTS).tolist()
+    loaded = pickle.loads(pickle.dumps(exported))
+    assert (loaded.folder, loaded.n_threads) == (exported.folder, 1)
+    assert loaded.predict(TEXTS).tolist() == exported.predict(TEXTS).tolist()
     assert len(pickle.dumps(exported)) < 1000
 
 
@@ -274,21 +310,21 @@ def test_other_folders(fitted, tmp_path):
 @pytest.mark.parametrize("change", ["removed", "cut", "flipped"])
 def test_damaged_folders(folder, tmp_path, name, change):
     """A missing, cut or changed file is one error that names the folder."""
-    copy = shutil.copytree(folder, tmp_path / "copy")
-    content = bytearray((copy / name).read_bytes())
+    changed = shutil.copytree(folder, tmp_path / "copy")
+    content = bytearray((changed / name).read_bytes())
     if change == "flipped":
         content[len(content) // 2] ^= 1
-    (copy / name).write_bytes(content[: -5 if change == "cut" else None])
+    (changed / name).write_bytes(content[: -5 if change == "cut" else None])
     if change == "removed":
-        (copy / name).unlink()
+        (changed / name).unlink()
     with pytest.raises(ValueError, match="does not contain a valid classifier written by export"):
-        OnnxMultiheadClassifier(copy)
+        OnnxMultiheadClassifier(changed)
 
 
 def test_other_versions(folder, tmp_path):
     """A folder of a later format is refused with both versions."""
-    copy = shutil.copytree(folder, tmp_path / "copy")
-    description = json.loads((copy / "onnx.json").read_text()) | {"format_version": 99}
-    (copy / "onnx.json").write_text(json.dumps(description))
+    changed = shutil.copytree(folder, tmp_path / "copy")
+    description = json.loads((changed / "onnx.json").read_text()) | {"format_version": 99}
+    (changed / "onnx.json").write_text(json.dumps(description))
     with pytest.raises(ValueError, match="format version 99, but .* reads version 1"):
-        OnnxMultiheadClassifier(copy)
+        OnnxMultiheadClassifier(changed)

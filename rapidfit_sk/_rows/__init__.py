@@ -25,18 +25,15 @@ from .tables import (
 )
 from .texts import Texts
 from .thresholds import (
-    MIN_CONFIDENCE,
     Target,
     confidences,
     confident_codes,
-    with_missing,
 )
 from .values import exact_array, parameter_labels, plain_label
 
 __all__ = [
     "LABEL_TEXTS",
     "LABEL_TEXTS_OF_TASK",
-    "MIN_CONFIDENCE",
     "CodedRows",
     "Columns",
     "GivenPart",
@@ -74,5 +71,4 @@ __all__ = [
     "tasks_without",
     "warn_of_contradictions",
     "wilson_interval",
-    "with_missing",
 ]

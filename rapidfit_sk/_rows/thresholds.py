@@ -1,4 +1,4 @@
-"""Abstention: confidences, the thresholds that they must reach, and missing labels."""
+"""Abstention: confidences, and the thresholds that they must reach."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 
 from .._typing import TargetLike
-from .._validation import check_argument, mapping_to, none, one_of, real, short, suggestion
+from .._validation import check_argument, mapping_to, none, real, short, suggestion
 from .calibration import probabilities
 
-MIN_CONFIDENCE = real(0, 1) | mapping_to(real(0, 1)) | one_of("tuned") | none
 _TARGET = real(0, 1, closed="neither") | mapping_to(real(0, 1, closed="neither")) | none
 
 # Probability with which the precision on new rows reaches the target.
@@ -38,11 +37,6 @@ def confident_codes(
     if min_confidence > 0:
         codes[confidences(logits, temperature) < min_confidence] = -1
     return codes
-
-
-def with_missing(classes: np.ndarray) -> NDArray[np.object_]:
-    """Return classes as Python objects and None, which is at position -1."""
-    return np.array([*classes.tolist(), None], dtype=object)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from rapidfit_sk._abstention import with_missing
 from rapidfit_sk._rows.calibration import probabilities
 from rapidfit_sk._rows.thresholds import (
     BestPrecision,
@@ -13,7 +14,6 @@ from rapidfit_sk._rows.thresholds import (
     precision_bound,
     threshold_for_coverage,
     threshold_for_precision,
-    with_missing,
 )
 
 LOGITS = np.array([[4.0, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 2.0]], np.float32)
