@@ -73,7 +73,8 @@ def main():
     everything = [
         name
         for name in NAMES
-        if name not in ("helpers", "quality", "abstention") and (name != "peers" or options.peer)
+        if name not in ("helpers", "quality", "abstention", "serving")
+        and (name != "peers" or options.peer)
     ]
     for name in everything if options.name == "all" else [options.name]:
         module = importlib.import_module(f".{name.replace('-', '_')}", __package__)
