@@ -580,10 +580,6 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
             cls, repo_id, revision=revision, token=token, local_files_only=local_files_only
         )
 
-    def __setstate__(self, state):
-        """Set the state; parameters that are newer than the pickle get their defaults."""
-        super().__setstate__(type(self)().get_params(deep=False) | state)
-
     def __getstate__(self):
         """Return the state, with the library versions if the classifier is fitted."""
         state = super().__getstate__()

@@ -52,6 +52,10 @@ class ParameterGroup(BaseEstimator):
                     params |= {f"{name}__{key}": value for key, value in nested.items()}
         return params
 
+    def __setstate__(self, state: dict[str, Any]):
+        """Set the state; parameters that are newer than the pickle get their defaults."""
+        super().__setstate__(type(self)().get_params(deep=False) | state)
+
     def _nested_params(self, name: str) -> dict[str, Any]:
         """Return the parameters of a group, also if it is None or a dict; none if it is invalid."""
         if not self._constraints[name].accepts(getattr(self, name)):
