@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -17,6 +18,10 @@ CHARS_PER_TOKEN, MOST_CHARS_PER_TOKEN = 32, 1024
 # Number of characters that are tokenized at once. It limits the memory, and the time for which
 # other threads wait for the lock.
 CHARS_PER_CALL = 200_000
+
+# Seconds between two such calls. Without a pause, a thread that has released a lock often gets it
+# again before a thread that waits for it.
+PAUSE = 0.0005
 
 # Maximum number of tokens, padding included, in a batch without gradients. It is large enough to
 # keep all cores busy, but small enough to keep the activations of a layer in the processor's cache.
@@ -195,11 +200,18 @@ class BoundedTokenizer:
         # A limited number of characters is tokenized at a time, so a long end has several parts.
         parts = [[_parts_of(end) for end in of_text] for of_text in ends]
         flat = [part for of_text in parts for of_end in of_text for part in of_end]
-        ids = chain.from_iterable(self._ids(group) for group in _groups(flat))
+        ids = chain.from_iterable(self._ids_of_groups(flat))
         return [
             [self._concatenated([next(ids) for _ in of_end]) for of_end in of_text]
             for of_text in parts
         ]
+
+    def _ids_of_groups(self, texts: list[str]) -> Iterator[list[list[int]]]:
+        """Yield the ids of successive texts, a limited number of characters at a time."""
+        for number, group in enumerate(_groups(texts)):
+            if number:
+                time.sleep(PAUSE)
+            yield self._ids(group)
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         """Return the ids of each text with its special tokens; texts contain none of them."""
