@@ -10,9 +10,9 @@ import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -62,14 +62,13 @@ def _measure(port, texts, n_clients):
     """Let some clients ask for one text after the other, and return what they waited for."""
     end = time.perf_counter() + SECONDS
     seconds = [[] for _ in range(n_clients)]
-    threads = [
-        threading.Thread(target=_ask, args=(port, texts[i:] + texts[:i], end, own))
-        for i, own in enumerate(seconds)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(n_clients) as threads:
+        asked = [
+            threads.submit(_ask, port, texts[i:] + texts[:i], end, own)
+            for i, own in enumerate(seconds)
+        ]
+    for each in asked:
+        each.result()  # raises the error of a client
     times = np.concatenate(seconds)
     case = f"{n_clients} clients"
     return [

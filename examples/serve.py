@@ -11,23 +11,29 @@ and ask for the labels of texts:
 
 Requests that arrive while the model is busy are answered together, in one batch. ``/health`` says
 whether the server accepts requests, and ``/metrics`` counts them for Prometheus. On SIGTERM, the
-server answers the requests that it has accepted, and then stops.
+server answers the requests that it has accepted, for at most 30 seconds, and then stops.
 """
 
 import argparse
 import asyncio
 import contextlib
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
+# The library tokenizers would otherwise use all cores.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
 import uvicorn
-from fastapi import FastAPI, HTTPException, Response
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     generate_latest,
 )
@@ -36,10 +42,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from rapidfit_sk.serving import OnnxMultiheadClassifier
 
 # Texts in one call of the model, texts that may wait for it, and characters of a text.
-LARGEST_BATCH, MOST_WAITING, LONGEST_TEXT = 256, 4096, 20_000
+LARGEST_BATCH, MOST_WAITING, LONGEST_TEXT = 256, 1024, 20_000
+
+# Seconds in which requests are answered after SIGTERM.
+SHUTDOWN = 30
 
 
-class Request(BaseModel):
+class Texts(BaseModel):
     """Texts to classify."""
 
     model_config = ConfigDict(extra="forbid")
@@ -78,25 +87,29 @@ class Batcher:
     def __init__(self, predict, metrics):
         self.predict = predict
         self.metrics = metrics
-        self.waiting = []  # pairs of texts and the future of their predictions
+        self.waiting = []  # texts, the future of their predictions, and whether nobody waits
         self.arrived = asyncio.Event()
         self.is_closing = False
         self.thread = ThreadPoolExecutor(1)
         self.worker = asyncio.create_task(self._work())
 
-    async def submit(self, texts):
-        """Return the predictions of some texts, after waiting for the model."""
+    async def submit(self, texts, is_gone):
+        """Return the predictions of some texts, after waiting for the model.
+
+        `is_gone` is an asynchronous function. If it returns True, nobody waits for the predictions
+        any more, so they are not computed.
+        """
         if self.is_closing or self.n_waiting + len(texts) > MOST_WAITING:
             raise HTTPException(503, "The server is busy or stops. Try again later.")
         future = asyncio.get_running_loop().create_future()
-        self.waiting.append((texts, future))
+        self.waiting.append((texts, future, is_gone))
         self.arrived.set()
         return await future
 
     @property
     def n_waiting(self):
         """Number of texts that wait for the model."""
-        return sum(len(texts) for texts, _ in self.waiting)
+        return sum(len(texts) for texts, _, _ in self.waiting)
 
     async def close(self):
         """Answer the waiting requests, and refuse new ones."""
@@ -110,15 +123,17 @@ class Batcher:
             if not self.waiting:
                 self.arrived.clear()
                 await self.arrived.wait()
-            elif batch := self._next_batch():
+            elif batch := await self._next_batch():
                 await self._answer(batch)
 
-    def _next_batch(self):
-        """Remove requests from those that wait, as many as fit into a batch."""
+    async def _next_batch(self):
+        """Remove requests from those that wait: at least one, and as many as fit into a batch."""
         batch, n = [], 0
-        while self.waiting and n + len(self.waiting[0][0]) <= LARGEST_BATCH:
-            texts, future = self.waiting.pop(0)
-            if not future.cancelled():  # the client has closed its connection
+        while self.waiting and (not batch or n + len(self.waiting[0][0]) <= LARGEST_BATCH):
+            texts, future, is_gone = self.waiting.pop(0)
+            if await is_gone():
+                future.set_exception(HTTPException(499, "The client has closed its connection."))
+            else:
                 batch.append((texts, future))
                 n += len(texts)
         return batch
@@ -147,6 +162,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "requests", "Requests by status", ["status"], registry=self.registry
+        )
+        self.waiting = Gauge(
+            "waiting_texts", "Texts that wait for the model", registry=self.registry
         )
         self.seconds = Histogram(
             "request_seconds", "Time of requests with an answer", registry=self.registry
@@ -184,17 +202,25 @@ def make_app(classifier):
 
     @contextlib.asynccontextmanager
     async def lifespan(app):
-        app.state.batcher = Batcher(predict_with(classifier), metrics)
+        batcher = app.state.batcher = Batcher(predict_with(classifier), metrics)
+        metrics.waiting.set_function(lambda: batcher.n_waiting)
         yield
         await app.state.batcher.close()
 
     app = FastAPI(title="Text classification", lifespan=lifespan)
 
+    @app.exception_handler(RequestValidationError)
+    async def refuse(request, error):
+        # The default answer repeats the request, which may not be valid Unicode.
+        metrics.requests.labels("422").inc()
+        found = [{"loc": each["loc"], "msg": each["msg"]} for each in error.errors()]
+        return JSONResponse({"detail": found}, 422)
+
     @app.post("/predict", response_model=Answer)
-    async def predict(request: Request) -> JSONResponse:
+    async def predict(content: Texts, request: Request) -> JSONResponse:
         start, status = time.perf_counter(), "500"
         try:
-            found = await app.state.batcher.submit(request.texts)
+            found = await app.state.batcher.submit(content.texts, request.is_disconnected)
             status = "200"
         except HTTPException as error:
             status = str(error.status_code)
@@ -206,8 +232,8 @@ def make_app(classifier):
 
     @app.get("/health")
     async def health() -> dict[str, list[str] | str]:
-        if app.state.batcher.is_closing:
-            raise HTTPException(503, "The server stops.")
+        if app.state.batcher.worker.done():
+            raise HTTPException(503, "The server does not predict any more. Start it again.")
         return {"status": "ok", "tasks": classifier.tasks_}
 
     @app.get("/metrics")
@@ -231,7 +257,7 @@ def main():
         host=options.host,
         port=options.port,
         access_log=False,
-        timeout_graceful_shutdown=30,
+        timeout_graceful_shutdown=SHUTDOWN,
     )
 
 

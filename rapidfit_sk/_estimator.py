@@ -70,6 +70,8 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         "verbose": integer(0) | boolean(),
     }
     _groups: ClassVar[dict[str, type[ParameterGroup]]] = {"config": MultiheadConfig}
+    # Whether a prediction reads the task of each row of a frame.
+    _reads_tasks: ClassVar[bool] = True
 
     config: MultiheadConfig | dict[str, Any] | None
     text_column: str
@@ -337,9 +339,9 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
             of the space, and a prediction takes less time, most of all on processors with
             instructions for 8-bit integers (VNNI).
         X : RowsLike or None, default=None
-            Labeled rows to compare on, in any form that :meth:`score` takes: best the held-out
-            rows. With None, the bundled support messages and the label texts are used, without
-            labels.
+            Labeled rows of all exported tasks to compare on, in any form that :meth:`score` takes:
+            best the held-out rows. With None, the bundled support messages and the label texts are
+            used, without labels.
         y : array-like, DataFrame or None, default=None
             The labels, if X does not contain them.
         tolerance : float or None, default=None
@@ -352,8 +354,8 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         -------
         report : DataFrame
             One row per task: `task`, `n_rows`, `largest_difference` of a probability, the share of
-            `changed` labels, `accuracy` of the fitted classifier, and `accuracy_onnx` of the
-            exported one. Accuracies are missing without labels.
+            `changed` labels, `accuracy` of the fitted classifier in float32, and `accuracy_onnx` of
+            the exported one. Accuracies are missing without labels.
 
         Raises
         ------
@@ -362,8 +364,8 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         sklearn.exceptions.NotFittedError
             Before :meth:`fit`.
         ValueError
-            If a task does not exist, if the tokenizer is not a fast one, or if the folder contains
-            other files.
+            If a task does not exist or has no rows in X, if the tokenizer is not a fast one, or if
+            the folder contains other files.
         RuntimeError
             If the exported classifier differs by more than the tolerance. Nothing is written.
 
@@ -380,8 +382,9 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         each task. With ``training.long_text="windows"``, a third input ``mean`` of shape
         (n_texts, n_windows) averages the windows of a text.
 
-        The ranges of activations of an "int8" graph depend on the batch, so probabilities of a text
-        depend a little on the other texts in its batch.
+        The ranges of activations of an "int8" graph depend on the batch, so the probabilities of a
+        text depend on the other texts in its batch. A test with 150 messages found differences of
+        up to 0.12, and no other label.
         """
         from ._onnx import export_onnx
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import threading
 import time
 import uuid
@@ -77,12 +78,12 @@ def read_folder(folder: Path, read: Callable[[Path], _Result]) -> _Result:
         path = _folder_to_read(folder)
         if path is None:
             break  # no such folder, or another process is between its two renames
-        before = _identity(path)
+        before = identity(path)
         try:
             return read(path)
         except (OSError, ValueError):
             # A backup that is being removed may have lost files of its subfolders only.
-            if (path, before) == (_folder_to_read(folder), _identity(path)):
+            if (path, before) == (_folder_to_read(folder), identity(path)):
                 raise
     with _turn(folder.parent):
         path = _folder_to_read(folder)
@@ -127,7 +128,7 @@ def _is_too_long(path: Path) -> bool:
     return False
 
 
-def _identity(path: Path) -> tuple[int, int, int] | None:
+def identity(path: Path) -> tuple[int, int, int] | None:
     """Return values that differ between a folder and another one that takes its place."""
     try:
         status = path.stat()
@@ -239,7 +240,9 @@ def verify(checksums: dict[str, str], name: str, *parts: bytes | np.ndarray):
 
 def verify_file(checksums: dict[str, str], path: Path):
     """Raise ValueError if the SHA-256 of a file, which is not read as a whole, is another one."""
-    if checksums.get(path.name) != _sha256_of_file(path):
+    with _open_regular(path, sys.maxsize) as (file, _):
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if checksums.get(path.name) != digest:
         raise ValueError(f"{path.name} does not match {CHECKSUMS}")
 
 

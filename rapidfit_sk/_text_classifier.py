@@ -159,6 +159,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
     (300, 4)
     """
 
+    _reads_tasks = False
     _constraints: ClassVar[dict[str, Constraint]] = {
         **TextEstimator._constraints,
         "task": text(),

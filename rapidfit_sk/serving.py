@@ -17,13 +17,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._abstention import MIN_CONFIDENCE, min_confidences, with_missing
 from ._arrays import as_columns, common_dtype
-from ._folders import CHECKSUMS, read_checksums, read_file, read_folder, verify, verify_file
+from ._folders import (
+    CHECKSUMS,
+    identity,
+    read_checksums,
+    read_file,
+    read_folder,
+    verify,
+    verify_file,
+)
 from ._tokens import BoundedTokenizer, TokenIds, TokenRules, by_length, places
 from ._validation import (
     check_argument,
     check_task,
     integer,
+    is_name,
     is_unicode,
+    listed,
     none,
     path,
     short,
@@ -43,10 +53,20 @@ __all__ = ["OnnxMultiheadClassifier", "OnnxTaskClassifier"]
 
 GRAPH, DESCRIPTION, TOKENIZER = "model.onnx", "onnx.json", "tokenizer.json"
 FORMAT, FORMAT_VERSION = "rapidfit_sk_onnx", 1
-_MAX_DESCRIPTION, _MAX_TOKENIZER = 2**28, 2**28
+_MAX_DESCRIPTION, _MAX_TOKENIZER = 2**26, 2**28
 
 # An array for one task, or a dict of arrays for several tasks.
 Probabilities: TypeAlias = NDArray[np.float64] | dict[str, NDArray[np.float64]]
+
+# Types of labels by the kind of their dtype.
+_KINDS: dict[str, set[type]] = {
+    "b": {bool},
+    "i": {int},
+    "u": {int},
+    "f": {float},
+    "U": {str},
+    "O": {bool, int, float, str},
+}
 
 # Number of distinct texts that are tokenized at once. It limits the memory of a prediction.
 _CHUNK = 4096
@@ -64,8 +84,9 @@ class OnnxMultiheadClassifier:
     folder : str or path-like
         The folder that ``export_onnx`` wrote.
     n_threads : int or None, default=None
-        Number of threads of a prediction. With None, onnxruntime chooses one per core. A server
-        with several processes should use 1.
+        Number of threads that onnxruntime uses. With None, it uses one per core. A server with
+        several processes should use 1, and set the environment variable
+        ``TOKENIZERS_PARALLELISM`` to "false", because the library tokenizers has its own threads.
 
     Attributes
     ----------
@@ -124,35 +145,40 @@ class OnnxMultiheadClassifier:
 
     def _load(self):
         content = read_folder(Path(self.folder), self._read)
-        self.description_, tokenizer, self._session = content
+        self.description_, self._tokenizer, self._session = content
         tasks = {task["name"]: task for task in self.description_["tasks"]}
         self.tasks_ = list(tasks)
-        self.classes_ = {
-            name: np.array(task["classes"], dtype=task["dtype"]) for name, task in tasks.items()
-        }
+        self.classes_ = {name: _classes(task) for name, task in tasks.items()}
         self.temperatures_ = {name: task["temperature"] for name, task in tasks.items()}
         self.thresholds_ = {
             name: task["threshold"] for name, task in tasks.items() if "threshold" in task
         }
         self._outputs = {name: task["output"] for name, task in tasks.items()}
         self._columns = self.description_["columns"]
-        rules = TokenRules(**self.description_["tokens"])
-        self._tokenizer = _FileTokenizer(tokenizer, rules)
 
-    def _read(self, folder: Path) -> tuple[dict[str, Any], bytes, onnxruntime.InferenceSession]:
+    def _read(
+        self, folder: Path
+    ) -> tuple[dict[str, Any], _FileTokenizer, onnxruntime.InferenceSession]:
         """Read the files of a folder and check that they belong together."""
         with _one_error(folder):
+            before = identity(folder)
             content = read_file(folder / DESCRIPTION, _MAX_DESCRIPTION)
             description = json.loads(content)
             _check_format(description)
             checksums = read_checksums(folder)
             verify(checksums, DESCRIPTION, content)
-            tokenizer = read_file(folder / TOKENIZER, _MAX_TOKENIZER)
-            verify(checksums, TOKENIZER, tokenizer)
-            for file in sorted(folder.iterdir()):
-                if file.name not in (CHECKSUMS, DESCRIPTION, TOKENIZER):
-                    verify_file(checksums, file)
-            return description, tokenizer, self._session_of(folder / GRAPH)
+            tokens = read_file(folder / TOKENIZER, _MAX_TOKENIZER)
+            verify(checksums, TOKENIZER, tokens)
+            for name in {GRAPH, *checksums} - {DESCRIPTION, TOKENIZER}:
+                if Path(name).name != name:
+                    raise ValueError(f"{CHECKSUMS} names {short(name)}")
+                verify_file(checksums, folder / name)
+            session = self._session_of(folder / GRAPH)
+            # onnxruntime has opened the graph by its path.
+            if identity(folder) != before:
+                raise ValueError("it was replaced while it was read")
+            check_description(description, session)
+            return description, _FileTokenizer(tokens, _rules(description)), session
 
     def _session_of(self, graph: Path) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
@@ -381,9 +407,10 @@ class OnnxMultiheadClassifier:
     def _read_rows(self, X, task: str | None) -> tuple[list[str], np.ndarray | None]:
         """Return the texts and, if X has a task column that counts, the task of each row."""
         texts = self._read_texts(X)
-        if task is not None or self._columns["task"] not in _column_names(X):
+        column = self._columns["task"]
+        if task is not None or column is None or column not in (_column_names(X) or []):
             return texts, None
-        names = list(X[self._columns["task"]])
+        names = list(_column(X, column))
         if len(names) != len(texts):
             raise ValueError(
                 f"X has {len(texts)} texts and {len(names)} tasks. Pass a task for each text."
@@ -392,19 +419,25 @@ class OnnxMultiheadClassifier:
         of_rows[:] = names
         return texts, of_rows
 
+    def _column_of_texts(self, X) -> Any:
+        """Return the texts of a frame, of a dict of columns, or of an array-like."""
+        names, column = _column_names(X), self._columns["text"]
+        if names is None:
+            return X[:, 0] if np.shape(X)[1:] == (1,) else X
+        if len(names) == 1 and not isinstance(X, Mapping):
+            (column,) = names
+        if column not in names:
+            raise ValueError(
+                f"X has no column {column!r}. Its columns are: {listed(names)}. Rename a column, "
+                "or pass the texts themselves."
+            )
+        return _column(X, column)
+
     def _read_texts(self, X) -> list[str]:
         """Return the checked texts of X."""
         if isinstance(X, str):
             raise TypeError(f"X is one string, {short(X)}. Pass a list of texts: [{short(X)}].")
-        names, column = _column_names(X), self._columns["text"]
-        if names and column not in names:
-            if len(names) > 1 or isinstance(X, Mapping):
-                raise ValueError(
-                    f"X has no column {column!r}. Its columns are: {', '.join(map(repr, names))}. "
-                    "Rename a column, or pass the texts themselves."
-                )
-            column = names[0]
-        texts = [_plain(text) for text in (X[column] if names else X)]
+        texts = [_plain(text) for text in self._column_of_texts(X)]
         for row, text in enumerate(texts):
             _check_text(text, row)
         return texts
@@ -518,12 +551,20 @@ def mean_of_windows(counts: np.ndarray) -> NDArray[np.float32]:
     return np.where(is_own, 1 / counts[:, None], 0).astype(np.float32)
 
 
-def _column_names(X: Any) -> list[Any]:
-    """Return the names of the columns of a frame or a dict; an empty list for other objects."""
+def _column_names(X: Any) -> list[Any] | None:
+    """Return the names of the columns of a frame or of a dict; None for other objects."""
     if isinstance(X, Mapping):
         return list(X)
-    names = getattr(X, "columns", None)
-    return [] if names is None else list(names)
+    names = getattr(X, "column_names", getattr(X, "columns", None))
+    return None if names is None else list(names)
+
+
+def _column(X: Any, name: Any) -> Any:
+    """Return a column of a frame or of a dict."""
+    if (_column_names(X) or []).count(name) > 1:
+        raise ValueError(f"X has two columns named {name!r}. Rename or drop one of them.")
+    column = X[name]
+    return column.to_pylist() if hasattr(column, "to_pylist") else column
 
 
 def _plain(text: Any) -> Any:
@@ -555,6 +596,59 @@ def _check_format(description: Any):
             f"it has format version {short(version)}, but this version of rapidfit_sk reads "
             f"version {FORMAT_VERSION}"
         )
+
+
+def check_description(description: dict[str, Any], session: onnxruntime.InferenceSession):
+    """Raise ValueError or another error if a description is not valid for a graph."""
+    columns, tasks = description["columns"], description["tasks"]
+    _require(is_name(columns["text"]), "the name of its text column")
+    _require(columns["task"] is None or is_name(columns["task"]), "the name of its task column")
+    names = [task["name"] for task in tasks]
+    _require(bool(names) and all(map(is_name, names)), "the names of its tasks")
+    _require(len(set(names)) == len(names), "the names of its tasks")
+    widths = {output.name: output.shape[-1] for output in session.get_outputs()}
+    for task in tasks:
+        of_task = f"of task {short(task['name'])}"
+        _require(_is_number(task["temperature"], 0), f"the temperature {of_task}")
+        _require(0 <= task.get("threshold", 0) <= 1, f"the threshold {of_task}")
+        n_classes = len(_classes(task))
+        _require(n_classes > 1, f"the classes {of_task}")
+        _require(widths.get(task["output"]) == n_classes, f"the output {of_task}")
+    _rules(description)
+
+
+def _classes(task: dict[str, Any]) -> np.ndarray:
+    """Return the classes of a task, after checking that they are labels of one kind."""
+    labels, dtype = task["classes"], np.dtype(task["dtype"])
+    what = f"the classes of task {short(task['name'])}"
+    kinds = {type(label) for label in labels}
+    _require(len(kinds) == 1 and kinds <= _KINDS.get(dtype.kind, set()), what)
+    if dtype.kind == "U":  # strings take as much memory as the longest one needs
+        _require(dtype.itemsize == 4 * max(map(len, labels)), what)
+    classes = np.array(labels, dtype=dtype)
+    _require(classes.tolist() == labels, what)
+    return classes
+
+
+def _rules(description: dict[str, Any]) -> TokenRules:
+    """Return the rules of a tokenizer, after checking them."""
+    rules = TokenRules(**description["tokens"])
+    ids = [rules.padding, *rules.control_ids, *rules.n_special]
+    _require(all(type(each) is int and each >= 0 for each in ids), "the ids of special tokens")
+    _require(type(rules.unknown_id) is int and len(rules.n_special) == 2, "the special tokens")
+    _require(all(map(is_name, rules.special_tokens)), "the special tokens")
+    _require(type(rules.max_length) is int and rules.max_length > 0, "the 'max_length'")
+    _require(rules.long_text in ("truncate", "head_tail", "windows"), "the 'long_text'")
+    return rules
+
+
+def _is_number(value: Any, above: float) -> bool:
+    return isinstance(value, float | int) and above < value < float("inf")
+
+
+def _require(is_valid: bool, what: str):
+    if not is_valid:
+        raise ValueError(f"{what} in {DESCRIPTION} is not valid")
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import polars as pl
 import pytest
 
 import rapidfit_sk
+from rapidfit_sk._folders import write_checksums
 from rapidfit_sk._model.tokens import TextTokenizer
 from rapidfit_sk.serving import OnnxMultiheadClassifier, _FileTokenizer
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
@@ -100,7 +102,16 @@ def test_no_texts(exported, fitted):
     assert exported.predict_proba(empty).keys() == fitted.predict_proba([]).keys()
 
 
-@pytest.mark.parametrize("form", [tuple, np.array, pd.Series, lambda x: pd.DataFrame({"b": x})])
+@pytest.mark.parametrize(
+    "form",
+    [
+        tuple,
+        np.array,
+        pd.Series,
+        lambda x: pd.DataFrame({"b": x}),
+        lambda x: np.array(x)[:, None],
+    ],
+)
 def test_forms_of_texts(exported, form):
     """Texts may be in a tuple, an array, a Series or a frame with a single column."""
     expected = exported.predict(TEXTS, "intent")
@@ -268,6 +279,13 @@ def test_missing_packages(bare_packages):
         ({"txt": ["a"], "task": ["intent"]}, ValueError, "no column 'text'.*'txt', 'task'"),
         ({"text": ["a"], "task": ["mood"]}, ValueError, "'mood' was not seen in fit"),
         ({"text": ["a", "b"], "task": ["intent"]}, ValueError, "2 texts and 1 tasks"),
+        (pd.DataFrame([["a", "b"]], columns=["text"] * 2), ValueError, "two columns named 'text'"),
+        (
+            pd.DataFrame([["a", "intent", "b"]], columns=["text", "task", "task"]),
+            ValueError,
+            "two columns named 'task'",
+        ),
+        (pd.DataFrame(index=range(3)), ValueError, "X has no column 'text'"),
     ],
 )
 def test_invalid_input(exported, X, kind, message):
@@ -328,3 +346,76 @@ def test_other_versions(folder, tmp_path):
     (changed / "onnx.json").write_text(json.dumps(description))
     with pytest.raises(ValueError, match="format version 99, but .* reads version 1"):
         OnnxMultiheadClassifier(changed)
+
+
+def rewrite(folder, change):
+    """Change the description of an exported classifier, with a valid checksum."""
+    description = json.loads((folder / "onnx.json").read_text())
+    change(description)
+    (folder / "onnx.json").write_text(json.dumps(description))
+    write_checksums(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("tasks"), "'tasks'"),
+        (lambda d: d["tasks"].clear(), "names of its tasks"),
+        (lambda d: d["tasks"].append(d["tasks"][0]), "names of its tasks"),
+        (lambda d: d["tasks"][0].update(temperature=0), "the temperature of task 'sentiment'"),
+        (lambda d: d["tasks"][0].update(threshold=2), "the threshold of task 'sentiment'"),
+        (lambda d: d["tasks"][0].update(output="logits/other"), "the output of task 'sentiment'"),
+        (lambda d: d["tasks"][0]["classes"].pop(), "the output of task 'sentiment'"),
+        (lambda d: d["tasks"][0].update(dtype="<M8[s]"), "the classes"),
+        (lambda d: d["tasks"][0].update(dtype="<U100000000"), "the classes"),
+        (lambda d: d["tasks"][0].update(classes=[1, "b", "c"]), "the classes"),
+        (lambda d: d["columns"].update(text=""), "text column"),
+        (lambda d: d["tokens"].update(other=1), "other"),
+        (lambda d: d["tokens"].update(max_length=0), "'max_length'"),
+        (lambda d: d["tokens"].update(long_text="cut"), "'long_text'"),
+        (lambda d: d["tokens"].update(padding=-1), "ids of special tokens"),
+        (lambda d: d["tokens"].update(special_tokens=[""]), "special tokens"),
+    ],
+)
+def test_invalid_descriptions(folder, tmp_path, change, message):
+    """A description with a value that is not valid is one error that names the value."""
+    changed = shutil.copytree(folder, tmp_path / "copy")
+    rewrite(changed, change)
+    with pytest.raises(ValueError, match=f"does not contain a valid .*{message}"):
+        OnnxMultiheadClassifier(changed)
+
+
+def test_other_files_in_the_folder(folder, exported, tmp_path):
+    """Files that the export did not write, such as notes or a pipe, are not read."""
+    changed = shutil.copytree(folder, tmp_path / "copy")
+    (changed / "README.md").write_text("notes")
+    (changed / ".ipynb_checkpoints").mkdir()
+    os.mkfifo(changed / "pipe")
+    found = OnnxMultiheadClassifier(changed).predict(TEXTS)
+    assert found.tolist() == exported.predict(TEXTS).tolist()
+
+
+def test_a_pipe_instead_of_the_graph(folder, tmp_path):
+    """A file that is not a regular one is refused, because reading it may never end."""
+    changed = shutil.copytree(folder, tmp_path / "copy")
+    (changed / "model.onnx").unlink()
+    os.mkfifo(changed / "model.onnx")
+    with pytest.raises(ValueError, match="model.onnx is not a regular file"):
+        OnnxMultiheadClassifier(changed)
+
+
+def test_a_folder_that_is_replaced_while_it_is_read(fitted, folder, tmp_path, monkeypatch):
+    """If the folder is replaced before the graph is opened, all of the new one is read."""
+    read = shutil.copytree(folder, tmp_path / "read")
+    (tmp_path / "other").mkdir()
+    fitted.export_onnx(tmp_path / "other" / "new", tasks=["emotion"])
+    original = OnnxMultiheadClassifier._session_of
+
+    def replaced(self, graph):
+        if (tmp_path / "other" / "new").exists():
+            read.rename(tmp_path / "old")
+            (tmp_path / "other" / "new").rename(read)
+        return original(self, graph)
+
+    monkeypatch.setattr(OnnxMultiheadClassifier, "_session_of", replaced)
+    assert OnnxMultiheadClassifier(read).tasks_ == ["emotion"]

@@ -70,25 +70,35 @@ def test_server(server, folder):
     for i, prediction in enumerate(json.loads(found)["predictions"]):
         assert prediction["label"]["label"] == classifier.predict(TEXTS)[i]
         assert prediction["label"]["probability"] == pytest.approx(p[i].max(), abs=1e-5)
-    for wrong in ({"texts": []}, {"texts": [1]}, {"text": TEXTS}, {"texts": ["a"] * 257}):
+    refused = [{"texts": []}, {"texts": [1]}, {"text": TEXTS}, {"texts": ["a"] * 257}]
+    refused += [{"texts": ["\ud800"]}, {"texts": [float("nan")]}, {"texts": ["a" * 20_001]}]
+    for wrong in refused:
         assert ask(port, "/predict", wrong)[0] == 422
     status, metrics = ask(port, "/metrics")
     assert status == 200
     assert 'requests_total{status="200"} 1.0' in metrics
+    assert f'requests_total{{status="422"}} {len(refused)}.0' in metrics
     assert "batch_texts_sum 3.0" in metrics
+
+
+def accepted(port):
+    """Return the number of texts that are answered, that run, or that wait."""
+    _, metrics = ask(port, "/metrics")
+    values = dict(re.findall(r"^(batch_texts_sum|waiting_texts) (\S+)$", metrics, re.M))
+    return sum(map(float, values.values()))
 
 
 def test_graceful_shutdown(server):
     """On SIGTERM, requests that were accepted are answered, and the process ends."""
     process, port = server
     with ThreadPoolExecutor(8) as threads:
-        asked = [threads.submit(ask, port, "/predict", {"texts": TEXTS * 80}) for _ in range(8)]
-        while "batch_texts_count 0.0" in ask(port, "/metrics")[1]:
+        asked = [threads.submit(ask, port, "/predict", {"texts": TEXTS * 40}) for _ in range(8)]
+        while accepted(port) < 8 * 120:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         answers = [each.result() for each in asked]
     assert {status for status, _ in answers} == {200}
-    assert all(len(json.loads(found)["predictions"]) == 240 for _, found in answers)
+    assert all(len(json.loads(found)["predictions"]) == 120 for _, found in answers)
     process.communicate(timeout=60)
     assert process.returncode in (0, -signal.SIGTERM)
 
@@ -97,6 +107,11 @@ def batcher_of(predict):
     """Return the batcher of the example for a function that predicts."""
     example = runpy.run_path(str(SERVE))
     return example["Batcher"](predict, example["Metrics"]())
+
+
+async def never():
+    """Return False: the client still waits."""
+    return False
 
 
 def test_concurrent_requests_share_a_batch():
@@ -110,10 +125,10 @@ def test_concurrent_requests_share_a_batch():
 
     async def ask_all():
         batcher = batcher_of(predict)
-        first = asyncio.create_task(batcher.submit(["a"]))
+        first = asyncio.create_task(batcher.submit(["a"], never))
         while not sizes:
             await asyncio.sleep(0.001)
-        rest = [asyncio.create_task(batcher.submit([f"b{i}", f"c{i}"])) for i in range(5)]
+        rest = [asyncio.create_task(batcher.submit([f"b{i}", f"c{i}"], never)) for i in range(5)]
         await asyncio.sleep(0)
         is_free.set()
         found = await asyncio.gather(first, *rest)
@@ -135,12 +150,12 @@ def test_errors_and_limits_of_a_batch():
 
     async def ask_all():
         batcher = batcher_of(predict)
-        found = await asyncio.gather(batcher.submit(["bad"]), return_exceptions=True)
-        found += [await batcher.submit(["good"])]
-        full = [batcher.submit(["x"] * 256) for _ in range(20)]
+        found = await asyncio.gather(batcher.submit(["bad"], never), return_exceptions=True)
+        found += [await batcher.submit(["good"], never)]
+        full = [batcher.submit(["x"] * 256, never) for _ in range(20)]
         found += [await asyncio.gather(*full, return_exceptions=True)]
         await batcher.close()
-        found += await asyncio.gather(batcher.submit(["late"]), return_exceptions=True)
+        found += await asyncio.gather(batcher.submit(["late"], never), return_exceptions=True)
         return found
 
     bad, good, full, late = asyncio.run(ask_all())
@@ -150,3 +165,47 @@ def test_errors_and_limits_of_a_batch():
     assert {each.status_code for each in refused} == {503}
     assert 0 < len(refused) < 20
     assert late.status_code == 503
+
+
+def test_close_answers_all_that_wait():
+    """A batcher that closes answers the requests that wait, and only then ends."""
+
+    def predict(texts):
+        time.sleep(0.05)
+        return texts
+
+    async def ask_all():
+        batcher = batcher_of(predict)
+        asked = [asyncio.create_task(batcher.submit([str(i)] * 200, never)) for i in range(4)]
+        await asyncio.sleep(0)
+        await batcher.close()
+        return [task.done() and await task for task in asked]
+
+    assert asyncio.run(ask_all()) == [[str(i)] * 200 for i in range(4)]
+
+
+def test_closed_connections_and_large_requests():
+    """A request whose client has gone is not computed, and one that exceeds a batch runs alone."""
+    computed = []
+
+    def predict(texts):
+        computed.extend(texts)
+        return texts
+
+    async def gone():
+        return True
+
+    async def ask_all():
+        batcher = batcher_of(predict)
+        found = await asyncio.gather(
+            batcher.submit(["gone"], gone),
+            batcher.submit(["x"] * 300, never),
+            batcher.submit(["here"], never),
+            return_exceptions=True,
+        )
+        await batcher.close()
+        return found
+
+    refused, large, here = asyncio.run(ask_all())
+    assert (refused.status_code, len(large), here) == (499, 300, ["here"])
+    assert computed == [*["x"] * 300, "here"]
