@@ -381,7 +381,7 @@ def test_load_beside_a_busy_saver(two, tmp_path, monkeypatch):
     two[0].save(tmp_path / "model")
     identities = iter(range(10**6))
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "_identity", lambda path: next(identities))
+        patch.setattr(folders, "identity", lambda path: next(identities))
         attempts = []
 
         def read(folder):
