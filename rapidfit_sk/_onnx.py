@@ -172,8 +172,10 @@ class ExportedModule(nn.Module):
     def __init__(self, module: MultiheadModule, heads: list[int]):
         super().__init__()
         self.encoder = twin_of(module.encoder).cpu()
-        # onnxruntime recognizes the plain form of attention.
-        self.encoder.set_attn_implementation("eager")
+        # The plain form of attention gives a smaller graph. Older versions of transformers choose
+        # the form when they build the encoder, so the graph keeps theirs.
+        if hasattr(self.encoder, "set_attn_implementation"):
+            self.encoder.set_attn_implementation("eager")
         self.heads = nn.ModuleList(copy.deepcopy(module.heads[i]).cpu() for i in heads)
         self._pool = module._pool
         self.eval()
