@@ -15,7 +15,7 @@ from transformers import MODEL_MAPPING, PreTrainedModel
 from ._fitted import FittedModel
 from ._folders import replace_folder, write_checksums
 from ._model import TextTokenizer, describe_encoder, embedding_width, longest_input
-from ._persistence import DESCRIPTION, WEIGHTS, library_versions
+from ._persistence import WEIGHTS, library_versions
 from ._validation import check_argument, path
 
 # Modules of sentence-transformers; all of its versions and other libraries know these names.
@@ -34,11 +34,6 @@ _ALL_MODES = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")
 def save_encoder(classifier: Any, folder: str | os.PathLike[str]):
     """Save the encoder of a classifier; see :meth:`MultiheadClassifier.save_encoder`."""
     check_argument("folder", folder, path())
-    if (Path(folder) / DESCRIPTION).exists():
-        raise ValueError(
-            f"The folder {str(folder)!r} contains a saved classifier, which the encoder would "
-            "replace. Pass another folder."
-        )
     model = classifier.model_
     encoder = model.net.module_.encoder
     weights, descriptions = _weights_of(encoder), _descriptions_of(model)
@@ -54,7 +49,7 @@ def save_encoder(classifier: Any, folder: str | os.PathLike[str]):
         shutil.copymode(into / "config.json", into / WEIGHTS)  # safetensors writes mode 0600
         write_checksums(into)
 
-    replace_folder(Path(folder), write)
+    replace_folder(Path(folder), write, "modules.json")
 
 
 def _weights_of(encoder: PreTrainedModel) -> dict[str, np.ndarray]:

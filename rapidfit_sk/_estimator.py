@@ -427,7 +427,7 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         -----
         Text embeddings from the folder are those that the heads use, with three differences:
 
-        - With ``training.pooling="attention"``, the default, each head has a learned query. These
+        - With ``pooling="attention"``, the default, each head has a learned query. These
           queries are part of the heads, so the folder contains the mean pooling from which
           attention starts.
         - Only the first ``training.max_length`` tokens of a text are read, also if

@@ -273,7 +273,7 @@ def _sha256_of_file(path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def replace_folder(folder: Path, write: Callable[[Path], None]):
+def replace_folder(folder: Path, write: Callable[[Path], None], marker: str):
     """Write a new folder next to `folder`, and replace `folder` by it once it is complete.
 
     If the process is killed or the machine stops at any time, there is either the old folder or
@@ -285,6 +285,9 @@ def replace_folder(folder: Path, write: Callable[[Path], None]):
         The folder to replace. It may be missing or empty, or an earlier result.
     write : callable
         Function that writes all files into a folder.
+    marker : str
+        Name of a file that each earlier result contains. A folder of another kind, such as a saved
+        classifier instead of an exported one, is not replaced.
 
     Raises
     ------
@@ -297,7 +300,7 @@ def replace_folder(folder: Path, write: Callable[[Path], None]):
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _turn(folder.parent):
         _restore_backup(folder)
-        _check_may_replace(folder)  # before the work of writing
+        _check_may_replace(folder, marker)  # before the work of writing
         _remove_stale(folder)
     with _new_folder(folder) as new:
         write(new)
@@ -305,7 +308,7 @@ def replace_folder(folder: Path, write: Callable[[Path], None]):
             sync(path)
         with _turn(folder.parent):
             _restore_backup(folder)
-            _check_may_replace(folder)
+            _check_may_replace(folder, marker)
             _swap(new, folder)
 
 
@@ -363,7 +366,7 @@ def sync(path: Path):
         os.close(descriptor)
 
 
-def _check_may_replace(folder: Path):
+def _check_may_replace(folder: Path, marker: str):
     """Raise ValueError unless there is no such folder, or it is empty or an earlier save."""
     if not folder.exists():
         return
@@ -388,6 +391,12 @@ def _check_may_replace(folder: Path):
             f"The folder {str(folder)!r} contains files that MultiheadClassifier.save did not "
             f"write ({', '.join(map(repr, strangers[:3]))}). Saving would replace the whole "
             "folder. Pass another folder, or empty this one."
+        )
+    if (folder / CHECKSUMS).exists() and not (folder / marker).exists():
+        raise ValueError(
+            f"The folder {str(folder)!r} contains no {marker}, so it is something else that "
+            "rapidfit_sk has written, such as a saved classifier, an encoder or an exported "
+            "classifier. It would be lost. Pass another folder, or remove this one."
         )
 
 

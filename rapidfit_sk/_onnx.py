@@ -24,7 +24,6 @@ from ._fitted import FittedModel
 from ._folders import replace_folder, write_checksums
 from ._forks import computes, held_at_fork
 from ._model import MultiheadModule, twin_of
-from ._persistence import DESCRIPTION as SAVED
 from ._persistence import labels_to_plain, library_versions
 from ._rows import CodedRows, Texts
 from ._typing import ArrayOrFrame, RowsLike
@@ -105,11 +104,6 @@ def export_onnx(
     check_argument("tasks", tasks, array_like() | none)
     check_argument("quantize", quantize, one_of("int8") | none)
     check_argument("tolerance", tolerance, real(0, 1) | none)
-    if (Path(folder) / SAVED).exists():
-        raise ValueError(
-            f"The folder {str(folder)!r} contains a saved classifier, which the export would "
-            "replace. Pass another folder."
-        )
     model = classifier._snapshot()
     names = _checked_tasks(model, classifier._predicted_tasks(model), tasks)
     compared = _rows_to_compare(classifier, model, names, X, y)
@@ -129,7 +123,7 @@ def export_onnx(
         _finish(into, description | {"report": report.to_dict("records")})
         reports.append(report)
 
-    replace_folder(Path(folder), write)
+    replace_folder(Path(folder), write, DESCRIPTION)
     return reports[0]
 
 

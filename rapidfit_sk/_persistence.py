@@ -116,7 +116,7 @@ def save_classifier(classifier: Any, folder: str | os.PathLike[str]):
             (into / TOKENIZER / name).write_bytes(data)
         write_checksums(into)
 
-    replace_folder(Path(folder), write)
+    replace_folder(Path(folder), write, DESCRIPTION)
 
 
 def card_of(classifier: Any) -> str:

@@ -167,8 +167,10 @@ def _files(job: Job) -> list[Path]:
     source, target = job.source, job.target
     if not source.exists():
         raise FileNotFoundError(f"There is no file or folder {str(source)!r}. Pass another IN.")
+    if target.resolve() == source.resolve():
+        raise ValueError("OUT must not be IN, which is read until the end. Pass another OUT.")
     if source.is_dir():
-        files = sorted(source.rglob(f"*{_PARQUET}"))
+        files = sorted(path for path in source.rglob(f"*{_PARQUET}") if path.is_file())
         if not files:
             raise ValueError(f"The folder {str(source)!r} has no files that end in {_PARQUET}.")
         if target.resolve().is_relative_to(source.resolve()):

@@ -93,8 +93,9 @@ class CsvFormat:
     def parts(self, path: Path, columns: list[str], n_rows: int, first: int) -> Iterator[Part]:
         """Yield parts, with an estimate of the number of rows from the bytes that were read."""
         size, done = path.stat().st_size, first
+        skips = len(self.columns(path)) > 1
         # With `usecols`, pandas would accept rows with more values than the header.
-        with _one_error(path), path.open("rb") as file, _read_csv(file) as reader:
+        with _one_error(path), path.open("rb") as file, _read_csv(file, skips) as reader:
             while first:
                 first -= len(reader.get_chunk(min(first, n_rows)))
             while len(rows := _next_chunk(reader, n_rows)):
@@ -108,14 +109,14 @@ class CsvFormat:
     def write(self, path: Path, rows: pd.DataFrame, columns: list[str], predicted: pd.DataFrame):
         """Write lines without a header."""
         frame = pd.concat([rows[columns].reset_index(drop=True), predicted], axis=1)
-        frame.to_csv(path, header=False, index=False, lineterminator="\n")
+        path.write_text(_to_csv(frame, header=False), "utf-8", newline="")
 
     def join(
         self, source: Path, columns: list[str], predicted: pd.DataFrame, parts: list[Path], to: Path
     ):
         """Write a header, and copy the lines of all parts."""
         header = pd.DataFrame(columns=[*columns, *predicted.columns])
-        header.to_csv(to, index=False, lineterminator="\n")
+        to.write_text(_to_csv(header, header=True), "utf-8", newline="")
         with to.open("ab") as target:
             for path in parts:
                 with path.open("rb") as part:
@@ -135,8 +136,26 @@ def _one_error(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_csv(file):
-    return pd.read_csv(file, dtype=str, na_filter=False, encoding="utf-8", iterator=True)
+def _read_csv(file, skips_blank_lines: bool):
+    """Open a CSV file. In a file with one column, a blank line is a row with an empty text."""
+    return pd.read_csv(
+        file,
+        dtype=str,
+        na_filter=False,
+        encoding="utf-8",
+        iterator=True,
+        skip_blank_lines=skips_blank_lines,
+    )
+
+
+def _to_csv(frame: pd.DataFrame, *, header: bool) -> str:
+    """Return the lines of a frame. All values are in quotes if one has a carriage return.
+
+    Before Python 3.13, the module csv does not put such values in quotes by itself.
+    """
+    form = {"index": False, "lineterminator": "\n", "header": header}
+    lines = frame.to_csv(**form)
+    return frame.to_csv(**form, quoting=csv.QUOTE_ALL) if "\r" in lines else lines
 
 
 def _next_chunk(reader, n_rows) -> pd.DataFrame:

@@ -197,7 +197,7 @@ def test_the_folder_is_replaced_as_a_whole(classifier, tmp_path):
     with pytest.raises(ValueError, match="contains files that .*'notes.txt'"):
         classifier.save_encoder(target)
     classifier.save(tmp_path / "classifier")
-    with pytest.raises(ValueError, match="contains a saved classifier.*Pass another folder"):
+    with pytest.raises(ValueError, match="something else that rapidfit_sk.*Pass another folder"):
         classifier.save_encoder(tmp_path / "classifier")
     MultiheadClassifier.load(tmp_path / "classifier")
 

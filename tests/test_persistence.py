@@ -509,6 +509,25 @@ def test_error_names_the_parameter(make_classifier, messages, tmp_path, change, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_other_results_are_not_replaced(fitted, tmp_path):
+    """A classifier, an encoder and an export do not replace each other, but each replaces itself."""
+    writers = [
+        fitted.save,
+        fitted.save_encoder,
+        lambda folder: fitted.export_onnx(folder, ["intent"]),
+    ]
+    for number, write in enumerate(writers):
+        folder = tmp_path / str(number)
+        write(folder)
+        before = sorted(path.name for path in folder.iterdir())
+        for other in writers:
+            if other is not write:
+                with pytest.raises(ValueError, match="would be lost"):
+                    other(folder)
+        write(folder)
+        assert sorted(path.name for path in folder.iterdir()) == before
+
+
 def test_pickle_of_the_unreleased_version():
     """The pickle in ``tests/data`` loads with all supported versions, with the same predictions.
 

@@ -1,5 +1,6 @@
 """The command `predict` on CSV files: its results, and runs that are killed and continue."""
 
+import csv
 import json
 import os
 import signal
@@ -301,6 +302,7 @@ def test_wrong_paths(model, source, target, tmp_path, capfd):
         ((model, tmp_path / "no.csv", target), "There is no file or folder"),
         ((model, other, target), "must end in .csv or .parquet, got 'in.xlsx'"),
         ((model, source, tmp_path / "out.parquet"), "must end in .csv, as IN does"),
+        ((model, source, source), "OUT must not be IN"),
         ((model, tmp_path / "empty", target), "has no files that end in .parquet"),
         ((model, source, target, "--text-column", "txt"), "no column 'txt'. Did you mean 'text'"),
         ((model, source, target, "--key", "ids"), "Did you mean 'id'? .* with --key"),
@@ -326,6 +328,27 @@ def test_wrong_content(model, tmp_path, target, capfd, content, message):
     found = error_of(capfd, model, tmp_path / "in.csv", target)
     assert all(part in found for part in message.split(" .* ")), found
     assert not target.parent.exists()
+
+
+def test_blank_lines(model, tmp_path, target):
+    """A blank line is a row of a file with one column, and no row of a file with several."""
+    source = tmp_path / "in.csv"
+    source.write_text("text\nhello\n\n  \nworld\n")
+    assert run(model, source, target) == 0
+    assert read(target)["text"].tolist() == ["hello", "", "  ", "world"]
+    source.write_text("id,text\n1,hello\n\n2,\n")
+    assert run(model, source, tmp_path / "several.csv") == 0
+    assert read(tmp_path / "several.csv")["text"].tolist() == ["hello", ""]
+
+
+def test_line_breaks_in_values(model, tmp_path, target):
+    """Values with any line break, quote or comma come back as they were."""
+    texts = ["a\rb", "a\r\nb", "a\nb", 'a "b", c', "plain"]
+    frame = pd.DataFrame({"id": range(5), "text": texts})
+    frame.to_csv(tmp_path / "in.csv", index=False, quoting=csv.QUOTE_ALL)
+    assert run(model, tmp_path / "in.csv", target) == 0
+    with target.open(newline="", encoding="utf-8") as file:
+        assert [row[1] for row in csv.reader(file)] == ["text", *texts]
 
 
 def test_wrong_row(model, source, target, tmp_path, capfd):
