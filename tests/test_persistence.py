@@ -510,7 +510,7 @@ def test_error_names_the_parameter(make_classifier, messages, tmp_path, change, 
 
 
 def test_other_results_are_not_replaced(fitted, tmp_path):
-    """A classifier, an encoder and an export do not replace each other, but each replaces itself."""
+    """A classifier, an encoder and an export never replace each other, only their own kind."""
     writers = [
         fitted.save,
         fitted.save_encoder,
