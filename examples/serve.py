@@ -12,6 +12,7 @@ and ask for the labels of texts:
 Requests that arrive while the model is busy are answered together, in one batch. ``/health`` says
 whether the server accepts requests, and ``/metrics`` counts them for Prometheus. On SIGTERM, the
 server answers the requests that it has accepted, for at most 30 seconds, and then stops.
+Put it behind a proxy that limits the size of requests and the clients that may send them.
 """
 
 import argparse
@@ -127,7 +128,7 @@ class Batcher:
                 await self._answer(batch)
 
     async def _next_batch(self):
-        """Remove requests from those that wait: at least one, and as many as fit into a batch."""
+        """Remove waiting requests, at least one, until a batch is full."""
         batch, n = [], 0
         while self.waiting and (not batch or n + len(self.waiting[0][0]) <= LARGEST_BATCH):
             texts, future, is_gone = self.waiting.pop(0)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ._validation import check_task, listed, mapping_to, none, one_of, real
 
+MIN_CONFIDENCE_OF_TASK = real(0, 1) | one_of("tuned") | none
 MIN_CONFIDENCE = real(0, 1) | mapping_to(real(0, 1)) | one_of("tuned") | none
 
 

@@ -737,11 +737,11 @@ def _make_callbacks(
         callbacks.append(("gradient_clipping", GradientNormClipping(training.max_grad_norm)))
     if validation is not None:
         callbacks += _validation_callbacks(config, tasks)
-    if encoder.adapter == "lora" and encoder.unfreeze_layers != 0:
-        # They are merged after "early_stopping" has restored the adapters of the best epoch.
-        callbacks.append(("adapters", LoraAdapters(encoder.unfreeze_layers)))
     # They run after the built-in ones, so the best weights are restored before their on_train_end.
     callbacks += copied_callbacks(recipe.callbacks)
+    if encoder.adapter == "lora" and encoder.unfreeze_layers != 0:
+        # They are merged after all callbacks that may restore the adapters of an earlier epoch.
+        callbacks.append(("adapters", LoraAdapters(encoder.unfreeze_layers)))
     if recipe.fit_tasks is not None:
         callbacks.append(("scikit_learn", recipe.fit_tasks))
     if recipe.verbose:

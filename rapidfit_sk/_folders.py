@@ -227,11 +227,6 @@ def read_checksums(folder: Path) -> dict[str, str]:
     return checksums
 
 
-def identity_of(folder: Path) -> str:
-    """Return a hash of all files of a folder, from its file of checksums."""
-    return read_folder(folder, lambda path: _sha256(read_file(path / CHECKSUMS, _MAX_CHECKSUMS)))
-
-
 def verify(checksums: dict[str, str], name: str, *parts: bytes | np.ndarray):
     """Raise ValueError if the SHA-256 of the parts of a file is not the expected one."""
     if checksums.get(name) != _sha256(*parts):

@@ -203,20 +203,21 @@ def _figure(value: float) -> str:
     return f"{value:.3f}"
 
 
+_CALIBRATION = ["task", "temperature", "tuned threshold"]
+
+
 def _calibration(classifier) -> str:
-    model, n_val = classifier.model_, len(classifier.val_indices_)
-    rows = [[_text(task), _figure(value)] for task, value in model.temperatures.items()]
+    model = classifier.model_
+    thresholds = model.thresholds or {}
+    tuned = {task: _figure(value) for task, value in thresholds.items()}
+    rows = [[_text(t), _figure(value), tuned.get(t, "")] for t, value in model.temperatures.items()]
     if all(value == 1 for value in model.temperatures.values()):
         return "The probabilities are not calibrated: the temperature of each task is 1."
-    source = (
-        f"the {n_val} validation rows of the fit"
-        if n_val
-        else "rows that an additional training on the other rows left out"
-    )
     return (
         "A temperature divides the logits of each task before the softmax. It maximizes the "
-        f"likelihood of the calibration rows: {source}. A task without calibration rows has the "
-        f"common temperature of the others.\n\n{_table(['task', 'temperature'], rows)}"
+        "likelihood of the calibration rows, which were left out when it was fitted. A task "
+        "without calibration rows has the common temperature of the others. The tuned threshold is "
+        f"the minimum confidence of `min_confidence='tuned'`.\n\n{_table(_CALIBRATION, rows)}"
     )
 
 

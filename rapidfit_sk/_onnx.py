@@ -31,6 +31,7 @@ from ._validation import (
     InvalidParameterError,
     array_like,
     check_argument,
+    check_task,
     listed,
     none,
     one_of,
@@ -105,7 +106,7 @@ def export_onnx(
     check_argument("quantize", quantize, one_of("int8") | none)
     check_argument("tolerance", tolerance, real(0, 1) | none)
     model = classifier._snapshot()
-    names = _checked_tasks(model, classifier._predicted_tasks(model), tasks)
+    names = _checked_tasks(classifier._predicted_tasks(model), tasks)
     compared = _rows_to_compare(classifier, model, names, X, y)
     graph = graph_of(model, names)
     if quantize is not None:
@@ -133,19 +134,19 @@ def _finish(folder: Path, description: dict[str, Any]):
     write_checksums(folder)
 
 
-def _checked_tasks(model: FittedModel, known: list[str], tasks: list[str] | None) -> list[str]:
+def _checked_tasks(known: list[str], tasks: list[str] | None) -> list[str]:
     """Return the tasks to export in the order of the model."""
     if tasks is None:
         return known
     tasks = list(tasks)
     for task in tasks:
-        model.check_task(task)
+        check_task(task, known)
     if not tasks:
         raise InvalidParameterError(
             "The 'tasks' parameter must contain a task. Got an empty list instead. The tasks "
-            f"are: {listed(model.tasks)}. Pass None for all of them."
+            f"are: {listed(known)}. Pass None for all of them."
         )
-    return [task for task in model.tasks if task in set(tasks)]
+    return [task for task in known if task in set(tasks)]
 
 
 # --------------------------------------------------------------------------------------------

@@ -39,10 +39,14 @@ from ._model_card import model_card
 from ._parameters import ParameterGroup
 from ._rows import Texts, parameter_labels, plain_label
 from ._schema import (
+    CARD,
+    DESCRIPTION,
     ESTIMATORS,
     FORMAT,
     FORMAT_VERSION,
     INDICES,
+    TOKENIZER,
+    WEIGHTS,
     Layout,
     check_description,
     check_finite,
@@ -63,8 +67,6 @@ from ._validation import (
 )
 from .config import MultiheadConfig
 
-WEIGHTS, DESCRIPTION, TOKENIZER = "model.safetensors", "classifier.json", "tokenizer"
-CARD = "README.md"  # its author may change or remove it
 _FEATURES = {"feature_names_in_", "n_features_in_"}
 _MAX_DESCRIPTION, _MAX_TOKENIZER, _MAX_TOKENIZER_FILES = 2**30, 2**28, 100
 _MAX_REASON = 500  # transformers lists all of its architectures in one sentence

@@ -261,7 +261,10 @@ def _check_record(job: Job, description: dict[str, Any]):
                     f"{way_out}"
                 )
         return
-    recorded = json.loads(job.record.read_text())
+    try:
+        recorded = dict(json.loads(job.record.read_text()))
+    except (TypeError, ValueError) as error:
+        raise FileExistsError(f"{str(job.record)!r} is not valid. {way_out}") from error
     different = [_NAMES[key] for key in _NAMES if recorded.get(key) != description[key]]
     if different:
         raise FileExistsError(

@@ -213,7 +213,7 @@ class TaskPredictor(TextEstimator):
         model = self._snapshot()
         texts, requested = read_texts(X, self._columns), model.task_codes(None)
         minimum = model.min_confidence_of(min_confidence, requested)
-        return pd.DataFrame(model.labels_by_task(texts, requested, minimum), index=index)
+        return predicted_frame(model, texts, requested, index, False, minimum)
 
     @overload
     def predict_proba(self, X: ArrayOrFrame, task: str) -> NDArray[np.float64]: ...

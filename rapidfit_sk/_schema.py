@@ -27,6 +27,10 @@ from ._validation import (
     text,
 )
 
+# Names in the folder of a classifier.
+WEIGHTS, DESCRIPTION, TOKENIZER = "model.safetensors", "classifier.json", "tokenizer"
+CARD = "README.md"  # its author may change or remove it
+
 FORMAT = "rapidfit_sk classifier"
 FORMAT_VERSION = 1
 ESTIMATORS = ("MultiheadClassifier", "TextClassifier")

@@ -95,9 +95,20 @@ def predicted_frame(
     proba: bool,
     minimum: dict[str, float] | None = None,
 ) -> pd.DataFrame:
-    """Return the labels of texts, and the probabilities of all classes if `proba` is true."""
+    """Return the labels of texts, and the probabilities of all classes if `proba` is true.
+
+    The dtype of a column depends on the classes only, not on the labels of these texts.
+    """
+    tasks = [model.tasks[code] for code in requested]
+    dtypes = {task: pd.Series(model.labels_of(task, minimum)).dtype for task in tasks}
+    found = _predicted(model, texts, requested, proba, minimum)
+    return pd.DataFrame(found, index=index).astype(dtypes)
+
+
+def _predicted(model, texts, requested, proba, minimum) -> dict[str, np.ndarray]:
+    """Return the columns of a frame of predictions."""
     if not proba:
-        return pd.DataFrame(model.labels_by_task(texts, requested, minimum), index=index)
+        return model.labels_by_task(texts, requested, minimum)
     logits = model.logits(texts.repeat(len(requested)), np.tile(requested, len(texts)))
     found: dict[str, np.ndarray] = {}
     for code in requested:
@@ -108,4 +119,4 @@ def predicted_frame(
         shares = probabilities(logits[code], temperature)
         names = [_column(task, label) for label in model.classes[task]]
         found |= dict(zip(names, shares.T, strict=True))
-    return pd.DataFrame(found, index=index)
+    return found

@@ -11,13 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ._abstention import MIN_CONFIDENCE
+from ._abstention import MIN_CONFIDENCE_OF_TASK
 from ._atomic import all_or_nothing
 from ._estimator import TextEstimator
 from ._held_out import FitRows
 from ._rows import (
     LABEL_TEXTS,
     LABEL_TEXTS_OF_TASK,
+    TARGET_OF_TASK,
     LabelTexts,
     OneTaskReader,
     Target,
@@ -371,6 +372,8 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         As in :meth:`MultiheadClassifier.tune_thresholds`.
         """
         check_is_fitted(self)
+        for name, value in (("precision", precision), ("coverage", coverage)):
+            check_argument(name, value, TARGET_OF_TASK)
         target = Target.of(precision, coverage)
         return self._tune(self._reader.known_rows(X, y, None, self.model_.classes), target)
 
@@ -490,7 +493,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         ValueError
             If `min_confidence` is "tuned" before :meth:`tune_threshold`.
         """
-        check_argument("min_confidence", min_confidence, MIN_CONFIDENCE)
+        check_argument("min_confidence", min_confidence, MIN_CONFIDENCE_OF_TASK)
         model = self._snapshot()
         task = np.array([0])
         minimum = model.min_confidence_of(min_confidence, task)

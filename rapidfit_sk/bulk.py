@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import threading
 from os import PathLike
@@ -13,13 +15,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ._classifier import MultiheadClassifier
-from ._folders import identity_of
+from ._folders import read_checksums, read_folder
 from ._forks import held_at_fork
 from ._rows import Columns, read_texts
+from ._schema import CARD, DESCRIPTION
 from ._stream import check_columns, predicted_frame
 from ._text_classifier import TextClassifier
 from ._typing import ArrayOrFrame
-from ._validation import boolean, check_argument, none, path, short, text, unknown_task
+from ._validation import boolean, check_argument, check_task, none, path, short, text
 
 __all__ = ["BatchPredictor"]
 
@@ -46,7 +49,7 @@ class BatchPredictor:
     Attributes
     ----------
     model_id : str
-        A hash of the files of the folder.
+        A hash of the files of the folder, without the model card.
 
     Raises
     ------
@@ -191,22 +194,15 @@ class _SavedClassifier:
         columns = Columns(text_column or self.classifier.text_column, "", "")
         index = X.index if isinstance(X, pd.DataFrame | pd.Series) else None
         texts = read_texts(X, columns, first=first_row)
-        frame = predicted_frame(model, texts, requested, index, proba)
-        return frame.astype({model.tasks[i]: _dtype(model, i) for i in requested})
+        return predicted_frame(model, texts, requested, index, proba)
 
     def _task_codes(self, task) -> NDArray[np.int64]:
         """Return the codes of the requested tasks; a TextClassifier predicts no helper tasks."""
         model = self.classifier._snapshot()
-        if not isinstance(self.classifier, TextClassifier):
-            return model.task_codes(task)
-        if task not in (None, model.tasks[0]):
-            raise ValueError(unknown_task(task, model.tasks[:1]))
-        return np.array([0])
-
-
-def _dtype(model, code) -> Any:
-    """Return the dtype of a column of labels, which pandas cannot infer from no rows."""
-    return pd.Series(model.classes[model.tasks[code]]).dtype
+        known = self.classifier._predicted_tasks(model)
+        if task is not None:
+            check_task(task, known)
+        return np.array([model.tasks.index(each) for each in (known if task is None else [task])])
 
 
 # The last classifier that this process has loaded from each folder.
@@ -229,7 +225,11 @@ def _model(folder: str, model_id: str) -> _SavedClassifier:
 def _id_of(folder: str) -> str:
     """Return the hash of a folder, or raise an error if it does not contain a classifier."""
     try:
-        return identity_of(Path(folder))
+        checksums = read_folder(Path(folder), read_checksums)
+        checksums.pop(CARD, None)
+        if DESCRIPTION not in checksums:
+            raise ValueError(f"it has no {DESCRIPTION}")
+        return hashlib.sha256(json.dumps(checksums, sort_keys=True).encode()).hexdigest()
     except (OSError, ValueError) as error:
         if not os.path.exists(folder):
             raise

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from rapidfit_sk import MultiheadConfig, TextClassifier, TrainingConfig, bulk
+from rapidfit_sk._folders import write_checksums
 from rapidfit_sk.bulk import BatchPredictor
 
 FRAME = pd.DataFrame(
@@ -107,6 +108,17 @@ def test_replaced_classifier(folder, make_classifier, messages):
     assert BatchPredictor(folder)(FRAME).columns.tolist() == ["id", "text", "intent"]
     with pytest.raises(ValueError, match="was replaced after the BatchPredictor was created"):
         unused(FRAME)
+
+
+def test_id_is_that_of_the_classifier(fitted, folder, tmp_path):
+    """A changed model card does not change the id, and a folder without a classifier has none."""
+    model_id = BatchPredictor(folder).model_id
+    (folder / "README.md").write_text("my card")
+    write_checksums(folder)
+    assert BatchPredictor(folder).model_id == model_id
+    fitted.save_encoder(tmp_path / "encoder")
+    with pytest.raises(ValueError, match="not a folder that .* wrote: it has no classifier.json"):
+        BatchPredictor(tmp_path / "encoder")
 
 
 def test_meta_has_the_dtypes_of_each_result(folder):

@@ -1,5 +1,6 @@
 """Model cards: they parse, they are true, and names of users do not break them."""
 
+import copy
 import json
 import re
 
@@ -107,7 +108,10 @@ def test_sections_are_true(fitted, messages):
         assert low < scores["accuracy"] < high
     temperatures = {row["task"]: row["temperature"] for row in table(card, "Calibration")}
     assert temperatures == {t: f"{value:.3f}" for t, value in fitted.temperatures_.items()}
-    assert f"the {len(fitted.val_indices_)} validation rows" in section(card, "Calibration")
+    assert {row["tuned threshold"] for row in table(card, "Calibration")} == {""}
+    tuned = copy.copy(fitted).tune_thresholds(messages, coverage={"intent": 0.5})
+    shown = {r["task"]: r["tuned threshold"] for r in table(tuned.model_card(), "Calibration")}
+    assert shown == {"sentiment": "", "intent": f"{tuned.thresholds_['intent']:.3f}", "emotion": ""}
     (shown,) = re.findall(r"^```json\n(.*?)^```", card, re.M | re.S)
     config = fitted.config.to_dict()
     path = config["training"].pop("model_name")

@@ -430,6 +430,15 @@ def test_foreign_result(model, source, target, capfd):
     assert names_in(target.parent / "out.csv.parts") == ["notes.txt"]
 
 
+def test_damaged_record(model, source, target, capfd):
+    """A record that is not valid is refused with its name and a way out."""
+    assert run(model, source, target) == 0
+    for content in ("", "3", '{"model": '):
+        target.with_name("out.csv.run.json").write_text(content)
+        message = error_of(capfd, model, source, target)
+        assert "out.csv.run.json' is not valid. To start again, remove" in message
+
+
 def test_two_processes(model, source, target, capfd):
     """A second process of the same job is refused while the first one works."""
     from filelock import FileLock

@@ -108,6 +108,20 @@ def test_labels_keep_their_type(small, labels):
     assert frame.isna().sum().item() == 1
 
 
+def test_dtypes_do_not_depend_on_the_rows(fitted, messages):
+    """Batches of a stream have the same dtypes, whether some or all of their rows abstain."""
+    texts = messages["text"].unique()
+    p = fitted.predict_proba(texts, "intent").max(axis=1)
+    ordered = texts[np.argsort(p)].tolist()
+    options = {"task": "intent", "min_confidence": float(np.median(p)), "batch_rows": 20}
+    batches = list(fitted.predict_batches(ordered, **options))
+    assert batches[0]["intent"].isna().all()
+    assert batches[-1]["intent"].notna().all()
+    assert len({batch["intent"].dtype for batch in batches}) == 1
+    whole = fitted.predict_all(ordered[:20], min_confidence=1.0)
+    assert set(whole.dtypes) == {batches[0]["intent"].dtype}
+
+
 @pytest.mark.parametrize("value", [1.5, -0.1, True, "tuning", {"intent": 2}, [0.5]])
 def test_invalid_minimum(fitted, value):
     """Any value but a probability, a dict of them, "tuned" and None is an error."""
@@ -282,7 +296,11 @@ def test_text_classifier(small, make_config):
     assert not hasattr(classifier, "threshold_")
     with pytest.raises(ValueError, match="there is none for: 'label'"):
         classifier.predict(TEXTS, min_confidence="tuned")
+    with pytest.raises(ValueError, match="'min_confidence' .* in the range"):
+        classifier.predict(TEXTS, min_confidence={"label": 0.5})
     labels = ["good", "bad", "good", "out of scope"]
+    with pytest.raises(ValueError, match="'coverage' .* in the range"):
+        classifier.tune_threshold(TEXTS, labels, coverage={"label": 0.5})
     classifier.tune_threshold(TEXTS, labels, coverage=0.5)
     p = classifier.predict_proba(TEXTS).max(axis=1)
     assert classifier.threshold_ == np.sort(p)[1]

@@ -25,6 +25,7 @@ from .tables import (
 )
 from .texts import Texts
 from .thresholds import (
+    TARGET_OF_TASK,
     Target,
     confidences,
     confident_codes,
@@ -34,6 +35,7 @@ from .values import exact_array, parameter_labels, plain_label
 __all__ = [
     "LABEL_TEXTS",
     "LABEL_TEXTS_OF_TASK",
+    "TARGET_OF_TASK",
     "CodedRows",
     "Columns",
     "GivenPart",

@@ -15,7 +15,9 @@ from .._typing import TargetLike
 from .._validation import check_argument, mapping_to, none, real, short, suggestion
 from .calibration import probabilities
 
-_TARGET = real(0, 1, closed="neither") | mapping_to(real(0, 1, closed="neither")) | none
+_SHARE = real(0, 1, closed="neither")
+TARGET_OF_TASK = _SHARE | none
+_TARGET = _SHARE | mapping_to(_SHARE) | none
 
 # Probability with which the precision on new rows reaches the target.
 CERTAINTY = 0.9

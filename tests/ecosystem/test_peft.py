@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 
 from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TextClassifier, TrainingConfig
 from rapidfit_sk._model.adapters import adapters_of, add_adapters, merge_adapters
@@ -138,6 +138,15 @@ def test_best_epoch_is_merged(encoder):
 
     assert [epoch for epoch in range(4) if same(epoch)] == [best]
     assert best < 3
+
+
+def test_callback_that_restores_an_epoch(encoder):
+    """skorch's EarlyStopping restores the adapters of its best epoch before they are merged."""
+    stopping = EarlyStopping(monitor="train_loss", lower_is_better=False, load_best=True)
+    stopped = make(encoder, [stopping], training__epochs=3, training__val_size=0).fit(X, Y)
+    shorter = make(encoder, training__epochs=3, training__val_size=0).fit(X, Y)
+    assert changed(stopped, shorter)
+    assert not [name for name in weights(stopped) if "lora" in name]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
