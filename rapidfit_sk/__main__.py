@@ -41,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("target", metavar="OUT", type=Path, help="file or folder to write")
     predict.add_argument("--task", help="the task to predict (default: all tasks)")
     predict.add_argument(
-        "--proba", action="store_true", help="add the probability of each class, as 'task=class'"
+        "--proba",
+        action="store_true",
+        help="add 'TASK confidence', and the probability of each class as 'TASK=CLASS'",
     )
     predict.add_argument(
         "--text-column", metavar="NAME", help="text column of IN (default: that of the model)"

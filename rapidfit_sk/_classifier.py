@@ -20,8 +20,6 @@ from ._rows import (
     LabelTexts,
     Target,
     features_read,
-    is_long,
-    labels_by_task,
 )
 from ._text_classifier import TextClassifier
 from ._typing import ArrayOrFrame, Device, MemoryLike, RowsLike, TargetLike
@@ -162,8 +160,11 @@ class MultiheadClassifier(TaskPredictor):
         The minimum confidence of each task, from :meth:`tune_thresholds`. Empty after a training.
     net_ : MultiheadNet
         The trained skorch net. ``net_.module_.encoder`` is the Hugging Face model,
-        ``net_.callbacks_`` contains the callbacks that ran, and ``net_.history`` the losses and
-        the scores of each task in each epoch.
+        ``net_.callbacks_`` contains the callbacks that ran, and ``net_.history`` what they recorded.
+    history_ : DataFrame
+        Losses, scores, learning rates and times of all epochs of all trainings, with the columns
+        ``training``, ``phase``, ``epoch``, ``task``, ``metric`` and ``value``. Its own
+        documentation describes the values.
     model_ : FittedModel
         The fitted model, to which the attributes above belong. A fit replaces it as a whole.
     train_indices_, val_indices_, test_indices_ : ndarray of int
@@ -652,10 +653,7 @@ class MultiheadClassifier(TaskPredictor):
         """
         check_is_fitted(self)
         target = Target.of(precision, coverage)
-        model = self.model_
-        if not is_long(X, self._columns):
-            y = labels_by_task(y, model.tasks)
-        return self._tune(self._reader.known_rows(X, y, None, model.classes), target)
+        return self._tune(self._rows_to_score(self.model_, X, y), target)
 
     @property
     def _default_test_size(self) -> float:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import joblib
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ._atomic import fitted_attributes, replace_fitted
 from ._compat import CallbackSupportMixin, with_callbacks
+from ._evaluation import class_frame, score_frame, scored_rows
 from ._held_out import FitRows, indices_of
+from ._history import history_frame
 from ._parameters import ParameterGroup
 from ._report import report
-from ._rows import CodedRows, Columns, Target
+from ._rows import CodedRows, Columns, LabeledTable, Target, encode_table, read_texts
 from ._typing import ArrayOrFrame, Device, MemoryLike, RowsLike
 from ._validation import (
     LARGEST_INT,
     Constraint,
     InvalidParameterError,
     boolean,
+    check_argument,
     check_parameters,
     instance_of,
     integer,
@@ -43,7 +49,9 @@ if TYPE_CHECKING:
     from ._training import MultiheadNet
 
 
-class TextEstimator(CallbackSupportMixin, ParameterGroup):
+class TextEstimator(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, ParameterGroup
+):
     """Base class of classifiers that train one encoder with a head per task.
 
     Subclasses read their input and call :meth:`_fit_rows` or :meth:`_fit_epoch`, which set the
@@ -198,6 +206,27 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
         return pd.DataFrame(found, columns=["task", "label", "text", "weight"])
 
     @property
+    def history_(self) -> pd.DataFrame:
+        """The values that the trainings recorded, one per row.
+
+        The columns are
+
+        - `training`: "fit 1" for the first training, "fit 2" for the next one, such as a
+          `partial_fit` or a warm start, and "calibration 1" for the calibration fit before "fit 1";
+        - `phase`: "heads only" or "fine-tuning";
+        - `epoch`: the epoch, counted from 1 in each training;
+        - `task`: the task; missing for a value of all tasks;
+        - `metric`: "train_loss"; with validation rows "valid_loss", "accuracy", "f1" (for all tasks
+          together: their means, with the standard errors "accuracy_se" and "f1_se") and
+          "temperature"; the last learning rates of the epoch, "lr_encoder" and "lr_heads";
+          "seconds"; "kept", which is 1 for the epoch with the final weights and 0 for the others;
+          and numbers that your callbacks record;
+        - `value`: the value.
+        """
+        model = self._fitted("history_")
+        return history_frame(model.net.history, model.calibration_history or [])
+
+    @property
     def fitted_on_(self) -> dict[str, str]:
         """The number of rows and label texts behind the head of each task."""
         model = self._fitted("fitted_on_")
@@ -226,6 +255,153 @@ class TextEstimator(CallbackSupportMixin, ParameterGroup):
     @property
     def _columns(self) -> Columns:
         return Columns(self.text_column, self.task_column, self.label_column)
+
+    # ----------------------------------------------------------------------------------------
+    # Evaluation and embeddings
+
+    @abstractmethod
+    def _table_to_score(
+        self, model: FittedModel, X: Any, y: Any, sample_weight: Any = None
+    ) -> LabeledTable:
+        """Read labeled rows of the tasks of a fitted model."""
+
+    def _rows_to_score(self, model: FittedModel, X, y, sample_weight=None) -> CodedRows:
+        """Read labeled rows of the tasks of a fitted model, and return them as codes."""
+        return encode_table(self._table_to_score(model, X, y, sample_weight), model.classes)
+
+    def evaluate(
+        self,
+        X: RowsLike,
+        y: ArrayOrFrame | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        level: Literal["task", "class"] = "task",
+        n_resamples: int = 1000,
+        random_state: int = 0,
+    ) -> pd.DataFrame:
+        """Return scores on labeled rows: of each task with 95 % intervals, or of each class.
+
+        Parameters
+        ----------
+        X : RowsLike
+            Labeled rows in any form that :meth:`score` takes, which should not have trained: for
+            example, the rows at `test_indices_`.
+        y : array-like, DataFrame or None, default=None
+            The labels, if X does not contain them.
+        sample_weight : array-like of shape (n_rows,) or None, default=None
+            The weight of each row of X within its task.
+        level : {"task", "class"}, default="task"
+            Whether a row of the result is a metric of a task, or a class.
+        n_resamples : int, default=1000
+            Number of bootstrap resamples for the intervals.
+        random_state : int, default=0
+            Seed of the resamples.
+
+        Returns
+        -------
+        scores : DataFrame
+            For tasks, the columns `task`, `metric`, `value`, `n` (number of rows), `low` and
+            `high`. The metrics are
+
+            - "accuracy";
+            - "macro_f1", the mean F1 score of the classes that occur as a label or a prediction;
+            - "log_loss", the mean negative logarithm of the probability of the label;
+            - "calibration_error", the mean difference between confidence and accuracy in 15 bins
+              of equal width, weighted by the number of their rows [1]_.
+
+            For classes, the columns `task`, `label`, `precision`, `recall`, `f1` and `support`
+            (number of rows).
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        ValueError
+            If the rows or a parameter are invalid.
+
+        See Also
+        --------
+        score : Return the accuracy, averaged over tasks.
+
+        Notes
+        -----
+        A row whose label is not a class counts as wrong, and is left out of the log loss.
+
+        Intervals come from the bootstrap: texts are drawn with replacement, together with all their
+        rows. They are percentiles, and for the calibration error, which is biased upwards in
+        resamples, the basic interval [2]_. They describe the sample of rows only, not the
+        randomness of training. A perfect score has an interval without width, also on three rows.
+
+        References
+        ----------
+        .. [1] Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using
+           Bayesian Binning", AAAI 2015.
+        .. [2] Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 5.2.
+        """
+        check_argument("level", level, one_of("task", "class"))
+        check_argument("n_resamples", n_resamples, integer(1))
+        check_argument("random_state", random_state, integer(0, 2**32 - 1))
+        rows = scored_rows(self, X, y, sample_weight)
+        if level == "class":
+            return class_frame(rows)
+        return score_frame(rows, n_resamples, random_state)
+
+    def embed(self, X: ArrayOrFrame) -> NDArray[np.float32]:
+        """Return the text embeddings of the fine-tuned encoder.
+
+        Parameters
+        ----------
+        X : array-like of str, shape (n_texts,), or DataFrame
+            Texts, or a frame with a text column.
+
+        Returns
+        -------
+        embeddings : ndarray of float32, shape (n_texts, n_dimensions)
+            One embedding per row of X. They are not normalized.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+
+        See Also
+        --------
+        save_encoder : Save the encoder for other libraries.
+
+        Notes
+        -----
+        All tasks share these embeddings. With ``pooling="attention"``, the default, each head has
+        a query of its own; the embedding is then the mean over the tokens, from which
+        attention starts.
+        """
+        check_is_fitted(self)
+        return self.model_.embed(read_texts(X, self._columns))
+
+    def transform(self, X: ArrayOrFrame) -> NDArray[np.float32]:
+        """Return the text embeddings, as :meth:`embed`, so that a pipeline can use them.
+
+        Parameters
+        ----------
+        X : array-like of str, shape (n_texts,), or DataFrame
+            Texts, or a frame with a text column.
+
+        Returns
+        -------
+        embeddings : ndarray of float32, shape (n_texts, n_dimensions)
+            One embedding per row of X. With ``set_output(transform="pandas")``, it is a frame with
+            the names of :meth:`get_feature_names_out`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        """
+        return self.embed(X)
+
+    @property
+    def _n_features_out(self) -> int:
+        """Number of columns of embeddings, for `get_feature_names_out`."""
+        return self._fitted("_n_features_out").n_dimensions
 
     # ----------------------------------------------------------------------------------------
     # Persistence

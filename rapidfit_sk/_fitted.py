@@ -15,13 +15,15 @@ from ._abstention import min_confidences, with_missing
 from ._arrays import common_dtype
 from ._coverage import Coverage
 from ._forks import computes
-from ._model import TextTokenizer, TokensOnDemand
+from ._history import n_trainings
+from ._model import TextTokenizer, TokensOnDemand, embedding_width
 from ._rows import (
     CodedRows,
     Texts,
     confidences,
     confident_codes,
     fit_temperatures,
+    log_probabilities,
     probabilities,
     scores_per_task,
 )
@@ -109,6 +111,8 @@ class FittedModel:
         not known is left out.
     thresholds : dict of {str: float} or None, default=None
         The tuned minimum confidence of each task that has one.
+    calibration_history : list of dict or None, default=None
+        The epochs of the calibration fits, each with the number of its training.
     """
 
     net: MultiheadNet
@@ -120,6 +124,7 @@ class FittedModel:
     label_texts: dict[str, LabelTextsOfTask] | None = None
     n_rows: dict[str, int] | None = None
     thresholds: dict[str, float] | None = None
+    calibration_history: list[dict[str, Any]] | None = None
 
     @property
     def tasks(self) -> list[str]:
@@ -138,6 +143,11 @@ class FittedModel:
     def trained_tasks(self) -> list[str]:
         """The tasks whose heads have trained on rows."""
         return [task for task in self.tasks if (self.n_rows or {}).get(task) != 0]
+
+    @property
+    def n_dimensions(self) -> int:
+        """The number of dimensions of an embedding."""
+        return embedding_width(self.net.module_.encoder)
 
     # ----------------------------------------------------------------------------------------
     # Prediction
@@ -269,6 +279,23 @@ class FittedModel:
         logits = zip(self.classes, self.logits(texts, tasks), strict=True)
         return [probabilities(part, self.temperatures[task]) for task, part in logits]
 
+    def log_probabilities(
+        self, texts: Texts, tasks: NDArray[np.int64]
+    ) -> list[NDArray[np.float64]]:
+        """Predict the logarithms of :meth:`probabilities`."""
+        logits = zip(self.classes, self.logits(texts, tasks), strict=True)
+        return [log_probabilities(part, self.temperatures[task]) for task, part in logits]
+
+    @computes
+    def embed(self, texts: Texts) -> NDArray[np.float32]:
+        """Return the embedding of each text, pooled as for a head without a query."""
+        distinct = [
+            self.net.embed_texts(self.tokenizer, texts.distinct[start : start + CHUNK])
+            for start in range(0, len(texts.distinct), CHUNK)
+        ]
+        none = np.empty((0, self.n_dimensions), np.float32)
+        return np.concatenate([none, *distinct])[texts.codes]
+
     def score(self, rows: CodedRows) -> dict[str, dict[str, float]]:
         """Return the scores of each task on coded rows."""
         if not len(rows):
@@ -324,7 +351,17 @@ class FittedModel:
             coverage=(self.coverage or {}) | (other.coverage or {}),
             label_texts=(self.label_texts or {}) | (other.label_texts or {}),
             n_rows=(self.n_rows or {}) | (other.n_rows or {}),
+            calibration_history=self._calibration_history_with(other),
         )
+
+    def _calibration_history_with(self, other: FittedModel) -> list[dict[str, Any]]:
+        """Return both histories; the trainings of `other` come after those of this model."""
+        n_before = n_trainings(self.net.history)
+        later = [
+            {**epoch, "number": epoch["number"] + n_before}
+            for epoch in other.calibration_history or []
+        ]
+        return [*(self.calibration_history or []), *later]
 
     def without_task(self, task: str) -> FittedModel:
         """Return a copy without a task. The weights of the encoder and the other heads stay."""

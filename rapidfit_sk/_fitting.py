@@ -29,6 +29,7 @@ from ._coverage import coverage_of
 from ._fitted import FittedModel, LabelTextsOfTask
 from ._forks import computes
 from ._held_out import Parts
+from ._history import last_training, n_trainings, numbered
 from ._label_heads import in_full, label_texts_of, set_heads_without_rows
 from ._model import (
     TextTokenizer,
@@ -41,6 +42,7 @@ from ._model import (
 from ._report import report
 from ._rows import CodedRows, encode_labels, hold_out, score_table
 from ._training import (
+    Calibration,
     Callbacks,
     Checkpoints,
     MultiheadNet,
@@ -355,26 +357,29 @@ def fit_calibrated(
         fit are not used.
     """
     checkpoints = recipe.checkpoints
-    temperatures = None if checkpoints is None else checkpoints.temperatures
-    if temperatures is None:
-        temperatures = _temperatures_of_calibration_fit(fit, recipe, parts)
+    calibration = None if checkpoints is None else checkpoints.calibration
+    if calibration is None:
+        calibration = _calibration_of(fit, recipe, parts)
         if checkpoints is not None:
-            checkpoints.finish_calibration(temperatures)
+            checkpoints.finish_calibration(calibration)
     model = fit(recipe, parts.train.joined(parts.helpers), parts.validation)
+    epochs = numbered(calibration.history, n_trainings(model.net.history))
+    model = replace(model, calibration_history=[*(model.calibration_history or []), *epochs])
     completed = len(model.net.history) == model.net.max_epochs
-    return model.with_temperatures(temperatures) if completed else model
+    return model.with_temperatures(calibration.temperatures) if completed else model
 
 
-def _temperatures_of_calibration_fit(
+def _calibration_of(
     fit: Callable[[Recipe, CodedRows, CodedRows | None], FittedModel], recipe: Recipe, parts: Parts
-) -> dict[str, float]:
+) -> Calibration:
+    """Return the temperatures of the tasks that train, and the history of the calibration fit."""
     rows = parts.train
     if not parts.needs_calibration_fit:
-        return {}
+        return Calibration({}, [])
     rng = np.random.default_rng(recipe.seeds[2])
     held_out = hold_out(rows.texts.groups, rows.tasks, rows.labels, CALIBRATION_SIZE, rng)
     if not held_out.any():
-        return {}
+        return Calibration({}, [])
     if recipe.verbose:
         report("Calibrating: training once on three quarters of the rows first.")
     calibration = rows.take(held_out)
@@ -384,7 +389,8 @@ def _temperatures_of_calibration_fit(
         lambda: first.fit_temperatures(calibration).temperatures
     )
     trained = {first.tasks[code] for code in np.unique(rows.tasks)}
-    return {task: t for task, t in temperatures.items() if task in trained}
+    own = {task: t for task, t in temperatures.items() if task in trained}
+    return Calibration(own, last_training(first.net.history))
 
 
 def _train_net(
@@ -424,6 +430,7 @@ def _train_net(
         memory=memory if is_known else None,
         label_texts=label_texts_of(net, rows, label_texts, start),
         n_rows=_n_rows_of(rows, start),
+        calibration_history=None if start is None else start.calibration_history,
     )
 
 

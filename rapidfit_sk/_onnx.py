@@ -374,7 +374,7 @@ def _describe_task(model: FittedModel, task: str) -> dict[str, Any]:
 def _rows_to_compare(classifier: Any, model: FittedModel, tasks: list[str], X, y) -> CodedRows:
     """Return the rows of a report; without X, they are texts of each task without labels."""
     if X is not None:
-        rows = classifier._reader.known_rows(X, y, None, model.classes)
+        rows = classifier._rows_to_score(model, X, y)
         codes = [model.tasks.index(task) for task in tasks]
         for task, code in zip(tasks, codes, strict=True):
             if code not in rows.tasks:

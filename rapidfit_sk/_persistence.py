@@ -157,6 +157,7 @@ def _describe(classifier) -> dict[str, Any]:
         "test_scores": classifier.test_scores_,
         "coverage": {task: vars(each) for task, each in (model.coverage or {}).items()},
         "history": list(model.net.history),
+        "calibration_history": model.calibration_history or [],
         "indices": {name: getattr(classifier, name).tolist() for name in INDICES},
         "features": {name: vars(classifier)[name] for name in _FEATURES & vars(classifier).keys()},
     }
@@ -417,6 +418,7 @@ def _model(description, parts, files, device) -> FittedModel:
         thresholds={
             name: float(task["threshold"]) for name, task in tasks.items() if "threshold" in task
         },
+        calibration_history=description.get("calibration_history"),
     )
 
 

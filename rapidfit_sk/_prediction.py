@@ -14,6 +14,7 @@ from ._abstention import MIN_CONFIDENCE
 from ._arrays import as_columns
 from ._estimator import TextEstimator
 from ._rows import (
+    LabeledTable,
     Reader,
     Texts,
     as_pandas,
@@ -191,7 +192,11 @@ class TaskPredictor(TextEstimator):
         return as_columns(list(found.values()))
 
     def predict_all(
-        self, X: ArrayOrFrame, *, min_confidence: MinConfidence | None = None
+        self,
+        X: ArrayOrFrame,
+        *,
+        proba: bool = False,
+        min_confidence: MinConfidence | None = None,
     ) -> pd.DataFrame:
         """Predict the label of each text for every task.
 
@@ -199,21 +204,29 @@ class TaskPredictor(TextEstimator):
         ----------
         X : array-like of str, shape (n_texts,), or DataFrame
             Texts, or a frame with a text column.
+        proba : bool, default=False
+            Whether to add, after the column of each task, a column ``"TASK confidence"`` with the
+            probability of the predicted label, and a column ``"TASK=CLASS"`` with the probability
+            of each class.
         min_confidence : float, dict, "tuned" or None, default=None
-            As in :meth:`predict`. Rows below it have a missing value, which ``isna`` finds.
+            As in :meth:`predict`. Rows below it have a missing value, which ``isna`` finds. Their
+            confidence is that of the label that they would have.
 
         Returns
         -------
-        labels : DataFrame of shape (n_texts, n_tasks)
-            One column per task, with the type of its labels. The index is the index of X, if X
-            has one.
+        labels : DataFrame
+            One row per text and one column per task, with the type of its labels, and the columns
+            of `proba`. The index is the index of X, if X has one.
         """
+        check_argument("proba", proba, boolean())
         check_argument("min_confidence", min_confidence, MIN_CONFIDENCE)
         index = X.index if isinstance(X, pd.DataFrame | pd.Series) else None
         model = self._snapshot()
         texts, requested = read_texts(X, self._columns), model.task_codes(None)
         minimum = model.min_confidence_of(min_confidence, requested)
-        return predicted_frame(model, texts, requested, index, False, minimum)
+        if proba:
+            check_columns(model, requested)
+        return predicted_frame(model, texts, requested, index, proba, minimum)
 
     @overload
     def predict_proba(self, X: ArrayOrFrame, task: str) -> NDArray[np.float64]: ...
@@ -238,9 +251,37 @@ class TaskPredictor(TextEstimator):
             ``classes_[task]`` and rows that sum to 1. For several tasks, a dict that maps
             each task to such an array, with the rows of this task in their order.
         """
+        return self._probabilities("probabilities", X, task)
+
+    @overload
+    def predict_log_proba(self, X: ArrayOrFrame, task: str) -> NDArray[np.float64]: ...
+
+    @overload
+    def predict_log_proba(self, X: ArrayOrFrame, task: None = None) -> Probabilities: ...
+
+    def predict_log_proba(self, X: ArrayOrFrame, task: str | None = None) -> Probabilities:
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of str
+            As in :meth:`predict`.
+        task : str or None, default=None
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        log_probabilities : ndarray or dict of {str: ndarray}
+            The natural logarithms of :meth:`predict_proba`. They are finite, also for
+            probabilities that are rounded to 0.
+        """
+        return self._probabilities("log_probabilities", X, task)
+
+    def _probabilities(self, method: str, X, task) -> Probabilities:
+        """Call a method of the fitted model, and return its result for the requested tasks."""
         model = self._snapshot()
         texts, tasks = self._rows_to_predict(model, X, task)
-        every = model.probabilities(texts, tasks)
+        every = getattr(model, method)(texts, tasks)
         requested = dict.fromkeys(tasks) if len(tasks) else model.task_codes(task)
         result = ProbabilitiesByTask({model.tasks[code]: every[code] for code in sorted(requested)})
         return next(iter(result.values())) if len(result) == 1 else result
@@ -266,7 +307,7 @@ class TaskPredictor(TextEstimator):
         batch_rows : int, default=4096
             The maximum number of texts in a batch. Memory grows with it.
         proba : bool, default=False
-            Whether to add a column with the probability of each class, named ``task=class``.
+            Whether to add columns of probabilities, as in :meth:`predict_all`.
         min_confidence : float, dict, "tuned" or None, default=None
             As in :meth:`predict_all`.
 
@@ -328,9 +369,7 @@ class TaskPredictor(TextEstimator):
             prediction, whatever `thresholds_` are.
         """
         model = self._snapshot()
-        if not is_long(X, self._columns):
-            y = labels_by_task(y, model.tasks)
-        scores = model.score(self._reader.known_rows(X, y, sample_weight, model.classes))
+        scores = model.score(self._rows_to_score(model, X, y, sample_weight))
         return float(np.mean([score["accuracy"] for score in scores.values()]))
 
     # ----------------------------------------------------------------------------------------
@@ -351,6 +390,12 @@ class TaskPredictor(TextEstimator):
     @property
     def _reader(self) -> Reader:
         return Reader(self._columns, self.task_labels, self.split_column, self.label_texts)
+
+    def _table_to_score(self, model: FittedModel, X, y, sample_weight=None) -> LabeledTable:
+        """Read labeled rows of the tasks of a fitted model."""
+        if not is_long(X, self._columns):
+            y = labels_by_task(y, model.tasks)
+        return self._reader.known_table(X, y, sample_weight, model.tasks)
 
     def _rows_to_predict(self, model: FittedModel, X, task) -> tuple[Texts, NDArray[np.int64]]:
         """Return the text and the task code of each requested prediction."""

@@ -104,7 +104,11 @@ _DESCRIPTION = {
     "encoder": instance_of(dict),
 }
 _BY_TASK = _of_dict("a dict of dicts of numbers", _is_scores)
-_OPTIONS = {"coverage": _BY_TASK, "estimator": one_of(*ESTIMATORS)}
+_OPTIONS = {
+    "coverage": _BY_TASK,
+    "estimator": one_of(*ESTIMATORS),
+    "calibration_history": _of_all("a list of dicts", _is_dict),
+}
 _TASK = {
     "name": text(),
     "temperature": real(1e-6, 1e6),

@@ -74,7 +74,7 @@ def _as_frame(item, position) -> pd.DataFrame:
 def check_columns(model: FittedModel, requested: NDArray[np.int64]):
     """Raise ValueError if the columns of labels and probabilities have the same names."""
     tasks = [model.tasks[code] for code in requested]
-    names = [*tasks, *(_column(task, label) for task in tasks for label in model.classes[task])]
+    names = [name for task in tasks for name in [task, *_proba_columns(model, task)]]
     twice = next((name for name, n in Counter(names).items() if n > 1), None)
     if twice is not None:
         raise ValueError(
@@ -83,8 +83,9 @@ def check_columns(model: FittedModel, requested: NDArray[np.int64]):
         )
 
 
-def _column(task: str, label: Any) -> str:
-    return f"{task}={label}"
+def _proba_columns(model: FittedModel, task: str) -> list[str]:
+    """Return the names of the columns of confidence and of class probabilities."""
+    return [f"{task} confidence", *(f"{task}={label}" for label in model.classes[task])]
 
 
 def predicted_frame(
@@ -95,7 +96,7 @@ def predicted_frame(
     proba: bool,
     minimum: dict[str, float] | None = None,
 ) -> pd.DataFrame:
-    """Return the labels of texts, and the probabilities of all classes if `proba` is true.
+    """Return the labels of texts, and if `proba` is true their confidence and all probabilities.
 
     The dtype of a column depends on the classes only, not on the labels of these texts.
     """
@@ -117,6 +118,6 @@ def _predicted(model, texts, requested, proba, minimum) -> dict[str, np.ndarray]
         codes = confident_codes(logits[code], temperature, least)
         found[task] = model.labels_of(task, minimum)[codes]
         shares = probabilities(logits[code], temperature)
-        names = [_column(task, label) for label in model.classes[task]]
-        found |= dict(zip(names, shares.T, strict=True))
+        columns = [shares.max(axis=1, initial=0), *shares.T]
+        found |= dict(zip(_proba_columns(model, task), columns, strict=True))
     return found

@@ -19,6 +19,7 @@ from ._rows import (
     LABEL_TEXTS,
     LABEL_TEXTS_OF_TASK,
     TARGET_OF_TASK,
+    LabeledTable,
     LabelTexts,
     OneTaskReader,
     Target,
@@ -116,6 +117,8 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         The minimum confidence from :meth:`tune_threshold`. It does not exist after a training.
     net_ : MultiheadNet
         The trained skorch net, with ``history`` and ``callbacks_``.
+    history_ : DataFrame
+        Losses, scores, learning rates and times of all epochs, as in :class:`MultiheadClassifier`.
     model_ : FittedModel
         The fitted model, to which the attributes above belong. A fit replaces it as a whole.
     train_indices_, val_indices_, test_indices_ : ndarray of int
@@ -375,7 +378,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         for name, value in (("precision", precision), ("coverage", coverage)):
             check_argument(name, value, TARGET_OF_TASK)
         target = Target.of(precision, coverage)
-        return self._tune(self._reader.known_rows(X, y, None, self.model_.classes), target)
+        return self._tune(self._rows_to_score(self.model_, X, y), target)
 
     def _read(
         self, X, y, sample_weight, helpers, start: FittedModel | None, classes=None
@@ -402,6 +405,10 @@ class TextClassifier(ClassifierMixin, TextEstimator):
     @property
     def _default_test_size(self) -> float:
         return 0.0
+
+    def _table_to_score(self, model: FittedModel, X, y, sample_weight=None) -> LabeledTable:
+        """Read texts and labels of the task of a fitted model."""
+        return self._reader.known_table(X, y, sample_weight)
 
     @property
     def _reader(self) -> OneTaskReader:
@@ -521,6 +528,29 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         model = self._snapshot()
         texts = read_texts(X, self._columns)
         return model.probabilities(texts, np.zeros(len(texts), dtype=np.int64))[0]
+
+    def predict_log_proba(self, X: ArrayOrFrame) -> NDArray[np.float64]:
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of str, shape (n_texts,), or DataFrame
+            Texts, as in :meth:`fit`.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_texts, n_classes)
+            The natural logarithms of :meth:`predict_proba`. They are finite, also for
+            probabilities that are rounded to 0.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        """
+        model = self._snapshot()
+        texts = read_texts(X, self._columns)
+        return model.log_probabilities(texts, np.zeros(len(texts), dtype=np.int64))[0]
 
     # ----------------------------------------------------------------------------------------
     # Interface of scikit-learn

@@ -25,6 +25,8 @@ class Parent(Protocol):
 
     def predict_proba(self, X: ArrayOrFrame, task: str) -> NDArray[np.float64]: ...
 
+    def predict_log_proba(self, X: ArrayOrFrame, task: str) -> NDArray[np.float64]: ...
+
     def __contains__(self, task: str) -> bool: ...
 
     def __sklearn_is_fitted__(self) -> bool: ...
@@ -137,6 +139,22 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return self.estimator.predict_proba(X, task=self.task)
+
+    def predict_log_proba(self, X: ArrayOrFrame) -> NDArray[np.float64]:
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of str, shape (n_texts,), or DataFrame
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_texts, n_classes)
+            The natural logarithms of :meth:`predict_proba`.
+        """
+        check_is_fitted(self)
+        return self.estimator.predict_log_proba(X, task=self.task)
 
     def __sklearn_tags__(self):
         """Return tags for a classifier of texts."""

@@ -42,7 +42,7 @@ class BatchPredictor:
     task : str or None, default=None
         The task to predict; None for all tasks.
     proba : bool, default=False
-        Whether to add a column with the probability of each class, named ``task=class``.
+        Whether to add columns of probabilities, as in :meth:`MultiheadClassifier.predict_all`.
     text_column : str or None, default=None
         Name of the text column; None for the `text_column` of the classifier.
 
@@ -145,8 +145,8 @@ class BatchPredictor:
         Returns
         -------
         predictions : DataFrame
-            One column of labels per task and, if `proba` is true, one column per class. The index
-            is the index of X, if X has one.
+            One column of labels per task and, if `proba` is true, the columns of probabilities.
+            The index is the index of X, if X has one.
         """
         model = _model(self.folder, self.model_id)
         return model.predict(X, self.task, self.proba, self.text_column, first_row)

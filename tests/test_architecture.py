@@ -14,7 +14,7 @@ PACKAGE = Path(rapidfit_sk.__file__).parent
 
 # The layers of CONTRIBUTING.md from bottom to top. A file imports only from layers below its own.
 LAYERS = [
-    {"_arrays", "_atomic", "_compat", "_forks", "_report", "_typing", "_validation"},
+    {"_arrays", "_atomic", "_compat", "_forks", "_history", "_report", "_typing", "_validation"},
     {"_abstention"},
     {"_parameters"},
     {"config", "datasets", "_folders", "_rows", "_table_files", "_tokens"},
@@ -22,7 +22,7 @@ LAYERS = [
     {"_model"},
     {"_training", "testing"},
     {"callbacks", "_bridge"},
-    {"_coverage", "_held_out"},
+    {"_coverage", "_evaluation", "_held_out"},
     {"_fitted"},
     {"_checkpointing", "_label_heads"},
     {"_fitting"},

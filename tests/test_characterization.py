@@ -272,10 +272,13 @@ def describe(fit, encoder, folder):
         return results_of(classifier, caught)
 
 
+NOT_RECORDED = ("dur", "batches", "trains_encoder", "kept")
+
+
 def results_of(classifier, caught):
     texts = load_support_messages()["text"].unique()[::30].tolist()
     history = [
-        {key: value for key, value in epoch.items() if key not in ("dur", "batches")}
+        {key: value for key, value in epoch.items() if key not in NOT_RECORDED}
         for epoch in classifier.net_.history
     ]
     described = {

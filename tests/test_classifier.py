@@ -22,6 +22,7 @@ from rapidfit_sk import (
 )
 from rapidfit_sk._fitting import find_device
 from rapidfit_sk._model import load_tokenizer
+from rapidfit_sk._rows import log_probabilities, probabilities
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
 
 TASKS = ["sentiment", "intent", "emotion"]
@@ -265,6 +266,49 @@ def test_prediction_methods_agree(fitted, messages):
         assert (fitted.classes_[task][p.argmax(1)] == both[:, i]).all()
         np.testing.assert_allclose(p.sum(1), 1, rtol=1e-12)
         np.testing.assert_allclose(fitted.predict_proba(rows["text"])[task], p)
+
+
+def test_confidence_of_each_task(fitted):
+    """predict_all(proba=True) adds the confidence and all probabilities after each task."""
+    frame = fitted.predict_all(pd.Series(TEXTS, index=list("abc")), proba=True)
+    labels = fitted.predict_all(TEXTS)
+    names = []
+    for task, p in fitted.predict_proba(TEXTS).items():
+        classes = [f"{task}={label}" for label in fitted.classes_[task]]
+        names += [task, f"{task} confidence", *classes]
+        assert frame[task].tolist() == labels[task].tolist()
+        np.testing.assert_allclose(frame[f"{task} confidence"], p.max(axis=1), rtol=1e-6)
+        np.testing.assert_allclose(frame[classes], p, rtol=1e-6)
+    assert frame.columns.tolist() == names
+    assert frame.index.tolist() == list("abc")
+    assert fitted.predict_all([], proba=True).columns.tolist() == names
+
+
+def test_confidence_of_rows_without_a_label(fitted):
+    """A row below the minimum confidence has no label, but a confidence."""
+    frame = fitted.predict_all(TEXTS, proba=True, min_confidence=1.0)
+    assert frame["intent"].isna().all()
+    assert (frame["intent confidence"] < 1).all()
+
+
+def test_log_probabilities(fitted, messages):
+    """predict_log_proba is the logarithm of predict_proba, in the same form."""
+    p, log_p = fitted.predict_proba(TEXTS), fitted.predict_log_proba(TEXTS)
+    assert list(log_p) == list(p)
+    for task in p:
+        np.testing.assert_allclose(log_p[task], np.log(p[task]), rtol=1e-6)
+        np.testing.assert_allclose(fitted[task].predict_log_proba(TEXTS), log_p[task])
+    assert (
+        fitted.predict_log_proba(messages.head(3)).keys()
+        == fitted.predict_proba(messages.head(3)).keys()
+    )
+
+
+def test_log_probabilities_are_finite():
+    """Logits whose probability is rounded to 0 have a finite logarithm."""
+    logits = np.array([[0.0, 2000.0]], np.float32)
+    assert probabilities(logits)[0, 0] == 0
+    assert log_probabilities(logits)[0, 0] == -2000
 
 
 def test_probabilities_of_a_long_frame(fitted, messages):

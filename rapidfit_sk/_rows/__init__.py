@@ -1,13 +1,13 @@
 """Torch-free modules for tables, texts, labels, splits, metrics, calibration and thresholds."""
 
-from .calibration import fit_temperatures, probabilities
+from .calibration import fit_temperatures, log_probabilities, probabilities
 from .given_splits import GivenPart
 from .label_texts import (
     LABEL_TEXTS,
     LABEL_TEXTS_OF_TASK,
     LabelTexts,
 )
-from .labels import CodedRows, encode_labels, encode_tasks, warn_of_contradictions
+from .labels import CodedRows, encode_labels, encode_table, encode_tasks, warn_of_contradictions
 from .metrics import mean_over_tasks, score_table, scores_per_task, standard_error, wilson_interval
 from .one_task import OneTaskReader
 from .reader import Reader, TrainingRows
@@ -52,6 +52,7 @@ __all__ = [
     "confidences",
     "confident_codes",
     "encode_labels",
+    "encode_table",
     "encode_tasks",
     "exact_array",
     "features_read",
@@ -59,6 +60,7 @@ __all__ = [
     "hold_out",
     "is_long",
     "labels_by_task",
+    "log_probabilities",
     "mean_over_tasks",
     "parameter_labels",
     "plain_label",

@@ -84,3 +84,8 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0) -> NDArray[np.fl
     The probabilities are float64, so their sum is closer to 1 than with float32.
     """
     return softmax(logits.astype(np.float64) / temperature, axis=1)
+
+
+def log_probabilities(logits: np.ndarray, temperature: float = 1.0) -> NDArray[np.float64]:
+    """Compute the logarithm of :func:`probabilities`, which is finite for any finite logits."""
+    return log_softmax(logits.astype(np.float64) / temperature, axis=1)

@@ -184,7 +184,13 @@ class OneTaskReader:
         classes: dict[str, np.ndarray],
     ) -> CodedRows:
         """Read rows of the task, and return them as codes."""
-        return encode_table(self._table(X, y, sample_weight).without_zeros(), classes)
+        return encode_table(self.known_table(X, y, sample_weight), classes)
+
+    def known_table(
+        self, X: ArrayOrFrame | None, y: ArrayLike | None, sample_weight: ArrayLike | None
+    ) -> LabeledTable:
+        """Read rows of the task, and return those whose weight is above 0."""
+        return self._table(X, y, sample_weight).without_zeros()
 
     def _table(self, X, y, sample_weight) -> LabeledTable:
         texts = read_strings(X, self.columns)

@@ -233,9 +233,18 @@ class Reader:
         classes: dict[str, np.ndarray],
     ) -> CodedRows:
         """Read rows of known tasks, and return them as codes."""
-        tasks = list(classes)
+        return encode_table(self.known_table(X, y, sample_weight, list(classes)), classes)
+
+    def known_table(
+        self,
+        X: RowsLike,
+        y: ArrayOrFrame | None,
+        sample_weight: ArrayLike | None,
+        tasks: list[str],
+    ) -> LabeledTable:
+        """Read rows of known tasks, and return those whose weight is above 0."""
         table = read_labeled(X, y, self.columns, tasks=tasks, sample_weight=sample_weight)
-        return encode_table(table.without_zeros(), classes)
+        return table.without_zeros()
 
     def validation_rows(
         self,

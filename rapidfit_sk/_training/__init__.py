@@ -2,7 +2,7 @@
 
 from .batches import Embeddings, PaddedTokens, TextRows
 from .cache import EmbeddingCache, open_cache
-from .checkpoints import Checkpoints, Fingerprint, remove_checkpoint
+from .checkpoints import Calibration, Checkpoints, Fingerprint, remove_checkpoint
 from .distributed import Ranks
 from .label_texts import SCALE, label_directions, probability_of_texts
 from .losses import inverse_frequency
@@ -11,6 +11,7 @@ from .probes import fit_probe
 
 __all__ = [
     "SCALE",
+    "Calibration",
     "Callbacks",
     "Checkpoints",
     "EmbeddingCache",

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -19,15 +19,31 @@ from .._folders import sync
 from .._validation import short
 from .distributed import Ranks
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _FILE, _LOCK = "checkpoint.safetensors", "checkpoint.lock"
 _DIGEST_SIZE = 32
 
 # Data, parameters and versions that a fit depends on, by name, as plain data.
 Fingerprint: TypeAlias = dict[str, Any]
 
-# Seeds, temperatures and state of the training in a checkpoint, or None for each of them.
-_State: TypeAlias = tuple[list[int] | None, dict[str, float] | None, dict[str, Any] | None]
+
+class Calibration(NamedTuple):
+    """Result of a calibration fit.
+
+    Attributes
+    ----------
+    temperatures : dict of {str: float}
+        The temperature of each task.
+    history : list of dict
+        Its epochs.
+    """
+
+    temperatures: dict[str, float]
+    history: list[dict[str, Any]]
+
+
+# Seeds, calibration and state of the training in a checkpoint, or None for each of them.
+_State: TypeAlias = tuple[list[int] | None, Calibration | None, dict[str, Any] | None]
 
 
 class Checkpoints:
@@ -51,8 +67,8 @@ class Checkpoints:
     ----------
     seeds : list of int or None
         The seeds of the fit, once they are known.
-    temperatures : dict of {str: float} or None
-        The temperatures of the calibration fit, once it has finished.
+    calibration : Calibration or None
+        The result of the calibration fit, once it has finished.
     training : dict or None
         The state of the current training, from :func:`training_state`; None if it has not started.
     """
@@ -64,7 +80,7 @@ class Checkpoints:
         self.report = report or (lambda sentence: None)
         self.ranks = Ranks.current()
         self.seeds: list[int] | None = None
-        self.temperatures: dict[str, float] | None = None
+        self.calibration: Calibration | None = None
         self.training: dict[str, Any] | None = None
 
     @classmethod
@@ -82,7 +98,7 @@ class Checkpoints:
         checkpoints = cls(folder, *args)
         with contextlib.ExitStack() as stack:
             state = checkpoints.ranks.from_first(lambda: checkpoints._open(stack))
-            checkpoints.seeds, checkpoints.temperatures, checkpoints.training = state
+            checkpoints.seeds, checkpoints.calibration, checkpoints.training = state
             yield checkpoints
 
     def _open(self, stack: contextlib.ExitStack) -> _State:
@@ -106,9 +122,9 @@ class Checkpoints:
         self.seeds = self.seeds or seeds
         return self.seeds
 
-    def finish_calibration(self, temperatures: dict[str, float]):
-        """Store the temperatures of the calibration fit, which then does not run again."""
-        self.temperatures, self.training = temperatures, None
+    def finish_calibration(self, calibration: Calibration):
+        """Store the result of the calibration fit, which then does not run again."""
+        self.calibration, self.training = calibration, None
         self._write()
 
     def update(self, training: dict[str, Any]):
@@ -132,7 +148,7 @@ class Checkpoints:
             "format_version": FORMAT_VERSION,
             "fingerprint": self.fingerprint,
             "seeds": self.seeds,
-            "temperatures": self.temperatures,
+            "calibration": None if self.calibration is None else list(self.calibration),
             "training": self.training,
         }
         content = to_bytes(state)
@@ -172,7 +188,9 @@ class Checkpoints:
         if different:
             raise self._error(f"belongs to another fit: {different}")
         self.report(f"Continuing the fit whose checkpoint is in {str(self.folder)!r}.")
-        return state["seeds"], state["temperatures"], state["training"]
+        calibration = state["calibration"]
+        known = None if calibration is None else Calibration(*calibration)
+        return state["seeds"], known, state["training"]
 
     def _error(self, problem) -> ValueError:
         return ValueError(

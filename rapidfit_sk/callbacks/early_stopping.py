@@ -116,6 +116,8 @@ class EarlyStopping(Callback):
             parameters = dict(net.module_.named_parameters())
             for name, weights in self.weights_.items():
                 parameters[name].data.copy_(weights)
+        for number, epoch in enumerate(net.history):
+            epoch["kept"] = number == self.best_epoch_
         self.weights_ = {}
 
     def _is_as_good(self, score):

@@ -42,3 +42,7 @@ class EncoderFreezing(Callback):
         """Unfreeze the top layers after the head-only epochs."""
         if net.epoch_ == self.freeze_epochs:
             net.module_.train_encoder_layers(self.unfreeze_layers)
+
+    def on_epoch_end(self, net, **kwargs):
+        """Record whether encoder layers have trained."""
+        net.history.record("trains_encoder", net.module_.n_frozen is not None)

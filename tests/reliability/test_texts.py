@@ -185,7 +185,7 @@ def test_a_stream_equals_one_call(classifier):
     assert [len(batch) for batch in batches] == [5, 5, 5, 1]
     pd.testing.assert_frame_equal(pd.concat(batches), expected)
     (batch,) = classifier.predict_batches((text for text in TEXTS), "other", proba=True)
-    assert batch.columns.tolist() == ["other", "other=n", "other=p"]
+    assert batch.columns.tolist() == ["other", "other confidence", "other=n", "other=p"]
     assert np.array_equal(batch["other"], classifier.predict(TEXTS, "other"))
     shares = classifier.predict_proba(TEXTS, "other")
     assert np.array_equal(batch[["other=n", "other=p"]], shares)
