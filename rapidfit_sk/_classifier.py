@@ -160,7 +160,7 @@ class MultiheadClassifier(TaskPredictor):
         The minimum confidence of each task, from :meth:`tune_thresholds`. Empty after a training.
     net_ : MultiheadNet
         The trained skorch net. ``net_.module_.encoder`` is the Hugging Face model,
-        ``net_.callbacks_`` contains the callbacks that ran, and ``net_.history`` what they recorded.
+        ``net_.callbacks_`` contains the callbacks that ran, and ``net_.history`` their records.
     history_ : DataFrame
         Losses, scores, learning rates and times of all epochs of all trainings, with the columns
         ``training``, ``phase``, ``epoch``, ``task``, ``metric`` and ``value``. Its own
