@@ -128,13 +128,14 @@ class MultiheadClassifier(TaskPredictor):
         Whether to keep the checkpoint of a finished fit. The same call of :meth:`fit` then returns
         its model without training, unless `warm_start` makes it start from another model.
     verbose : int or bool, default=0
-        How much of a training is shown on standard error. With 1 or True, it is a progress bar in
-        a terminal or a notebook, and one line per epoch elsewhere: the layers that train, the
-        losses, the validation accuracy of each task and the time left. After the training, a table
-        shows the scores on the test rows or, without test rows, the scores on the validation rows
-        in the epoch whose weights were kept. With 2 or more, the lines also have the validation F1
-        score of each task and the learning rates, and a terminal or a notebook shows them above
-        the progress bar.
+        How much of a training is shown on standard error. With 1 or True, it is a progress bar per
+        phase (head-only epochs, fine-tuning epochs) in a terminal or a notebook, and one line per
+        epoch elsewhere: the layers that train, the losses, the validation accuracy of each task and
+        the time left. The lines go to the logger ``"rapidfit_sk"`` instead if it has a handler and
+        shows messages of level INFO. After the training, a table shows the scores on the test rows
+        or, without test rows, the scores on the validation rows in the epoch whose weights were
+        kept. With 2 or more, the lines also have the validation F1 score of each task and the
+        learning rates, and a terminal or a notebook shows them above the progress bars.
 
     Attributes
     ----------

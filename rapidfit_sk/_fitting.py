@@ -123,6 +123,8 @@ class Recipe:
         Stores the state of the trainings.
     verbose : int, default=0
         If 1 or more, progress is shown; if 2 or more, with more details.
+    title : str, default="training"
+        The name of the training in messages about its progress.
     """
 
     config: FullConfig
@@ -133,10 +135,15 @@ class Recipe:
     memory: MemoryLike | None = None
     checkpoints: Checkpoints | None = None
     verbose: int = 0
+    title: str = "training"
 
     def silent(self) -> Recipe:
         """Return a copy of the recipe without callbacks and without verbose output."""
         return replace(self, callbacks=None, fit_tasks=None, verbose=0)
+
+    def for_calibration(self) -> Recipe:
+        """Return a copy of the recipe for a calibration fit, whose progress is shown, too."""
+        return replace(self.silent(), verbose=self.verbose, title="calibration")
 
 
 def with_parameters(config: FullConfig, **parameters: Any) -> FullConfig:
@@ -384,7 +391,7 @@ def _calibration_of(
         report("Calibrating: training once on three quarters of the rows first.")
     calibration = rows.take(held_out)
     helpers = None if parts.helpers is None else parts.helpers.without_texts_of(calibration)
-    first = fit(recipe.silent(), rows.take(~held_out).joined(helpers), None)
+    first = fit(recipe.for_calibration(), rows.take(~held_out).joined(helpers), None)
     temperatures = Ranks.current().from_first(
         lambda: first.fit_temperatures(calibration).temperatures
     )
@@ -752,7 +759,7 @@ def _make_callbacks(
     if recipe.fit_tasks is not None:
         callbacks.append(("scikit_learn", recipe.fit_tasks))
     if recipe.verbose:
-        callbacks.append(("progress", TrainingProgress(recipe.verbose)))
+        callbacks.append(("progress", TrainingProgress(recipe.verbose, recipe.title)))
     return callbacks
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 from filelock import FileLock, Timeout
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ._folders import sync
 from ._report import shows_bars

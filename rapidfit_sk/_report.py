@@ -1,15 +1,23 @@
-"""Messages for the user on standard error."""
+"""Messages for the user: to the log of the application, or to standard error."""
 
 from __future__ import annotations
 
+import logging
 import sys
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
+
+LOGGER = logging.getLogger("rapidfit_sk")
 
 
 def report(message: str) -> None:
-    """Write a message to standard error, above the progress bars if there are any."""
-    if sys.stderr is not None:
+    """Log a message if the application shows such messages; otherwise, write it to standard error.
+
+    Where standard error can redraw a line, the message is written above the progress bars.
+    """
+    if not shows_bars() and LOGGER.isEnabledFor(logging.INFO) and LOGGER.hasHandlers():
+        LOGGER.info(message)
+    elif sys.stderr is not None:
         tqdm.write(message, file=sys.stderr)
 
 

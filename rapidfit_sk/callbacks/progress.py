@@ -1,4 +1,4 @@
-"""Callback for a progress bar over all epochs, or one line per epoch."""
+"""Callback for a progress bar per phase of a training, or one line per epoch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from skorch.callbacks import Callback
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .._report import report, shows_bars
 from .._validation import short
@@ -15,8 +15,8 @@ from .._validation import short
 class TrainingProgress(Callback):
     """Callback that shows the progress of a training on standard error.
 
-    It shows one progress bar for all epochs in a terminal or a notebook. Elsewhere, for example in
-    a log file, it writes one line per epoch.
+    In a terminal or a notebook, it shows one progress bar for the head-only epochs and one for the
+    fine-tuning epochs. Elsewhere, for example in a log file, it writes one line per epoch.
 
     Parameters
     ----------
@@ -25,6 +25,8 @@ class TrainingProgress(Callback):
         validation accuracy of each task and an estimate of the time left. With 2 or more, a line
         also has the validation F1 score of each task and the learning rates, and the lines are
         written in a terminal or a notebook, too.
+    title : str, default="training"
+        The name of the training, which a line has only if it is another one.
 
     Notes
     -----
@@ -38,21 +40,28 @@ class TrainingProgress(Callback):
     2
     """
 
-    def __init__(self, verbose: int = 1):
+    def __init__(self, verbose: int = 1, title: str = "training"):
         self.verbose = verbose
+        self.title = title
 
     def __getstate__(self):
-        """Return the state without the bar and the clock, which belong to this process."""
-        return {k: v for k, v in vars(self).items() if k not in ("bar_", "started_")}
+        """Return the parameters; the bar and the clock belong to this process."""
+        return {"verbose": self.verbose, "title": self.title}
 
     def on_train_begin(self, net, **kwargs):
-        """Open the bar, if there is one."""
+        """Discard the clock and the bar of an earlier training."""
         self.started_: tuple[float, float] | None = None
-        self.bar_ = None
-        if shows_bars():
+        self.bar_: tqdm | None = None
+        self.phase_ = range(0)
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Open the bar of a phase in its first epoch."""
+        if shows_bars() and (self.bar_ is None or net.epoch_ == self.phase_.stop):
+            self.on_train_end(net)
+            self.phase_ = _phase_of(net)
             self.bar_ = tqdm(
-                total=net.max_epochs,
-                desc="training",
+                total=len(self.phase_),
+                desc=f"{self.title}, {_layers(net.module_)}",
                 bar_format="{desc}: {bar} epoch {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]",
             )
 
@@ -62,15 +71,16 @@ class TrainingProgress(Callback):
             return
         position = _position(net)
         self.started_ = time.perf_counter(), position
-        if self.bar_ is not None and self.bar_.n < position:
+        if self.bar_ is not None and self.bar_.n < position - self.phase_.start:
             # The training continues from a checkpoint, whose steps took no time in this process.
-            self.bar_.initial = self.bar_.n = self.bar_.last_print_n = position
+            done = position - self.phase_.start
+            self.bar_.initial = self.bar_.n = self.bar_.last_print_n = done
 
     def on_batch_end(self, net, training=False, **kwargs):
         """Advance the bar to the step that has ended."""
         if training and self.bar_ is not None:
             # A sum of the shares of all steps would exceed the number of epochs by rounding.
-            self.bar_.n = _position(net)
+            self.bar_.n = _position(net) - self.phase_.start
             self.bar_.update(0)
 
     def on_epoch_end(self, net, **kwargs):
@@ -91,9 +101,10 @@ class TrainingProgress(Callback):
 
     def _line(self, net) -> str:
         epoch = net.history[-1]
-        parts = [
+        parts = [] if self.title == "training" else [self.title]
+        parts += [
             f"epoch {net.epoch_ + 1} of {net.max_epochs}",
-            _phase(net.module_),
+            _layers(net.module_),
             f"train loss {epoch['train_loss']:.4f}",
         ]
         if "valid_loss" in epoch:
@@ -122,7 +133,16 @@ def _position(net) -> float:
     return net.epoch_ + net.run_.sums.n_batches / len(net.run_.sampler)
 
 
-def _phase(module) -> str:
+def _phase_of(net) -> range:
+    """Return the epochs of the current phase: all head-only epochs, or all later ones."""
+    freezing = dict(net.callbacks_)["encoder_freezing"]
+    n_frozen = net.max_epochs if freezing.unfreeze_layers == 0 else freezing.freeze_epochs
+    if net.epoch_ < n_frozen:
+        return range(min(n_frozen, net.max_epochs))
+    return range(n_frozen, net.max_epochs)
+
+
+def _layers(module) -> str:
     """Return which parts of a module train."""
     n_layers = module.trainable_layers
     if n_layers is None:

@@ -109,11 +109,15 @@ def run_in_terminal(command):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verbose", [1, 2])
-def test_a_terminal_shows_a_bar(command, verbose):
-    """In a terminal, a bar counts to the last epoch exactly; with verbose=2, lines are above it."""
+def test_a_terminal_shows_a_bar_per_phase(command, verbose):
+    """In a terminal, a bar counts to the last epoch of each phase exactly, and shows a time left.
+
+    With verbose=2, lines are above the bars.
+    """
     shown = run_in_terminal(command(verbose))
-    assert re.search(r"\rtraining: +\S* +epoch 0\.\d/3 \[", shown)
-    assert re.findall(r"epoch (\d\.\d)/3 \[", shown)[-1] == "3.0"
+    for phase, n in {"heads only": 1, "top 2 layers": 2}.items():
+        counts = re.findall(rf"training, {phase}: +\S* +epoch (\d\.\d)/{n} \[\d\d:\d\d<", shown)
+        assert (counts[0], counts[-1]) == ("0.0", f"{n}.0")
     assert "valid_accuracy=" in shown
     assert "Warning" not in shown
     assert len(lines_of(shown)) == (3 if verbose == 2 else 0)
@@ -128,8 +132,34 @@ def test_a_notebook_shows_a_bar(make_classifier, messages, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     make_classifier(verbose=1).fit(messages)
     err = capsys.readouterr().err
-    assert "epoch 2.0/2" in err
+    assert "training, heads only:" in err
+    assert "training, top 2 layers:" in err
+    assert err.count("epoch 1.0/1") >= 2
     assert not lines_of(err)
+    assert "Widget" not in err
+
+
+def test_a_log_of_the_application(make_classifier, messages, capsys, caplog):
+    """If the application logs messages of this package, lines go to its log only."""
+    with caplog.at_level("INFO", logger="rapidfit_sk"):
+        make_classifier(verbose=1).fit(messages)
+    logged = [record.getMessage() for record in caplog.records]
+    assert len([line for line in logged if line.startswith("epoch ")]) == 2
+    assert {record.levelname for record in caplog.records} == {"INFO"}
+    assert capsys.readouterr().err == ""
+    caplog.clear()
+    with caplog.at_level("WARNING", logger="rapidfit_sk"):
+        make_classifier(verbose=1).fit(messages)
+    assert not caplog.records
+    assert len(lines_of(capsys.readouterr().err)) == 2
+
+
+def test_nothing_without_verbose(make_classifier, messages, capsys, caplog):
+    """With verbose=0, nothing is shown or logged, not even of a calibration fit."""
+    with caplog.at_level("DEBUG", logger="rapidfit_sk"):
+        make_classifier(val_size=None, test_size=0).fit(messages)
+    assert capsys.readouterr() == ("", "")
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

@@ -207,12 +207,14 @@ def test_callbacks_do_not_run_in_the_calibration_fit(calibrated):
 
 
 def test_verbose_announces_the_calibration_fit(make_config, messages, capsys):
-    """With `verbose`, the calibration fit writes one line and shows no progress."""
+    """With `verbose`, the calibration fit is announced, and its epochs have lines that name it."""
     classifier = MultiheadClassifier(make_config(val_size=None), random_state=0, verbose=1)
     classifier.fit(messages.head(200))
     shown = capsys.readouterr().err
     assert shown.count("Calibrating: training once") == 1
-    assert re.findall(r"epoch \d+ of \d+", shown) == ["epoch 1 of 2", "epoch 2 of 2"]
+    lines = re.findall(r"^(?:\w+ \| )?epoch \d+ of \d+", shown, re.MULTILINE)
+    epochs = ["epoch 1 of 2", "epoch 2 of 2"]
+    assert lines == [f"calibration | {epoch}" for epoch in epochs] + epochs
     classifier.set_params(config__eval__calibrate=False).fit(messages.head(200))
     assert "Calibrating: training once" not in capsys.readouterr().err
 
