@@ -8,6 +8,7 @@ import json
 import logging
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -108,12 +109,12 @@ def export_onnx(
     model = classifier._snapshot()
     names = _checked_tasks(classifier._predicted_tasks(model), tasks)
     compared = _rows_to_compare(classifier, model, names, X, y)
-    graph = graph_of(model, names)
-    if quantize is not None:
-        graph = quantized(graph)
     reports: list[pd.DataFrame] = []
 
     def write(into: Path):
+        graph = graph_of(model, names)
+        if quantize is not None:
+            graph = quantized(graph)
         description = _describe(classifier, model, names, quantize)
         (into / TOKENIZER).write_bytes(_tokenizer_file(model))
         _save_graph(graph, into / GRAPH)
@@ -268,7 +269,11 @@ def _dimensions(value: onnx.ValueInfoProto) -> Iterable[Any]:
 
 @contextlib.contextmanager
 def _without_advice() -> Iterator[None]:
-    """Context in which torch does not log that torchvision is missing, which is not needed."""
+    """Context without messages of torch about itself.
+
+    It logs that torchvision is missing, which is not needed, and warns that it uses what it
+    deprecates.
+    """
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
 
     def refuse(record):
@@ -276,7 +281,9 @@ def _without_advice() -> Iterator[None]:
 
     logger.addFilter(refuse)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.`", FutureWarning)
+            yield
     finally:
         logger.removeFilter(refuse)
 

@@ -15,6 +15,8 @@ from rapidfit_sk import _onnx as onnx_module
 from rapidfit_sk.serving import OnnxMultiheadClassifier
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
 
+from .exports import each_graph_once  # noqa: F401, a fixture
+
 TEXTS = [
     "Where is my parcel?",
     "",
@@ -74,7 +76,14 @@ def test_graph_has_no_paths(folder):
     assert str(Path(onnx_module.__file__).parent).encode() not in content
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+# The others are tested with the newest versions only.
+_ALWAYS = ("bert", "roberta", "distilbert")
+_ARCHITECTURES = [
+    pytest.param(name, marks=() if name in _ALWAYS else pytest.mark.slow) for name in ARCHITECTURES
+]
+
+
+@pytest.mark.parametrize("architecture", _ARCHITECTURES)
 def test_architectures(make_classifier, messages, tmp_path, architecture):
     """An encoder of any architecture is exported with the probabilities of torch."""
     name = tiny_encoder(architecture=architecture, n_layers=2)

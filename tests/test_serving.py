@@ -22,6 +22,8 @@ from rapidfit_sk._model.tokens import TextTokenizer
 from rapidfit_sk.serving import OnnxMultiheadClassifier, _FileTokenizer
 from rapidfit_sk.testing import ARCHITECTURES, tiny_encoder
 
+from .exports import each_graph_once  # noqa: F401, a fixture
+
 TEXTS = ["Where is my parcel?", "", "I want my money back!", "Where is my parcel?"]
 
 
