@@ -14,7 +14,8 @@ PACKAGE = Path(rapidfit_sk.__file__).parent
 
 # The layers of CONTRIBUTING.md from bottom to top. A file imports only from layers below its own.
 LAYERS = [
-    {"_arrays", "_atomic", "_compat", "_forks", "_history", "_report", "_typing", "_validation"},
+    {"_arrays", "_atomic", "_compat", "_forks", "_report", "_typing", "_validation"},
+    {"_history", "_html"},
     {"_abstention"},
     {"_parameters"},
     {"config", "datasets", "_folders", "_rows", "_table_files", "_tokens"},
