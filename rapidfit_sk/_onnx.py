@@ -8,7 +8,6 @@ import json
 import logging
 import tempfile
 import threading
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -269,11 +268,7 @@ def _dimensions(value: onnx.ValueInfoProto) -> Iterable[Any]:
 
 @contextlib.contextmanager
 def _without_advice() -> Iterator[None]:
-    """Context without messages of torch about itself.
-
-    It logs that torchvision is missing, which is not needed, and warns that it uses what it
-    deprecates.
-    """
+    """Context in which torch does not log that torchvision is missing, which is not needed."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
 
     def refuse(record):
@@ -281,9 +276,7 @@ def _without_advice() -> Iterator[None]:
 
     logger.addFilter(refuse)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.`", FutureWarning)
-            yield
+        yield
     finally:
         logger.removeFilter(refuse)
 
