@@ -287,6 +287,26 @@ class FittedModel:
         return [log_probabilities(part, self.temperatures[task]) for task, part in logits]
 
     @computes
+    def attention(self, text: str, task: int) -> list[tuple[int, int, float]] | None:
+        """Return how much each token of a text counts for a task, by the query of its head.
+
+        Returns
+        -------
+        tokens : list of (int, int, float), or None
+            The start and the end of the characters of each token, and its share of the attention.
+            None if the head has no query, or if the characters are not known.
+        """
+        spans = self.tokenizer.spans(text)
+        if spans is None or self.net.module_.heads[task].query is None:
+            return None
+        weights = self.net.attention(task, TokensOnDemand([text], self.tokenizer))
+        return [
+            (start, end, float(weight) / len(spans))
+            for window, shares in zip(spans, weights, strict=True)
+            for (start, end), weight in zip(window, shares, strict=False)
+        ]
+
+    @computes
     def embed(self, texts: Texts) -> NDArray[np.float32]:
         """Return the embedding of each text, pooled as for a head without a query."""
         distinct = [

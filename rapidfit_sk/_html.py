@@ -37,6 +37,7 @@ _STYLE = """\
 .rapidfit td { max-width: 34em; overflow-wrap: anywhere; }
 .rapidfit .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .rapidfit tbody tr:nth-child(odd) { background: var(--stripe); }
+.rapidfit .text { white-space: pre-wrap; overflow-wrap: anywhere; }
 .rapidfit .dim { color: var(--dim); }
 .rapidfit details { margin: 0.8em 0; }
 .rapidfit summary { cursor: pointer; color: var(--accent); }
@@ -80,7 +81,12 @@ def escape(value: object) -> str:
     >>> escape("<b>1 & 2</b>")
     '&lt;b&gt;1 &amp; 2&lt;/b&gt;'
     """
-    return html.escape(_CONTROL.sub("\ufffd", str(value)))
+    return html.escape(printable(value))
+
+
+def printable(value: object) -> str:
+    """Return a value as text without control characters."""
+    return _CONTROL.sub("\ufffd", str(value))
 
 
 def table(frame: pd.DataFrame, formats: Formats | None = None, *, empty: str = "None.") -> str:

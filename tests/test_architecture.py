@@ -29,16 +29,16 @@ LAYERS = [
     {"_fitting"},
     {"_model_card", "_schema"},
     {"_persistence", "_show_versions", "_views", "_visual_block"},
-    {"_encoder_folder", "_engine", "_hub", "_onnx"},
+    {"_encoder_folder", "_engine", "_hub", "_inspection", "_onnx"},
     {"_estimator", "_stream"},
     {"_prediction", "_text_classifier"},
     {"_classifier"},
-    {"bulk", "model_selection"},
+    {"bulk", "inspection", "model_selection"},
     {"_predict_files"},
     {"__main__"},
     {"__init__"},
 ]
-PRIVATE_FOLDERS = ["_rows", "_model", "_training"]
+PRIVATE_FOLDERS = ["_rows", "_model", "_training", "_inspection"]
 WITHOUT_TORCH = ["_compat", "_validation", "config", "datasets", "_rows", "_tokens", "_views"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -26,7 +26,7 @@ from .encoders import (
     with_layers,
 )
 from .heads import build_head
-from .pooling import POOLING, attention_pooling, mean_of_windows
+from .pooling import POOLING, attention_pooling, attention_weights, mean_of_windows
 from .randomness import UseGenerator, ZeroInit
 
 
@@ -176,6 +176,26 @@ class MultiheadModule(nn.Module):
             yield
         finally:
             self.in_training = before
+
+    def attention(
+        self, head: int, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Return how much each token counts for a head with a query.
+
+        Parameters
+        ----------
+        head : int
+            The number of the head.
+        input_ids, attention_mask : Tensor of shape (n_windows, length)
+            The windows of a batch.
+
+        Returns
+        -------
+        weights : Tensor of shape (n_windows, length)
+            Weights that sum to 1 for each window.
+        """
+        tokens = self._tokens(input_ids, attention_mask)
+        return attention_weights(tokens, attention_mask, self.heads[head].query)
 
     def _pool(self, tokens, mask, firsts, query=None):
         if query is None:

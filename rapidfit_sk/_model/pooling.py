@@ -57,11 +57,26 @@ def attention_pooling(states, mask, query):
     embeddings : Tensor of shape (n_texts, width)
         Text embeddings for this task.
     """
+    return (states * attention_weights(states, mask, query).unsqueeze(-1)).sum(1)
+
+
+def attention_weights(states, mask, query):
+    """Return the weight of each token of a text in :func:`attention_pooling`.
+
+    Parameters
+    ----------
+    states, mask, query
+        As in :func:`attention_pooling`.
+
+    Returns
+    -------
+    weights : Tensor of shape (n_texts, length)
+        Weights that sum to 1 for each text and are 0 for padding.
+    """
     keys = F.rms_norm(states, states.shape[-1:])
     # The last bit of a matrix-vector product may depend on memory alignment; a sum avoids this.
-    scores = _SHARPNESS * (keys * query).sum(-1)  # (n_texts, length)
-    scores = scores.masked_fill(mask == 0, torch.finfo(states.dtype).min)
-    return (states * scores.softmax(1).unsqueeze(-1)).sum(1)
+    scores = _SHARPNESS * (keys * query).sum(-1)
+    return scores.masked_fill(mask == 0, torch.finfo(states.dtype).min).softmax(1)
 
 
 def mean_of_windows(windows, firsts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,30 @@ class TextTokenizer(BoundedTokenizer):
         tokenizer = tokenizer_from_files(state["files"])
         self.__init__(tokenizer, state["max_length"], state["long_text"])  # type: ignore[misc]
 
+    def spans(self, text: str) -> list[list[tuple[int, int]]] | None:
+        """Return the characters of the text that each token of each window stands for.
+
+        Returns
+        -------
+        spans : list of list of (int, int), or None
+            The start and the end of each token, which are equal for special tokens. None if they
+            are not known: for tokenizers in Python, and for a text that is changed or cut before
+            its tokens are known.
+        """
+        if not self.tokenizer.is_fast:
+            return None
+        found = self._encoded([text], return_offsets_mapping=True)
+        (ids,), (spans,) = found["input_ids"], found["offset_mapping"]
+        windows = self._windows(list(range(len(ids))))
+        read = self([text])
+        if [ids[at] for window in windows for at in window] != read.ids.tolist():
+            return None
+        return [[tuple(spans[at]) for at in window] for window in windows]
+
     def _ids(self, texts: list[str]) -> list[list[int]]:
+        return self._encoded(texts)["input_ids"]
+
+    def _encoded(self, texts: list[str], **options: bool) -> Any:
         with _TOKENIZING:
             return self.tokenizer(
                 texts,
@@ -80,7 +104,8 @@ class TextTokenizer(BoundedTokenizer):
                 return_token_type_ids=False,
                 split_special_tokens=True,
                 verbose=False,  # it would warn about long texts, which are cut later
-            )["input_ids"]
+                **options,
+            )
 
 
 def _n_special(tokenizer) -> tuple[int, int]:

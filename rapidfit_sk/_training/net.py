@@ -767,6 +767,14 @@ class MultiheadNet(NeuralNet):
                 embeddings = self.module_.embed(**inputs)[places]
             yield rows, embeddings.cpu().numpy()
 
+    def attention(self, head: int, tokens: TokensOnDemand) -> NDArray[np.float32]:
+        """Return how much each token of each window of one text counts for a head with a query."""
+        self._set_training(False)
+        inputs = PaddedTokens(tokens).inputs(np.arange(1))
+        inputs.pop("firsts", None)
+        with torch.inference_mode(), torch.autocast(self._device_type, enabled=False):
+            return self.module_.attention(head, **self._on_device(inputs)).cpu().numpy()
+
     def embed_texts(self, tokenizer: TextTokenizer, texts: list[str]) -> NDArray[np.float32]:
         """Return the embeddings of distinct texts, pooled as for a head without a query."""
         tokens, n = TokensOnDemand(texts, tokenizer), len(texts)
