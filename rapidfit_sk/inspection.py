@@ -1,7 +1,7 @@
-"""Reports about data and classifiers: which words decided a prediction."""
+"""Reports about data and classifiers: likely trouble, and the words that decided a prediction."""
 
 from __future__ import annotations
 
-from ._inspection import Explanation, explain
+from ._inspection import DataReport, Explanation, describe, explain
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["DataReport", "Explanation", "describe", "explain"]

@@ -262,6 +262,13 @@ class Reader:
                 raise ValueError(f"{name} was given without X_val. Pass both or neither of them.")
         return None
 
+    def parts_of(self, X: Any, table: LabeledTable) -> np.ndarray:
+        """Return the part of each row of a table that was read from X, by the split column."""
+        parts = self._part_of_each_row(X)
+        if parts is None:
+            raise ValueError("There is no split column.")
+        return parts[table.positions]
+
     def _part_of_each_row(self, X) -> np.ndarray | None:
         """Return the part of each row of X, or None without a split column."""
         if self.split_column is not None:

@@ -1,0 +1,160 @@
+"""Likely trouble with labeled rows, in plain words, with the parameter that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from .._validation import listed, short
+
+# A class with fewer rows cannot both train and be held out.
+FEW = 5
+# Ratios and shares from which a message is worth its line.
+_IMBALANCE, _TASK_RATIO, _SHARE, _DEPENDENCE = 10, 20, 0.05, 0.3
+
+
+def advice(frames: dict[str, Any], max_length: int | None) -> Iterator[str]:
+    """Yield a sentence or two about each likely trouble.
+
+    Parameters
+    ----------
+    frames : dict of {str: DataFrame or None}
+        The frames of a :class:`DataReport`.
+    max_length : int or None
+        Number of tokens that the encoder reads at once, if there is one.
+    """
+    for row in frames["tasks"].itertuples():
+        yield from _about_classes(row, frames["classes"])
+    yield from _about_sizes(frames["tasks"])
+    yield from _about_labels(frames)
+    yield from _about_texts(frames)
+    yield from _about_dependence(frames)
+    if frames["tokens"] is not None:
+        yield from _about_tokens(frames["tokens"], max_length)
+
+
+def _about_classes(row: Any, classes: pd.DataFrame) -> Iterator[str]:
+    task = short(row.task)
+    if row.classes < 2:
+        yield f"{task} has one class only, so it cannot be trained. Add rows of other classes."
+        return
+    if row.rare_classes:
+        own = classes[(classes["task"] == row.task) & (classes["rows"] < FEW)]
+        yield (
+            f"{task} has {_counted(row.rare_classes, 'class', 'classes')} with fewer than {FEW} "
+            f"rows: {listed(own['label'])}. Their scores say little. Label more rows, merge "
+            "classes, or say what the labels mean with 'label_texts'."
+        )
+    if row.imbalance >= _IMBALANCE:
+        yield (
+            f"{task} has {row.largest:,} rows of its largest class and {row.smallest:,} of its "
+            "smallest. Class weights are on by default (loss.use_class_weights). Consider "
+            "eval.metric='f1', because accuracy hardly depends on small classes."
+        )
+    if row.missing:
+        yield (
+            f"{task} has no label for {row.missing:,} texts. They are left out of this task and "
+            "train the others."
+        )
+
+
+def _about_sizes(tasks: pd.DataFrame) -> Iterator[str]:
+    if len(tasks) < 2:
+        return
+    largest, smallest = (tasks.loc[at] for at in (tasks["rows"].idxmax(), tasks["rows"].idxmin()))
+    if largest["rows"] >= _TASK_RATIO * smallest["rows"]:
+        yield (
+            f"{short(largest['task'])} has {largest['rows']:,} rows and {short(smallest['task'])} "
+            f"has {smallest['rows']:,}. If the small task matters as much, set "
+            "task_sampling='sqrt' or 'equal'."
+        )
+
+
+def _about_labels(frames: dict[str, Any]) -> Iterator[str]:
+    for task, own in frames["similar_labels"].groupby("task", sort=False):
+        pairs = [f"{a!r} and {b!r}" for a, b in zip(own["label"], own["other_label"], strict=True)]
+        yield (
+            f"{short(task)} has classes with similar names: {'; '.join(pairs[:5])}. They are "
+            "different classes. Use one spelling if they mean the same."
+        )
+    for task, own in frames["contradictions"].groupby("task", sort=False):
+        yield (
+            f"{short(task)} has {_counted(len(own), 'text', 'texts')} with several labels, such as "
+            f"{short(own['text'].iloc[0])}: {listed(own['labels'].iloc[0])}. A text has one label "
+            "per task. Correct them, or make each label a task of its own."
+        )
+
+
+def _about_texts(frames: dict[str, Any]) -> Iterator[str]:
+    repeated = frames["duplicates"]
+    if len(repeated):
+        n = int(repeated["rows"].sum() - len(repeated))
+        yield (
+            f"{_counted(n, 'row repeats', 'rows repeat')} the text and the label of another row. "
+            "Splits keep them together. Drop them if they are no observations of their own."
+        )
+    close = frames["near_duplicates"]
+    if not len(close):
+        return
+    example = f"such as {short(close['text'].iloc[0])} and {short(close['other_text'].iloc[0])}"
+    if "part" in close:
+        yield (
+            f"{_counted(len(close), 'pair', 'pairs')} of texts in different parts are nearly the "
+            f"same, {example}. "
+            "Scores on validation and test rows are then optimistic. Move both into one part."
+        )
+    else:
+        yield (
+            f"{_counted(len(close), 'pair', 'pairs')} of texts are nearly the same, {example}. "
+            "Random splits separate them, which makes scores optimistic. Drop one of each pair, or "
+            "name the part of each row in a 'split_column'."
+        )
+
+
+def _about_dependence(frames: dict[str, Any]) -> Iterator[str]:
+    n_classes = frames["tasks"].set_index("task")["classes"]
+    implied = dict(list(frames["implications"].groupby(["task", "other_task"])))
+    for row in frames["dependencies"].itertuples():
+        task, other = _more_implied(implied, row.task, row.other_task)
+        own = implied.get((task, other))
+        if own is not None:
+            label, other_label = short(own["label"].iloc[0]), short(own["other_label"].iloc[0])
+            yield (
+                f"{len(own)} of {n_classes[task]} labels of {short(task)} occur with one label of "
+                f"{short(other)} only, such as {label} with {other_label}. Heads predict "
+                "independently, so predictions can contradict this. Use one task to gate the other."
+            )
+        elif row.mutual_information >= _DEPENDENCE:
+            yield (
+                f"The labels of {short(row.task)} and {short(row.other_task)} depend on each other "
+                f"(mutual information {row.mutual_information:.2f}). Heads predict independently, "
+                "so predictions can form pairs that never occur in the data."
+            )
+
+
+def _more_implied(implied: dict[Any, pd.DataFrame], one: str, other: str) -> tuple[str, str]:
+    """Return two tasks in the order in which more labels of the first imply one of the second."""
+    counts = [len(implied.get(pair, ())) for pair in ((one, other), (other, one))]
+    return (one, other) if counts[0] >= counts[1] else (other, one)
+
+
+def _about_tokens(tokens: pd.DataFrame, max_length: int | None) -> Iterator[str]:
+    for row in tokens.itertuples():
+        if row.truncated > _SHARE:
+            yield (
+                f"{row.truncated:.0%} of the texts of {short(row.task)} are longer than "
+                f"{max_length} tokens. By default, the encoder reads both ends of them. Increase "
+                "training.max_length, or set training.long_text='windows', if the rest matters."
+            )
+        if row.unknown > _SHARE:
+            yield (
+                f"{row.unknown:.0%} of the tokens of {short(row.task)} are unknown to the "
+                "tokenizer. Set training.model_name to an encoder for this language or script."
+            )
+
+
+def _counted(n: int, one: str, several: str) -> str:
+    """Return a number and a noun."""
+    return f"{n:,} {one if n == 1 else several}"
