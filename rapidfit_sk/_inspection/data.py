@@ -208,13 +208,40 @@ def describe(
     columns = Columns(text_column, task_column, label_column)
     X, y = as_pandas(X), as_pandas(y, "y")
     read = read_labeled(X, y, columns)
-    rows = encode_table(read, _classes(read, task_labels or {}))
     parts = Reader(columns, None, split_column).parts_of(X, read) if split_column else None
-    classes = _class_frame(rows)
     tokenizer = None if model_name is None else _tokenizer(model_name, max_length)
+    given = {"task_labels": task_labels or {}, "missing": gaps(X, y, columns)}
+    return describe_table(read, tokenizer, parts, **given)
+
+
+def describe_table(
+    read: LabeledTable,
+    tokenizer: TextTokenizer | None,
+    parts: np.ndarray | None = None,
+    *,
+    task_labels: Mapping[str, Collection[Any]],
+    missing: dict[str, int],
+) -> DataReport:
+    """Describe the rows of a table.
+
+    Parameters
+    ----------
+    read : LabeledTable
+        Labeled rows.
+    tokenizer : TextTokenizer or None
+        Counts the tokens of the texts.
+    parts : ndarray of str or None, default=None
+        The part of each row.
+    task_labels : dict of {str: array-like}
+        Further classes of some tasks.
+    missing : dict of {str: int}
+        The number of missing labels of tasks that have some.
+    """
+    rows = encode_table(read, _classes(read, task_labels))
+    classes = _class_frame(rows)
     pairs, implied = dependencies(rows)
     frames: dict[str, Any] = {
-        "tasks": _task_frame(rows, classes, gaps(X, y, columns)),
+        "tasks": _task_frame(rows, classes, missing),
         "classes": classes,
         "shared_texts": _shared_texts(rows),
         "duplicates": _duplicates(read),
