@@ -210,8 +210,8 @@ def describe(
     read = read_labeled(X, y, columns)
     parts = Reader(columns, None, split_column).parts_of(X, read) if split_column else None
     tokenizer = None if model_name is None else _tokenizer(model_name, max_length)
-    given = {"task_labels": task_labels or {}, "missing": gaps(X, y, columns)}
-    return describe_table(read, tokenizer, parts, **given)
+    missing = gaps(X, y, columns)
+    return describe_table(read, tokenizer, parts, task_labels=task_labels or {}, missing=missing)
 
 
 def describe_table(
