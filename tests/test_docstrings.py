@@ -14,6 +14,7 @@ MODULES = [
     "rapidfit_sk.bulk",
     "rapidfit_sk.callbacks",
     "rapidfit_sk.datasets",
+    "rapidfit_sk.inspection",
     "rapidfit_sk.model_selection",
     "rapidfit_sk.testing",
 ]

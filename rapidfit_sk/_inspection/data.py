@@ -51,7 +51,21 @@ _TITLES = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DataReport:
-    """Description of labeled rows; the result of :func:`describe`.
+    """Description of labeled rows: their tasks, texts and labels, and likely trouble.
+
+    :func:`describe` returns it. It has a representation for notebooks, and :meth:`to_html` writes it
+    as a page.
+
+    Parameters
+    ----------
+    tasks, classes, shared_texts, duplicates, contradictions, similar_labels : DataFrame
+        See below.
+    near_duplicates, dependencies, implications : DataFrame
+        See below.
+    tokens : DataFrame or None
+        See below.
+    messages : list of str
+        See below.
 
     Attributes
     ----------
@@ -88,6 +102,22 @@ class DataReport:
         of `unknown` tokens.
     messages : list of str
         Likely trouble, with the parameter that helps.
+
+    See Also
+    --------
+    describe : Make a report.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from rapidfit_sk.inspection import describe
+    >>> texts = ["Great!", "Awful.", "Great!", "So good", "So bad", "Nice"]
+    >>> labels = ["good", "bad", "bad", "good", "bad", "Good "]
+    >>> report = describe(texts, pd.Series(labels, name="mood"))
+    >>> report.similar_labels[["label", "other_label"]].values.tolist()
+    [['good', 'Good ']]
+    >>> report.contradictions[["text", "labels"]].values.tolist()
+    [['Great!', ['good', 'bad']]]
     """
 
     tasks: pd.DataFrame
@@ -111,7 +141,7 @@ class DataReport:
         """Show all frames in a notebook."""
         return fragment("Data", *self._sections())
 
-    def to_html(self, path: str | PathLike[str]):
+    def to_html(self, path: str | PathLike[str]) -> None:
         """Write the report as one page without external resources.
 
         Parameters
