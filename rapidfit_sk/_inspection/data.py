@@ -53,8 +53,8 @@ _TITLES = {
 class DataReport:
     """Description of labeled rows: their tasks, texts and labels, and likely trouble.
 
-    :func:`describe` returns it. It has a representation for notebooks, and :meth:`to_html` writes it
-    as a page.
+    :func:`describe` returns it. It has a representation for notebooks, and :meth:`to_html` writes
+    it as a page.
 
     Parameters
     ----------
