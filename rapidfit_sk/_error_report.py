@@ -6,7 +6,13 @@ import numpy as np
 
 from ._classifier import MultiheadClassifier
 from ._evaluation import ScoredRows, scored_table
-from ._inspection import ErrorReport, TextLength, cleanlab_version, text_lengths
+from ._inspection import (
+    ErrorReport,
+    TextLength,
+    cleanlab_version,
+    compute_error_report,
+    text_lengths,
+)
 from ._out_of_fold import FoldData, read_table, run
 from ._rows import LabeledTable
 from ._text_classifier import TextClassifier
@@ -64,11 +70,11 @@ def error_report(
     -----
     A row whose label is not a class counts as wrong. It is not checked for a label error.
 
-    The label of a row is probably wrong if ``cleanlab.filter.find_label_issues`` finds it with its
-    defaults. If cleanlab is not installed, a simpler rule with the thresholds of confident learning
-    decides [1]_: another label is predicted, and its probability is at least the mean probability
-    of this label over the rows that have it. Both find candidates for a second look, and a weak
-    classifier finds many that are right.
+    The label of a row is probably wrong if ``cleanlab.filter.find_label_issues`` finds it with
+    ``filter_by="low_self_confidence"``. If cleanlab is not installed, a simpler rule with the
+    thresholds of confident learning decides [1]_: another label is predicted, and its probability
+    is at least the mean probability of this label over the rows that have it. Both find candidates
+    for a second look, and a weak classifier finds many that are right.
 
     Slices are quarters of the rows by number of tokens, texts that are cut, texts that occur
     several times, and the rows of each label. The interval of the difference from the rest is
@@ -101,7 +107,7 @@ def error_report(
     >>> report.errors.columns.tolist()
     ['task', 'position', 'text', 'label', 'predicted', 'confidence', 'label_probability']
     >>> worst = test.iloc[report.errors["position"]]  # the rows of X, the most certain errors first
-    >>> len(worst) == report.tasks["n_errors"].sum()
+    >>> bool((worst["label"] != classifier.predict(worst)).all())
     True
     """
     check_argument("classifier", classifier, instance_of(MultiheadClassifier, TextClassifier))
@@ -118,7 +124,7 @@ def error_report(
             f"The rows of each of the {cv} folds were predicted by a classifier that has trained "
             "on the other folds."
         )
-    return ErrorReport.of(rows, lengths, [note, _note_of_label_errors()], n_rows)
+    return compute_error_report(rows, lengths, [note, _note_of_label_errors()], n_rows)
 
 
 def _out_of_fold(

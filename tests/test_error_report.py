@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 
 from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TextClassifier, TrainingConfig
 from rapidfit_sk._evaluation import ScoredRows
-from rapidfit_sk._inspection import ErrorReport, TextLength
+from rapidfit_sk._inspection import TextLength, compute_error_report
 from rapidfit_sk.inspection import error_report
 from rapidfit_sk.model_selection import TaskStratifiedKFold
 from rapidfit_sk.testing import tiny_encoder
@@ -47,7 +47,7 @@ def rows_of(true, predicted, classes="abc", *, confidence=0.8, labels=None, text
 def report_of(rows, lengths=None, n_rows=10, task="topic"):
     """Return the report of the rows of one task; all texts have five tokens by default."""
     same = {text: TextLength(5, False) for text in rows.texts}
-    return ErrorReport.of({task: rows}, {**same, **(lengths or {})}, ["A note."], n_rows)
+    return compute_error_report({task: rows}, {**same, **(lengths or {})}, ["A note."], n_rows)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_labels_keep_their_types():
     ints = rows_of([0, 1], [1, 1], classes=[0, 1])
     bools = rows_of([0, 1], [1, 1], classes=[False, True])
     lengths = {text: TextLength(5, False) for text in ints.texts}
-    report = ErrorReport.of({"ints": ints, "bools": bools}, lengths, [], 5)
+    report = compute_error_report({"ints": ints, "bools": bools}, lengths, [], 5)
     for frame in (report.errors, report.confusions):
         assert [type(label) for label in frame["label"]] == [int, bool]
 

@@ -1,7 +1,7 @@
 """Reports as values: their frames are computed from rows and predictions."""
 
 from .data import DataReport, describe
-from .errors import ErrorReport, TextLength, text_lengths
+from .errors import ErrorReport, TextLength, compute_error_report, text_lengths
 from .explanation import Explanation, explain
 from .label_errors import cleanlab_version
 
@@ -11,6 +11,7 @@ __all__ = [
     "Explanation",
     "TextLength",
     "cleanlab_version",
+    "compute_error_report",
     "describe",
     "explain",
     "text_lengths",

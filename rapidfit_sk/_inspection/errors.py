@@ -142,43 +142,6 @@ class ErrorReport:
     notes: list[str]
     n_rows: int
 
-    @classmethod
-    def of(
-        cls, rows: Mapping[str, ScoredRows], lengths: Lengths, notes: list[str], n_rows: int
-    ) -> ErrorReport:
-        """Compute the report of the rows of some tasks.
-
-        Parameters
-        ----------
-        rows : dict of {str: ScoredRows}
-            The rows of each task.
-        lengths : dict of {str: TextLength}
-            The length of each text.
-        notes : list of str
-            Sentences about the probabilities.
-        n_rows : int
-            Maximum number of rows per task in each table of the page.
-
-        Returns
-        -------
-        report : ErrorReport
-            The report.
-        """
-        parts = list(rows.items())
-        errors = _frame((row for part in parts for row in _errors(*part)), _ERRORS)
-        confusions = _frame((row for part in parts for row in _confusions(*part)), _CONFUSIONS)
-        issues = _frame((row for part in parts for row in _label_issues(*part)), _ERRORS)
-        slices = (row for part in parts for row in _slices(*part, lengths))
-        return cls(
-            tasks=_frame((_summary(*part) for part in parts), _TASKS),
-            errors=_sorted(errors, confidence=False),
-            confusions=_sorted(confusions, n=False, share=False),
-            label_issues=_sorted(issues, label_probability=True),
-            slices=_frame(slices, _SLICES),
-            notes=notes,
-            n_rows=n_rows,
-        )
-
     # ----------------------------------------------------------------------------------------
     # Representations
 
@@ -234,7 +197,8 @@ class ErrorReport:
         return f"Errors in {self.tasks['n'].sum()} rows"
 
     def _sections(self) -> Iterator[str]:
-        yield section("Tasks", table(self.tasks))
+        findings = ("; ".join(map(str.strip, self._findings(task))) for task in self.tasks["task"])
+        yield section("Tasks", table(self.tasks), bullets(findings))
         titles = {
             "Wrong predictions with the highest confidence": self.errors,
             "Most confused labels": self.confusions,
@@ -245,6 +209,43 @@ class ErrorReport:
             yield section(title, table(top, _FORMATS))
         yield section("Slices", table(self.slices, _FORMATS))
         yield section("Notes", bullets(self.notes))
+
+
+def compute_error_report(
+    rows: Mapping[str, ScoredRows], lengths: Lengths, notes: list[str], n_rows: int
+) -> ErrorReport:
+    """Compute the report of the rows of some tasks.
+
+    Parameters
+    ----------
+    rows : dict of {str: ScoredRows}
+        The rows of each task.
+    lengths : dict of {str: TextLength}
+        The length of each text.
+    notes : list of str
+        Sentences about the probabilities.
+    n_rows : int
+        Maximum number of rows per task in each table of the page.
+
+    Returns
+    -------
+    report : ErrorReport
+        The report.
+    """
+    parts = list(rows.items())
+    errors = _frame((row for part in parts for row in _errors(*part)), _ERRORS)
+    confusions = _frame((row for part in parts for row in _confusions(*part)), _CONFUSIONS)
+    issues = _frame((row for part in parts for row in _label_issues(*part)), _ERRORS)
+    slices = (row for part in parts for row in _slices(*part, lengths))
+    return ErrorReport(
+        tasks=_frame((_summary(*part) for part in parts), _TASKS),
+        errors=_sorted(errors, confidence=False),
+        confusions=_sorted(confusions, n=False, share=False),
+        label_issues=_sorted(issues, label_probability=True),
+        slices=_frame(slices, _SLICES),
+        notes=notes,
+        n_rows=n_rows,
+    )
 
 
 def _frame(rows: Iterable[tuple[Any, ...]], columns: dict[str, type]) -> pd.DataFrame:

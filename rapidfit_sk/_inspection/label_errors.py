@@ -33,10 +33,11 @@ def find_label_errors(rows: ScoredRows) -> NDArray[np.int64]:
 
     Notes
     -----
-    If cleanlab is installed, its function `find_label_issues` decides, with its defaults.
-    Otherwise, a label is probably wrong if another label is predicted, with a confidence that
-    reaches the threshold of this class. The threshold of a class is the mean probability that the
-    rows with its label have for it, as in confident learning [1]_.
+    If cleanlab is installed, its function `find_label_issues` estimates the number of errors, and
+    the rows with the lowest probability of their label are reported. Otherwise, a label is probably
+    wrong if another label is predicted, with a confidence that reaches the threshold of this class.
+    The threshold of a class is the mean of its probability over the rows with its label, as in
+    confident learning [1]_.
 
     References
     ----------
@@ -61,7 +62,8 @@ def label_probability(rows: ScoredRows) -> NDArray[np.float64]:
 def _by_cleanlab(true: np.ndarray, proba: np.ndarray) -> NDArray[np.bool_]:
     from cleanlab.filter import find_label_issues
 
-    return find_label_issues(true, proba, n_jobs=1)
+    # The default of `filter_by` warns about each class with fewer than two rows.
+    return find_label_issues(true, proba, filter_by="low_self_confidence", n_jobs=1)
 
 
 def _by_thresholds(true: np.ndarray, proba: np.ndarray) -> NDArray[np.bool_]:
