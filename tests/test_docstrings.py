@@ -15,6 +15,7 @@ MODULES = [
     "rapidfit_sk.callbacks",
     "rapidfit_sk.datasets",
     "rapidfit_sk.model_selection",
+    "rapidfit_sk.plotting",
     "rapidfit_sk.testing",
 ]
 
