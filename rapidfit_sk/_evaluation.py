@@ -231,9 +231,8 @@ class _WeightedScores:
         p = rows.proba[np.arange(len(rows)), np.where(known, rows.true, 0)]
         self._known = known.astype(np.float64)
         self._loss = np.where(known, -np.log(np.maximum(p, np.finfo(np.float64).tiny)), 0.0)
-        bins = np.minimum((rows.confidence * N_BINS).astype(int), N_BINS - 1)
         gap = self._correct - rows.confidence
-        self._gaps = _indicator(bins, N_BINS).multiply(gap[:, None]).tocsr()
+        self._gaps = _indicator(bins_of(rows.confidence), N_BINS).multiply(gap[:, None]).tocsr()
 
     def __call__(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return an array of shape (n_arrays, n_metrics)."""
@@ -255,6 +254,11 @@ class _WeightedScores:
         occurs = true + predicted > 0
         f1 = np.where(occurs, 2 * hits / np.where(occurs, true + predicted, 1), 0)
         return f1.sum(axis=1) / occurs.sum(axis=1)
+
+
+def bins_of(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the number of the calibration bin of each confidence, from 0."""
+    return np.minimum((confidence * N_BINS).astype(np.int64), N_BINS - 1)
 
 
 def _indicator(codes: np.ndarray, n_columns: int) -> sparse.csr_array:

@@ -16,6 +16,7 @@ MODULES = [
     "rapidfit_sk.datasets",
     "rapidfit_sk.inspection",
     "rapidfit_sk.model_selection",
+    "rapidfit_sk.plotting",
     "rapidfit_sk.testing",
 ]
 
