@@ -143,6 +143,11 @@ def paragraph(text: object) -> str:
     return f"<p>{escape(text)}</p>"
 
 
+def code(text: object) -> str:
+    """Return text with its line breaks and spaces."""
+    return f"<pre>{escape(text)}</pre>"
+
+
 def bullets(texts: Iterable[object]) -> str:
     """Return a list of sentences."""
     return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"

@@ -31,6 +31,7 @@ LAYERS = [
     {"_model_card", "_schema"},
     {"_persistence", "_show_versions", "_views", "_visual_block"},
     {"_encoder_folder", "_engine", "_hub", "_onnx"},
+    {"_html_report"},
     {"_estimator", "_stream"},
     {"_prediction", "_text_classifier"},
     {"_classifier"},

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .._evaluation import ScoredRows
-from .._html import bullets, fragment, page, section, table, write_page
+from .._html import bullets, details, fragment, page, section, table, write_page
 from .._rows import plain_label, wilson_interval
 from .._validation import short
 from .label_errors import find_label_errors, label_probability
@@ -207,8 +207,11 @@ class ErrorReport:
         for title, frame in titles.items():
             top = frame.groupby("task", sort=False).head(self.n_rows)
             yield section(title, table(top, _FORMATS))
-        yield section("Slices", table(self.slices, _FORMATS))
-        yield section("Notes", bullets(self.notes))
+        weak = pd.concat([self._weak_slices(task) for task in self.tasks["task"]])
+        every = details("All slices", table(self.slices, _FORMATS))
+        yield section("Weak slices", table(weak, _FORMATS), every)
+        if self.notes:
+            yield section("Notes", bullets(self.notes))
 
 
 def compute_error_report(

@@ -117,9 +117,13 @@ class CalibrationGridDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        rows = rows_of(cls, classifier, X, y)
+        return cls._of_rows(rows_of(cls, classifier, X, y)).plot(ax=ax)
+
+    @classmethod
+    def _of_rows(cls, rows: dict[str, ScoredRows]) -> CalibrationGridDisplay:
+        """Return a display of predicted rows, which is not drawn yet."""
         found = [_bins(task, of_task) for task, of_task in rows.items()]
-        return cls(pd.concat(found, ignore_index=True)).plot(ax=ax)
+        return cls(pd.concat(found, ignore_index=True))
 
     def plot(self, *, ax: Any = None) -> CalibrationGridDisplay:
         """Draw the display.

@@ -112,9 +112,15 @@ class CoverageDisplay:
             If matplotlib is not installed.
         """
         rows = rows_of(cls, classifier, X, y)
+        return cls._of_rows(rows, classifier.model_.thresholds or {}).plot(ax=ax)
+
+    @classmethod
+    def _of_rows(
+        cls, rows: dict[str, ScoredRows], thresholds: Mapping[str, float]
+    ) -> CoverageDisplay:
+        """Return a display of predicted rows, which is not drawn yet."""
         curves = [coverage_curve(task, of_task) for task, of_task in rows.items()]
-        thresholds = classifier.model_.thresholds or {}
-        return cls(pd.concat(curves, ignore_index=True), thresholds=thresholds).plot(ax=ax)
+        return cls(pd.concat(curves, ignore_index=True), thresholds=thresholds)
 
     def plot(self, *, ax: Any = None) -> CoverageDisplay:
         """Draw the display.
