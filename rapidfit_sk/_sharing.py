@@ -75,7 +75,9 @@ class SharingReport:
     >>> from rapidfit_sk.datasets import load_support_messages
     >>> from rapidfit_sk.inspection import sharing_report
     >>> from rapidfit_sk.testing import tiny_encoder
-    >>> training = TrainingConfig(model_name=tiny_encoder(n_layers=1), epochs=1)
+    >>> training = TrainingConfig(
+    ...     model_name=tiny_encoder(n_layers=1), epochs=1, min_steps_per_epoch=1, val_size=0
+    ... )
     >>> classifier = MultiheadClassifier(MultiheadConfig(training=training), random_state=0)
     >>> report = sharing_report(classifier, load_support_messages(), cv=2)
     >>> list(report.verdicts)
@@ -199,7 +201,9 @@ def sharing_report(
     >>> from rapidfit_sk.datasets import load_support_messages
     >>> from rapidfit_sk.inspection import sharing_report
     >>> from rapidfit_sk.testing import tiny_encoder
-    >>> training = TrainingConfig(model_name=tiny_encoder(n_layers=1), epochs=1)
+    >>> training = TrainingConfig(
+    ...     model_name=tiny_encoder(n_layers=1), epochs=1, min_steps_per_epoch=1, val_size=0
+    ... )
     >>> classifier = MultiheadClassifier(MultiheadConfig(training=training), random_state=0)
     >>> report = sharing_report(classifier, load_support_messages(), cv=2)
     >>> report.scores.columns.tolist()
