@@ -291,6 +291,7 @@ def test_all_of_many_classes():
     assert len(shown.figure_.axes) == 2
     visible(shown.figure_)
     assert not texts_overlap(shown.axes_[0].get_yticklabels())
+    assert not texts_overlap(shown.axes_[0].get_xticklabels())
     assert max(shown.figure_.get_size_inches()) < 20
 
 
@@ -567,3 +568,16 @@ def test_long_names_do_not_overlap():
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     for ax in shown.axes_:
         assert not texts_overlap(ax.get_yticklabels())
+
+
+def test_names_that_are_equal_once_cut():
+    """Long labels that differ only in the middle get numbers, the same in rows and columns."""
+    labels = [f"{'begin' * 9} {i} {'end' * 9}" for i in range(3)]
+    ax = ConfusionGridDisplay.from_predictions({"t": labels}, {"t": labels}).axes_[0]
+    rows, columns = (
+        [label.get_text() for label in labels]
+        for labels in (ax.get_yticklabels(), ax.get_xticklabels())
+    )
+    assert rows == columns
+    assert len(set(rows)) == 3
+    assert all("…" in row and row.endswith(f"({i})") for i, row in enumerate(rows, start=1))

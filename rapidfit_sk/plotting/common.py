@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -84,9 +85,29 @@ def shown(value: Any, length: int = MAX_LENGTH) -> str:
     return line.replace("$", r"\$")
 
 
+def shown_all(values: Iterable[Any]) -> list[str]:
+    """Return names as in :func:`shown`, with a number for names that are equal once they are cut.
+
+    Examples
+    --------
+    >>> shown_all(["ask", "recommendation_of_a_place_nearby", "recommendation_of_a_movie_nearby"])
+    ['ask', 'recommenda…arby (1)', 'recommenda…arby (2)']
+    """
+    values = list(values)
+    names = [shown(value) for value in values]
+    repeated = {name for name, count in Counter(names).items() if count > 1}
+    numbers: Counter[str] = Counter()
+    for i, name in enumerate(names):
+        if name in repeated:
+            cut = shown(values[i], 15)
+            numbers[cut] += 1
+            names[i] = f"{cut} ({numbers[cut]})"
+    return names
+
+
 def width_of(names: Iterable[Any]) -> float:
     """Return the width of the longest name in inches."""
-    return CHARACTER * max((len(shown(name)) for name in names), default=0)
+    return CHARACTER * max(map(len, shown_all(names)), default=0)
 
 
 # --------------------------------------------------------------------------------------------

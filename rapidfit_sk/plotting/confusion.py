@@ -21,7 +21,7 @@ from .._validation import (
     one_of,
     short,
 )
-from .common import axes_for, check_matplotlib, rows_of, shown, width_of
+from .common import axes_for, check_matplotlib, rows_of, shown, shown_all, width_of
 
 _NORMALIZE = one_of("true", "pred", "all") | none
 _BY_TASK = mapping_to(array_like())
@@ -232,7 +232,7 @@ class ConfusionGridDisplay:
             self.images_[task] = each.imshow(part, cmap=cmap, vmin=0, vmax=max(part.max(), 1e-9))
             each.set_title(_title(task, matrix, part))
             cell = side / len(at)
-            _label_cells(each, names[task], min(_FONT, 58 * cell))
+            _label_cells(each, names[task], cell)
             self.texts_[task] = _write_values(self.images_[task], part, cell)
         return self
 
@@ -313,11 +313,11 @@ def _title(task: str, matrix: np.ndarray, part: np.ndarray) -> str:
     return f"{shown(task)}\n{len(part)} of {len(matrix)} classes, {100 * share:.0f} % of the errors"
 
 
-def _label_cells(ax, names: list[Any], size: float) -> None:
+def _label_cells(ax, names: list[Any], cell: float) -> None:
     """Write the names of the classes beside and below a matrix."""
-    ticks, names = range(len(names)), [shown(name) for name in names]
+    ticks, names, size = range(len(names)), shown_all(names), min(_FONT, 58 * cell)
     turned: dict[str, Any] = {}
-    if size < _FONT:
+    if cell < _CELL_WITH_VALUE:
         turned = {"rotation": 90}
     elif max(map(len, names)) > 2:
         turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}

@@ -20,6 +20,7 @@ from .common import (
     legend_beside,
     plain,
     shown,
+    shown_all,
     style,
 )
 
@@ -170,8 +171,9 @@ class EmbeddingDisplay:
         codes, labels = pd.factorize(pd.Series(list(self.labels), dtype=object))
         # The classes with the most rows.
         colored = np.argsort(-np.bincount(codes), kind="stable")[:max_classes]
+        names = shown_all(labels[colored])
         self.points_ = {
-            labels[code]: self._scatter(codes == code, shown(labels[code]), style(number))
+            labels[code]: self._scatter(codes == code, names[number], style(number))
             for number, code in enumerate(colored)
         }
         others = ~np.isin(codes, colored)
