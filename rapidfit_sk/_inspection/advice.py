@@ -9,10 +9,12 @@ import pandas as pd
 
 from .._validation import listed, short
 
-# A class with fewer rows cannot both train and be held out.
+# A class with fewer rows has too few to train and to be scored.
 FEW = 5
 # Ratios and shares from which a message is worth its line.
 _IMBALANCE, _TASK_RATIO, _SHARE, _DEPENDENCE = 10, 20, 0.05, 0.3
+# The largest p-value of a dependence, and the number of pairs of tasks with a message.
+_CHANCE, _MOST_PAIRS = 0.001, 5
 
 
 def advice(frames: dict[str, Any], max_length: int | None) -> Iterator[str]:
@@ -55,8 +57,9 @@ def _about_classes(row: Any, classes: pd.DataFrame) -> Iterator[str]:
         )
     if row.missing:
         yield (
-            f"{task} has no label for {row.missing:,} texts. They are left out of this task and "
-            "train the others."
+            f"{task} has no label for {_counted(row.missing, 'text', 'texts')}, which train only "
+            "the tasks that they have labels of. A label of your own, such as 'none', would be a "
+            "class."
         )
 
 
@@ -74,9 +77,13 @@ def _about_sizes(tasks: pd.DataFrame) -> Iterator[str]:
 
 def _about_labels(frames: dict[str, Any]) -> Iterator[str]:
     for task, own in frames["similar_labels"].groupby("task", sort=False):
-        pairs = [f"{a!r} and {b!r}" for a, b in zip(own["label"], own["other_label"], strict=True)]
+        pairs = [
+            f"{short(label)} and {short(other)}"
+            for label, other in zip(own["label"], own["other_label"], strict=True)
+        ]
+        more = f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
         yield (
-            f"{short(task)} has classes with similar names: {'; '.join(pairs[:5])}. They are "
+            f"{short(task)} has classes with similar names: {'; '.join(pairs[:5])}{more}. They are "
             "different classes. Use one spelling if they mean the same."
         )
     for task, own in frames["contradictions"].groupby("task", sort=False):
@@ -93,7 +100,7 @@ def _about_texts(frames: dict[str, Any]) -> Iterator[str]:
         n = int(repeated["rows"].sum() - len(repeated))
         yield (
             f"{_counted(n, 'row repeats', 'rows repeat')} the text and the label of another row. "
-            "Splits keep them together. Drop them if they are no observations of their own."
+            "Splits keep them together. Drop the repetitions, unless each one was observed."
         )
     close = frames["near_duplicates"]
     if not len(close):
@@ -101,9 +108,9 @@ def _about_texts(frames: dict[str, Any]) -> Iterator[str]:
     example = f"such as {short(close['text'].iloc[0])} and {short(close['other_text'].iloc[0])}"
     if "part" in close:
         yield (
-            f"{_counted(len(close), 'pair', 'pairs')} of texts in different parts are nearly the "
-            f"same, {example}. "
-            "Scores on validation and test rows are then optimistic. Move both into one part."
+            f"{_counted(len(close), 'pair', 'pairs')} of texts in different parts are the same or "
+            f"nearly the same, {example}. Scores on validation and test rows are then optimistic. "
+            "Move both into one part, or drop one."
         )
     else:
         yield (
@@ -116,22 +123,40 @@ def _about_texts(frames: dict[str, Any]) -> Iterator[str]:
 def _about_dependence(frames: dict[str, Any]) -> Iterator[str]:
     n_classes = frames["tasks"].set_index("task")["classes"]
     implied = dict(list(frames["implications"].groupby(["task", "other_task"])))
+    found = []
     for row in frames["dependencies"].itertuples():
         task, other = _more_implied(implied, row.task, row.other_task)
         own = implied.get((task, other))
         if own is not None:
-            label, other_label = short(own["label"].iloc[0]), short(own["other_label"].iloc[0])
-            yield (
-                f"{len(own)} of {n_classes[task]} labels of {short(task)} occur with one label of "
-                f"{short(other)} only, such as {label} with {other_label}. Heads predict "
-                "independently, so predictions can contradict this. Use one task to gate the other."
-            )
-        elif row.mutual_information >= _DEPENDENCE:
-            yield (
+            found.append(_about_implications(own, n_classes[task], row.n_texts))
+        elif row.mutual_information >= _DEPENDENCE and row.p_value < _CHANCE:
+            found.append(
                 f"The labels of {short(row.task)} and {short(row.other_task)} depend on each other "
                 f"(mutual information {row.mutual_information:.2f}). Heads predict independently, "
                 "so predictions can form pairs that never occur in the data."
             )
+    yield from found[:_MOST_PAIRS]
+    if len(found) > _MOST_PAIRS:
+        more = _counted(len(found) - _MOST_PAIRS, "other pair", "other pairs")
+        yield f"{more} of tasks depend on each other; see 'dependencies' and 'implications'."
+
+
+def _about_implications(own: pd.DataFrame, n_classes: int, n_texts: int) -> str:
+    """Return a sentence about labels of a task that imply labels of another one."""
+    task, label, other, implied = (
+        short(own[name].iloc[0]) for name in ("task", "label", "other_task", "other_label")
+    )
+    if own["other_label"].nunique() == 1 and own["n_texts"].sum() == n_texts:
+        return (
+            f"{task} has labels only for texts whose label of {other} is {implied}, but it is "
+            f"predicted for all texts. Drop the predictions of {task} for texts whose prediction "
+            f"of {other} is another one."
+        )
+    return (
+        f"{len(own)} of {n_classes} labels of {task} occur with one label of {other} only, such as "
+        f"{label} with {implied}. Heads predict independently, so predictions can contradict this. "
+        "Use one task to gate the other."
+    )
 
 
 def _more_implied(implied: dict[Any, pd.DataFrame], one: str, other: str) -> tuple[str, str]:

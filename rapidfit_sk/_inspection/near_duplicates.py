@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,24 +15,29 @@ from sklearn.feature_extraction.text import CountVectorizer
 # Length of the sequences of characters that are compared, and the cosine similarity of two texts
 # that are nearly the same.
 _N, SIMILAR = 4, 0.9
-# Sequences in more texts than this suggest no pair: of many texts with the same phrase, few are
-# nearly the same, and the number of pairs grows with the square.
+# Sequences in more texts than this suggest no pair, because the number of pairs grows with the
+# square. Texts with the same phrase are then found as neighbors in sorted order.
 _MOST_TEXTS = 30
+# Number of characters that are compared at each end of a long text.
+_MOST_CHARACTERS = 1000
 _SIGNS = re.compile(r"[\W_]+")
 _DIGITS = re.compile(r"\d+")
 
 
-def near_duplicates(texts: list[str]) -> pd.DataFrame:
-    """Return pairs of distinct texts that are nearly the same.
+def near_duplicates(texts: Sequence[str], parts: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return pairs of texts that are nearly the same.
 
     Two texts are nearly the same if they are equal without signs, numbers, case and the form of
     their Unicode characters, or if the cosine similarity of their sequences of four characters is
-    at least 0.9. Of texts that are equal in this sense, each is paired with the first one.
+    at least 0.9. Of texts that are equal in this sense, each is paired with the first one, or with
+    parts, with the first one in each other part.
 
     Parameters
     ----------
-    texts : list of str
-        Distinct texts.
+    texts : sequence of str
+        Distinct texts. With `parts`, a text may occur once in each part.
+    parts : sequence of str or None, default=None
+        The part of each text. Only pairs in different parts are then returned.
 
     Returns
     -------
@@ -41,20 +47,20 @@ def near_duplicates(texts: list[str]) -> pd.DataFrame:
 
     Notes
     -----
-    Only texts that share a sequence of characters that occurs in at most 30 texts are compared,
-    so time and memory grow almost linearly with the number of texts.
+    Texts are compared if they share a sequence of characters that occurs in at most 30 texts, or
+    if they are neighbors in the order of their beginnings or of their ends. Time and memory
+    therefore grow almost linearly with the number of texts. In long texts, only the first and the
+    last 1,000 characters are compared.
     """
-    forms, first_of = np.unique([_plain(text) for text in texts], return_index=True)
-    order = dict(zip(forms.tolist(), first_of.tolist(), strict=True))
+    members: dict[str, list[int]] = {}
+    for i, text in enumerate(texts):
+        members.setdefault(_plain(text), []).append(i)
+    same = ((form, form, 1.0) for form, own in members.items() if len(own) > 1)
+    close = _similar_pairs([form for form in members if len(form) >= _N])
     pairs = [
-        (order[form], i, 1.0)
-        for i, form in enumerate(map(_plain, texts))
-        if form and order[form] != i
-    ]
-    some = [form for form in forms.tolist() if len(form) >= _N]
-    pairs += [
-        (*sorted((order[some[i]], order[some[j]])), similarity)
-        for i, j, similarity in _similar_pairs(some)
+        (*pair, similarity)
+        for one, other, similarity in [*same, *close]
+        for pair in _links(members[one], members[other], parts)
     ]
     frame = pd.DataFrame(pairs, columns=["first", "second", "similarity"])
     return frame.sort_values(
@@ -63,24 +69,68 @@ def near_duplicates(texts: list[str]) -> pd.DataFrame:
 
 
 def _plain(text: str) -> str:
-    """Return a text without case, signs and numbers."""
+    """Return a text without case, signs and numbers; a text without letters stays as it is."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return _SIGNS.sub(" ", _DIGITS.sub("0", folded)).strip()
+    plain = _SIGNS.sub(" ", _DIGITS.sub("0", folded)).strip()
+    return plain if any(map(str.isalpha, plain)) else text
 
 
-def _similar_pairs(texts: list[str]) -> list[tuple[int, int, float]]:
+def _links(
+    one: list[int], other: list[int], parts: Sequence[str] | None
+) -> Iterable[tuple[int, int]]:
+    """Return pairs of texts of two groups, of which each text is nearly the same as all others."""
+    if parts is None:
+        return [(one[0], i) for i in one[1:]] if one is other else [_ordered(one[0], other[0])]
+    return dict.fromkeys(
+        _ordered(i, j)
+        for group, first_of_part in ((one, _firsts(other, parts)), (other, _firsts(one, parts)))
+        for i in group
+        for part, j in first_of_part.items()
+        if parts[i] != part
+    )
+
+
+def _ordered(i: int, j: int) -> tuple[int, int]:
+    return (i, j) if i < j else (j, i)
+
+
+def _firsts(group: list[int], parts: Sequence[str]) -> dict[str, int]:
+    """Return the first text of each part."""
+    return {parts[i]: i for i in reversed(group)}
+
+
+def _similar_pairs(texts: list[str]) -> list[tuple[str, str, float]]:
     """Return pairs of distinct texts whose sequences of characters are similar."""
     if len(texts) < 2:
         return []
-    vectorizer = CountVectorizer(analyzer="char", ngram_range=(_N, _N), binary=True, dtype=np.int32)
-    counts = vectorizer.fit_transform(texts).tocsc()
-    n_texts = np.diff(counts.indptr)
-    rare = counts[:, np.flatnonzero((n_texts > 1) & (n_texts <= _MOST_TEXTS))].tocsr()
-    candidates = sparse.triu(rare @ rare.T, k=1).tocoo()
-    first, second = candidates.coords
-    found = _cosine(counts.tocsr(), first, second)
+    ends = [
+        text
+        if len(text) <= 2 * _MOST_CHARACTERS
+        else text[:_MOST_CHARACTERS] + text[-_MOST_CHARACTERS:]
+        for text in texts
+    ]
+    vectorizer = CountVectorizer(
+        analyzer="char", ngram_range=(_N, _N), binary=True, dtype=np.int32, lowercase=False
+    )
+    counts = vectorizer.fit_transform(ends).tocsr()
+    first, second = _candidates(ends, counts)
+    found = _cosine(counts, first, second)
     kept = np.flatnonzero(found >= SIMILAR)
-    return list(zip(first[kept].tolist(), second[kept].tolist(), found[kept].tolist(), strict=True))
+    return [(texts[first[i]], texts[second[i]], float(found[i])) for i in kept]
+
+
+def _candidates(texts: list[str], counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs of texts that may be nearly the same, each pair once."""
+    n_texts = np.diff(counts.tocsc().indptr)
+    rare = counts[:, np.flatnonzero((n_texts > 1) & (n_texts <= _MOST_TEXTS))]
+    first, second = sparse.triu(rare @ rare.T, k=1).tocoo().coords
+    pairs = [first.astype(np.int64) * len(texts) + second]
+    for keys in (texts, [text[::-1] for text in texts]):
+        order = np.array(sorted(range(len(keys)), key=keys.__getitem__))
+        low, high = np.minimum(order[:-1], order[1:]), np.maximum(order[:-1], order[1:])
+        pairs.append(low * len(texts) + high)
+    codes = np.unique(np.concatenate(pairs))
+    return codes // len(texts), codes % len(texts)
 
 
 def _cosine(counts: sparse.csr_array, first: np.ndarray, second: np.ndarray) -> NDArray[np.float64]:

@@ -7,7 +7,14 @@ from .label_texts import (
     LABEL_TEXTS_OF_TASK,
     LabelTexts,
 )
-from .labels import CodedRows, encode_labels, encode_table, encode_tasks, warn_of_contradictions
+from .labels import (
+    CodedRows,
+    encode_labels,
+    encode_table,
+    encode_tasks,
+    learn_classes,
+    warn_of_contradictions,
+)
 from .metrics import mean_over_tasks, score_table, scores_per_task, standard_error, wilson_interval
 from .one_task import OneTaskReader
 from .reader import Reader, TrainingRows
@@ -62,6 +69,7 @@ __all__ = [
     "hold_out",
     "is_long",
     "labels_by_task",
+    "learn_classes",
     "log_probabilities",
     "mean_over_tasks",
     "parameter_labels",
