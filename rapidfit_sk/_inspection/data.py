@@ -13,7 +13,7 @@ import pandas as pd
 
 from .._html import bullets, fragment, page, printable, section, table, write_page
 from .._model import TextTokenizer, load_tokenizer
-from .._rows import Columns, Reader, as_pandas, encode_table, gaps, read_labeled
+from .._rows import Columns, LabeledTable, Reader, as_pandas, encode_table, gaps, read_labeled
 from .._typing import ArrayOrFrame, RowsLike
 from .._validation import array_like, check_argument, integer, mapping_to, none, path, text
 from .advice import advice
