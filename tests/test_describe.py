@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import normalized_mutual_info_score
 
 from rapidfit_sk import MultiheadConfig
 from rapidfit_sk._inspection.near_duplicates import near_duplicates
@@ -284,3 +285,139 @@ def test_invalid_rows_are_named():
         describe(long(*one(4)), max_length=0)
     with pytest.raises(ValueError, match="'parts'"):
         describe(long(*one(4)), split_column="parts")
+    with pytest.raises(ValueError, match="'task_labels' parameter"):
+        describe(long(*one(4)), task_labels=["a"])
+    with pytest.raises(TypeError, match="task 'a', position 0: a label must be"):
+        describe(long(*one(4)), task_labels={"a": [["x"], "y"]})
+    with pytest.raises(ValueError, match="label 'y' is not one of the classes"):
+        describe(long(*one(4)), task_labels={"a": ["x", "z"]})
+    with pytest.raises(ValueError, match="'text_column' parameter"):
+        describe(long(*one(4)), text_column=3)
+
+
+@pytest.mark.parametrize("labels", [(1, True), ("1", 1), (0.5, "x")])
+def test_mixed_labels_are_an_error(labels):
+    """Labels of several kinds are the error of a fit, although 1 equals True."""
+    with pytest.raises(TypeError, match="Task 'a' mixes"):
+        describe(long(*one(8, labels=labels)))
+
+
+def test_labels_keep_their_types():
+    """Labels of tasks with other types are no floats in the frames of all tasks."""
+    rows = [*one(20, labels=(1, 2)), ("same", "a", 1), ("same", "a", 1), ("same", "a", 2)]
+    rows += [(text, "b", label / 2) for text, _, label in one(20, labels=(1, 3))]
+    report = describe(pd.DataFrame(rows, columns=["text", "task", "label"], dtype=object))
+    for labels in (report.classes["label"], report.duplicates["label"]):
+        assert type(labels.iloc[0]) is int
+    assert set(map(type, report.implications["label"])) == {int, float}
+    assert report.contradictions["labels"].iloc[0] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "labels", [(1, -1), ("c", "c++"), ("c++", "c#"), ("1-2", "12"), ("-1", "1"), ("5+", "5")]
+)
+def test_signs_distinguish_labels(labels):
+    """Signs that have a meaning are not ignored in names of classes."""
+    assert describe(long(*one(12, labels=labels))).similar_labels.empty
+
+
+def test_classes_without_rows_are_no_imbalance():
+    """The imbalance is that of the classes that have rows."""
+    report = describe(long(*one(40)), task_labels={"a": ["x", "y", "z"]})
+    assert report.tasks["imbalance"].item() == 1
+    assert not [each for each in report.messages if "largest class" in each]
+
+
+def test_texts_in_several_parts():
+    """A text that is in two parts is listed, and so is each text that a training row repeats."""
+    texts = ["Is it here?", "What is this", "Is it here?", "is it here", "IS IT HERE", "?!", "?!"]
+    parts = ["train", "train", "test", "test", "test", "train", "dev"]
+    frame = pd.DataFrame({"text": texts, "task": "a", "label": "x", "part": parts})
+    report = describe(frame, split_column="part")
+    found = report.near_duplicates[["text", "other_text", "part", "other_part"]]
+    assert found.values.tolist() == [
+        ["Is it here?", "Is it here?", "train", "test"],
+        ["Is it here?", "is it here", "train", "test"],
+        ["Is it here?", "IS IT HERE", "train", "test"],
+        ["?!", "?!", "train", "validation"],
+    ]
+    assert "4 pairs" in message(report, "the same or nearly the same")
+
+
+def test_many_texts_with_the_same_phrase():
+    """Of many texts that are nearly the same, each is in a pair, and so is a long text."""
+    names = ["".join(name) for name in np.random.default_rng(0).choice(list("bcdfgh"), (200, 4))]
+    phrase = "My {} order has not come yet, please tell me where it is now and when it comes"
+    texts = list(dict.fromkeys(map(phrase.format, names)))
+    story = " ".join(map(str.swapcase, names[:100])) * 1000
+    pairs = near_duplicates([*texts, f"{story} one", f"{story} two"])
+    assert set(pairs["first"]) | set(pairs["second"]) == set(range(len(texts) + 2))
+
+
+def test_similarity_is_exact():
+    """The pairs are those of the cosine similarity of all pairs, as long as phrases are rare."""
+    rng = np.random.default_rng(0)
+    words = np.array(["".join(each) for each in rng.choice(list("abcdefghij"), (300, 6))])
+    texts = [" ".join(rng.choice(words, 12)) for _ in range(60)]
+    texts += [text + " " + rng.choice(words)[:n] for text in texts[:30] for n in (3, 6)]
+    grams = [{text[i : i + 4] for i in range(len(text) - 3)} for text in texts]
+    expected = {
+        (i, j)
+        for j in range(len(texts))
+        for i in range(j)
+        if len(grams[i] & grams[j]) >= 0.9 * (len(grams[i]) * len(grams[j])) ** 0.5
+    }
+    found = near_duplicates(texts)
+    assert len(expected) > 30
+    assert set(map(tuple, found[["first", "second"]].values.tolist())) == expected
+
+
+def test_a_task_for_some_texts_only():
+    """A task whose labels exist only with one label of another task has its own message."""
+    rows = []
+    for i, (text, *_) in enumerate(one(80)):
+        rows.append((text, "sexist", "yes" if i % 2 else "no"))
+        if i % 2:
+            rows.append((text, "category", ["threat", "slur"][i // 2 % 2]))
+    report = describe(long(*rows))
+    found = report.implications.set_index("label")
+    assert found["other_label"].to_dict() == {"threat": "yes", "slur": "yes"}
+    assert found.loc["threat", "share_elsewhere"] == pytest.approx(20 / 60)
+    message(report, "'category' has labels only for texts whose label of 'sexist' is 'yes'")
+    assert report.dependencies["mutual_information"].item() == 0
+
+
+def test_mutual_information():
+    """The mutual information is scikit-learn's, and chance on few texts gives no message."""
+    rng = np.random.default_rng(0)
+    texts = [text for text, *_ in one(300)]
+    a = rng.integers(0, 4, 300)
+    frame = pd.DataFrame({"a": a, "b": np.where(rng.random(300) < 0.5, a, rng.integers(0, 4, 300))})
+    (row,) = describe(texts, frame).dependencies.itertuples()
+    expected = normalized_mutual_info_score(frame["a"], frame["b"])
+    assert row.mutual_information == pytest.approx(expected)
+    assert row.p_value < 1e-6
+    few = pd.DataFrame({"a": range(8), "b": [*"xyxyzzxy"]})
+    report = describe(texts[:8], few)
+    assert report.dependencies["mutual_information"].item() > 0.3
+    assert not [each for each in report.messages if "depend" in each]
+
+
+def test_many_tasks_that_depend_on_each_other():
+    """Of many pairs of tasks, five have a message, and another message counts the others."""
+    label = np.tile(["x", "y"], 20)
+    frame = pd.DataFrame({f"task {i}": label for i in range(6)})
+    report = describe([text for text, *_ in one(40)], frame)
+    assert sum("occur with one label" in each for each in report.messages) == 5
+    message(report, "10 other pairs of tasks depend on each other")
+
+
+def test_long_labels(tmp_path):
+    """Long labels and texts are cut in messages and in HTML."""
+    labels = ("x" * 10_000, "X" * 10_000)
+    report = describe(long(*one(12, task="t" * 5_000, labels=labels)))
+    assert max(map(len, report.messages)) < 500
+    assert len(repr(report)) < 2_000
+    assert len(report._repr_html_()) < 20_000
+    spaces = describe(long(*one(12, labels=("irony", "irony "))))
+    assert "<td>&#x27;irony &#x27;</td>" in spaces._repr_html_()

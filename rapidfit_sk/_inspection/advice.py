@@ -57,9 +57,8 @@ def _about_classes(row: Any, classes: pd.DataFrame) -> Iterator[str]:
         )
     if row.missing:
         yield (
-            f"{task} has no label for {_counted(row.missing, 'text', 'texts')}, which train only "
-            "the tasks that they have labels of. A label of your own, such as 'none', would be a "
-            "class."
+            f"{task} has no label for {_counted(row.missing, 'text', 'texts')}. They do not train "
+            "this task."
         )
 
 

@@ -123,8 +123,15 @@ def _candidates(texts: list[str], counts: sparse.csr_array) -> tuple[np.ndarray,
     """Return pairs of texts that may be nearly the same, each pair once."""
     n_texts = np.diff(counts.tocsc().indptr)
     rare = counts[:, np.flatnonzero((n_texts > 1) & (n_texts <= _MOST_TEXTS))]
-    first, second = sparse.triu(rare @ rare.T, k=1).tocoo().coords
-    pairs = [first.astype(np.int64) * len(texts) + second]
+    shared = sparse.triu(rare @ rare.T, k=1).tocoo()
+    sizes, n_rare = np.diff(counts.indptr), np.diff(rare.indptr)
+    first, second = shared.coords
+    # Two similar texts share all but a few of their sequences, and so all but a few of the rare.
+    needed = SIMILAR * np.sqrt(sizes[first] * sizes[second])
+    enough = np.ones(len(first), dtype=bool)
+    for own in (first, second):
+        enough &= n_rare[own] - shared.data <= sizes[own] - needed
+    pairs = [first[enough].astype(np.int64) * len(texts) + second[enough]]
     for keys in (texts, [text[::-1] for text in texts]):
         order = np.array(sorted(range(len(keys)), key=keys.__getitem__))
         low, high = np.minimum(order[:-1], order[1:]), np.maximum(order[:-1], order[1:])
