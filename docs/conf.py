@@ -26,8 +26,6 @@ exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-# The pages about inspection and reports are listed where they exist.
-suppress_warnings = ["toc.empty_glob"]
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"rapidfit_sk {release}"
@@ -77,8 +75,17 @@ autosummary_generate = True
 autosummary_imported_members = False
 numpydoc_show_class_members = False
 # scikit-learn makes the set_..._request methods itself, with links into its own pages.
-_ROUTING = [f"set_{m}_request" for m in ("fit", "partial_fit", "predict", "predict_proba", "score")]
-_FOREIGN = [*_ROUTING, "get_metadata_routing", "add_note", "with_traceback"]
+_ROUTED = (
+    "fit",
+    "partial_fit",
+    "predict",
+    "predict_log_proba",
+    "predict_proba",
+    "score",
+    "transform",
+)
+_ROUTING = [f"set_{method}_request" for method in _ROUTED]
+_FOREIGN = [*_ROUTING, "get_metadata_routing", "set_output", "add_note", "with_traceback"]
 autodoc_default_options = {
     "members": True,
     "member-order": "bysource",

@@ -61,7 +61,8 @@ recall.round(2)
 # %%
 # Without weights, the rare class is hardly ever predicted. Class weights find about half of it and
 # cost little elsewhere. The focal loss helps less than class weights, and adds nothing to them
-# here. :ref:`The same holds <accuracy-rare-classes>` on a larger data set with 50 : 1,000 rows.
+# here. The section "Rare classes" of :doc:`/accuracy` has the same comparison with 50 and 1,000
+# rows.
 
 ax = recall.T.plot.bar(
     figsize=(7, 3), rot=0, width=0.8, color=["#bbbbbb", "#999999", "#d55e00", "#777777"]

@@ -24,7 +24,7 @@ is_test = messages["text"].factorize()[0] % 2 == 0
 
 # %%
 # Each head has its own weights, so task weights have nearly no effect unless encoder layers train,
-# too. Here, the top two layers train for three epochs.
+# too. Here, the top two layers train for two epochs.
 
 WEIGHTS = {
     "equal weights": None,
@@ -37,7 +37,7 @@ def losses_with(weights):
     """Train with task weights, and return the log loss of each task on the test rows."""
     config = MultiheadConfig(
         training=TrainingConfig(
-            model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=3, test_size=0
+            model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=2, test_size=0
         ),
         encoder=EncoderConfig(unfreeze_layers=2),
         eval=EvalConfig(calibrate=False),

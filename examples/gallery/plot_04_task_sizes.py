@@ -51,7 +51,7 @@ counts, scores = {}, {}
 for strategy in ("proportional", "sqrt", "equal"):
     config = MultiheadConfig(
         training=TrainingConfig(
-            model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=3, test_size=0
+            model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=2, test_size=0
         ),
         encoder=EncoderConfig(unfreeze_layers=2),
         eval=EvalConfig(calibrate=False),

@@ -27,7 +27,7 @@ def f1_with(pooling):
     """Train on half of the messages, and return the macro-F1 of each task on the others."""
     config = MultiheadConfig(
         training=TrainingConfig(
-            model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=3, test_size=0
+            model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=2, test_size=0
         ),
         encoder=EncoderConfig(unfreeze_layers=2),
         eval=EvalConfig(calibrate=False),
