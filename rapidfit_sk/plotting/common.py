@@ -91,7 +91,7 @@ def shown_all(values: Iterable[Any]) -> list[str]:
     Examples
     --------
     >>> shown_all(["ask", "recommendation_of_a_place_nearby", "recommendation_of_a_movie_nearby"])
-    ['ask', 'recommenda…arby (1)', 'recommenda…arby (2)']
+    ['ask', 'recommend…earby (1)', 'recommend…earby (2)']
     """
     values = list(values)
     names = [shown(value) for value in values]

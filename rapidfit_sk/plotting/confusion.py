@@ -27,7 +27,7 @@ _NORMALIZE = one_of("true", "pred", "all") | none
 _BY_TASK = mapping_to(array_like())
 
 # Size of a cell, of the smallest and of the largest matrix, in inches.
-_CELL, _SMALLEST, _LARGEST = 0.38, 1.6, 14.0
+_CELL, _SMALLEST, _LARGEST = 0.38, 1.6, 16.0
 # Largest font size of a label in points.
 _FONT = 10
 # Smallest cell with a number in it.
@@ -315,7 +315,7 @@ def _title(task: str, matrix: np.ndarray, part: np.ndarray) -> str:
 
 def _label_cells(ax, names: list[Any], cell: float) -> None:
     """Write the names of the classes beside and below a matrix."""
-    ticks, names, size = range(len(names)), shown_all(names), min(_FONT, 58 * cell)
+    ticks, names, size = range(len(names)), shown_all(names), min(_FONT, 52 * cell)
     turned: dict[str, Any] = {}
     if cell < _CELL_WITH_VALUE:
         turned = {"rotation": 90}
