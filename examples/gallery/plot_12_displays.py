@@ -2,8 +2,9 @@
 Look at a trained model
 =======================
 
-Each display of ``rapidfit_sk.plotting`` answers one question about a fitted classifier. They follow the
-displays of scikit-learn: ``from_estimator`` draws at once, and the axes are in ``axes_`` or ``ax_``.
+Each display of ``rapidfit_sk.plotting`` answers one question about a fitted classifier. They follow
+the displays of scikit-learn: ``from_estimator`` draws at once, and the axes are in ``axes_`` or
+``ax_``.
 """
 
 from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TrainingConfig
