@@ -26,6 +26,7 @@ NAMES = [
     "ablation",
     "quality",
     "abstention",
+    "sharing-intervals",
 ]
 
 
@@ -73,7 +74,7 @@ def main():
     everything = [
         name
         for name in NAMES
-        if name not in ("helpers", "quality", "abstention", "serving")
+        if name not in ("helpers", "quality", "abstention", "serving", "sharing-intervals")
         and (name != "peers" or options.peer)
     ]
     for name in everything if options.name == "all" else [options.name]:

@@ -346,6 +346,56 @@ class TextEstimator(
             return class_frame(rows)
         return score_frame(rows, n_resamples, random_state)
 
+    def report(self, path: str | PathLike[str], X: RowsLike, y: ArrayOrFrame | None = None) -> Self:
+        """Write a report about the fitted classifier and labeled rows as one HTML page.
+
+        The page has scores with intervals, the history of the training, confusion matrices,
+        calibration and coverage, the worst errors, likely label errors, weak slices, a summary of
+        the rows with likely trouble, the configuration and the environment.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file to write, such as "report.html". It is replaced if it exists.
+        X : RowsLike
+            Labeled rows in any form that :meth:`score` takes, which should not have trained: for
+            example, the rows at `test_indices_`.
+        y : array-like, DataFrame or None, default=None
+            The labels, if X does not contain them.
+
+        Returns
+        -------
+        self : object
+            This classifier.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        sklearn.exceptions.NotFittedError
+            Before :meth:`fit`.
+        ValueError, TypeError
+            If the rows are invalid.
+        OSError
+            If the file cannot be written.
+
+        See Also
+        --------
+        evaluate : Return the scores.
+        rapidfit_sk.inspection.error_report : Report the errors only.
+        rapidfit_sk.inspection.describe : Describe rows before a training.
+
+        Notes
+        -----
+        The page needs no other file and no network, and contains no script. It contains texts and
+        labels of the rows.
+        """
+        check_is_fitted(self)
+        from ._html_report import write_report
+
+        write_report(self, path, X, y)
+        return self
+
     def embed(self, X: ArrayOrFrame) -> NDArray[np.float32]:
         """Return the text embeddings of the fine-tuned encoder.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.metrics import precision_recall_fscore_support
 
-from ._rows import LabeledTable, encode_table
+from ._rows import CodedRows, LabeledTable, encode_table
 from ._typing import ArrayOrFrame, RowsLike
 
 METRICS = ("accuracy", "macro_f1", "log_loss", "calibration_error")
@@ -110,10 +110,31 @@ def scored_rows(
 def scored_table(model: Any, table: LabeledTable) -> dict[str, ScoredRows]:
     """Predict the rows of a table with a fitted model; see :func:`scored_rows`."""
     rows = encode_table(table, model.classes)
+    return rows_by_task(table, rows, model.probabilities(rows.texts, rows.tasks))
+
+
+def rows_by_task(
+    table: LabeledTable, rows: CodedRows, proba: Sequence[NDArray[np.float64]]
+) -> dict[str, ScoredRows]:
+    """Return the rows of a table and their predictions by task.
+
+    Parameters
+    ----------
+    table : LabeledTable
+        Labeled rows.
+    rows : CodedRows
+        The same rows as codes.
+    proba : list of ndarray, each of shape (n_rows_of_task, n_classes_of_task)
+        The probabilities of the rows of each task, in their order.
+
+    Returns
+    -------
+    rows : dict of {str: ScoredRows}
+        The rows of each task that has some.
+    """
     texts, groups = table.texts.strings(), table.texts.groups
     found = {}
-    every = model.probabilities(rows.texts, rows.tasks)
-    for code, (task, classes) in enumerate(model.classes.items()):
+    for code, (task, classes) in enumerate(rows.classes.items()):
         at = np.flatnonzero(rows.tasks == code)
         if len(at):
             found[task] = ScoredRows(
@@ -122,7 +143,7 @@ def scored_table(model: Any, table: LabeledTable) -> dict[str, ScoredRows]:
                 table.positions[at],
                 table.labels[at],
                 rows.labels[at],
-                every[code],
+                proba[code],
                 classes,
                 rows.weights[at],
             )
@@ -147,7 +168,7 @@ def score_frame(rows: dict[str, ScoredRows], n_resamples: int, seed: int) -> pd.
     """
     found = []
     for task, of_task in rows.items():
-        values, resampled = _bootstrapped(of_task, n_resamples, np.random.default_rng(seed))
+        values, resampled = bootstrapped(of_task, n_resamples, np.random.default_rng(seed))
         n_known = int((of_task.true >= 0).sum())
         for metric, value, each in zip(METRICS, values, resampled.T, strict=True):
             low, high = _interval(metric, value, each)
@@ -156,8 +177,19 @@ def score_frame(rows: dict[str, ScoredRows], n_resamples: int, seed: int) -> pd.
     return pd.DataFrame(found, columns=SCORE_COLUMNS)
 
 
-def _bootstrapped(rows: ScoredRows, n_resamples: int, rng) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores, and their values for texts that are drawn with replacement."""
+def bootstrapped(
+    rows: ScoredRows, n_resamples: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the scores of rows, and their values for texts that are drawn with replacement.
+
+    Returns
+    -------
+    values : ndarray of shape (n_metrics,)
+        The scores in the order of `METRICS`.
+    resampled : ndarray of shape (n_resamples, n_metrics)
+        The scores of each resample. Generators with the same seed draw the same texts, so resamples
+        of two models on the same rows are paired.
+    """
     _, groups = np.unique(rows.groups, return_inverse=True)
     n_texts = int(groups.max()) + 1
     scores = _WeightedScores(rows)
@@ -166,7 +198,7 @@ def _bootstrapped(rows: ScoredRows, n_resamples: int, rng) -> tuple[np.ndarray, 
     for start in range(0, n_resamples, _AT_ONCE):
         n = min(_AT_ONCE, n_resamples - start)
         times = rng.multinomial(n_texts, np.full(n_texts, 1 / n_texts), size=n)
-        parts.append(scores(times[:, groups] * rows.weights))
+        parts.append(scores(np.multiply(times[:, groups], rows.weights, dtype=np.float64)))
     return values, np.concatenate(parts)
 
 
@@ -199,9 +231,8 @@ class _WeightedScores:
         p = rows.proba[np.arange(len(rows)), np.where(known, rows.true, 0)]
         self._known = known.astype(np.float64)
         self._loss = np.where(known, -np.log(np.maximum(p, np.finfo(np.float64).tiny)), 0.0)
-        bins = np.minimum((rows.confidence * N_BINS).astype(int), N_BINS - 1)
         gap = self._correct - rows.confidence
-        self._gaps = _indicator(bins, N_BINS).multiply(gap[:, None]).tocsr()
+        self._gaps = _indicator(bins_of(rows.confidence), N_BINS).multiply(gap[:, None]).tocsr()
 
     def __call__(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return an array of shape (n_arrays, n_metrics)."""
@@ -223,6 +254,11 @@ class _WeightedScores:
         occurs = true + predicted > 0
         f1 = np.where(occurs, 2 * hits / np.where(occurs, true + predicted, 1), 0)
         return f1.sum(axis=1) / occurs.sum(axis=1)
+
+
+def bins_of(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the number of the calibration bin of each confidence, from 0."""
+    return np.minimum((confidence * N_BINS).astype(np.int64), N_BINS - 1)
 
 
 def _indicator(codes: np.ndarray, n_columns: int) -> sparse.csr_array:

@@ -21,6 +21,9 @@ Formats: TypeAlias = Mapping[str, Callable[[Any], str]]
 # Control characters except tab and line breaks; HTML does not allow them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
+# Maximum number of characters of a cell that keeps its words whole, and the class of other cells.
+_SHORT, _LONG = 40, ' class="long"'
+
 _STYLE = """\
 .rapidfit { --text: #1b1f24; --dim: #57606a; --line: #d0d7de; --back: #ffffff; --stripe: #f6f8fa;
   --accent: #0969da; color: var(--text); background: var(--back); line-height: 1.45;
@@ -34,7 +37,7 @@ _STYLE = """\
 .rapidfit th, .rapidfit td { padding: 0.3em 0.7em; border-bottom: 1px solid var(--line);
   text-align: left; vertical-align: top; unicode-bidi: isolate; color: inherit; }
 .rapidfit th { color: var(--dim); font-weight: 600; white-space: nowrap; }
-.rapidfit td { max-width: 34em; overflow-wrap: break-word; }
+.rapidfit .long { min-width: 16em; max-width: 34em; overflow-wrap: anywhere; }
 .rapidfit .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .rapidfit tbody tr:nth-child(odd) { background: var(--stripe); }
 .rapidfit .text { white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -114,7 +117,7 @@ def table(frame: pd.DataFrame, formats: Formats | None = None, *, empty: str = "
         for i, name in enumerate(frame.columns)
     ]
     rows = (
-        "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, cells, strict=True))
+        "".join(_cell(cell, kind) for kind, cell in zip(kinds, cells, strict=True))
         for cells in zip(*columns, strict=True)
     )
     body = "\n".join(f"<tr>{cells}</tr>" for cells in rows)
@@ -122,6 +125,11 @@ def table(frame: pd.DataFrame, formats: Formats | None = None, *, empty: str = "
         f'<div class="table"><table>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody>\n</table></div>"
     )
+
+
+def _cell(content: str, kind: str) -> str:
+    """Return a cell; only long ones may break inside of a word."""
+    return f"<td{kind or _LONG * (len(content) > _SHORT)}>{content}</td>"
 
 
 def _shown(value: object) -> str:
@@ -133,6 +141,11 @@ def _shown(value: object) -> str:
 def paragraph(text: object) -> str:
     """Return a paragraph."""
     return f"<p>{escape(text)}</p>"
+
+
+def code(text: object) -> str:
+    """Return text with its line breaks and spaces."""
+    return f"<pre>{escape(text)}</pre>"
 
 
 def bullets(texts: Iterable[object]) -> str:

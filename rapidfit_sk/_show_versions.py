@@ -47,8 +47,12 @@ def show_versions() -> None:
         CPU capability: ...
                threads: ...
     """
-    sections = {"System": _system(), "Packages": _packages(), "Computation": _computation()}
-    print("\n\n".join(_layout(title, entries) for title, entries in sections.items()))
+    print("\n\n".join(_layout(title, entries) for title, entries in environment().items()))
+
+
+def environment() -> dict[str, dict[str, str]]:
+    """Return what :func:`show_versions` prints, by section."""
+    return {"System": _system(), "Packages": _packages(), "Computation": _computation()}
 
 
 def _system() -> dict[str, str]:

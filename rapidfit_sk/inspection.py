@@ -1,7 +1,18 @@
-"""Reports about data and classifiers: likely trouble, and the words that decided a prediction."""
+"""Reports about data and classifiers."""
 
 from __future__ import annotations
 
-from ._inspection import DataReport, Explanation, describe, explain
+from ._error_report import error_report
+from ._inspection import DataReport, ErrorReport, Explanation, describe, explain
+from ._sharing import SharingReport, sharing_report
 
-__all__ = ["DataReport", "Explanation", "describe", "explain"]
+__all__ = [
+    "DataReport",
+    "ErrorReport",
+    "Explanation",
+    "SharingReport",
+    "describe",
+    "error_report",
+    "explain",
+    "sharing_report",
+]

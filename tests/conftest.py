@@ -9,6 +9,8 @@ _home = tempfile.TemporaryDirectory(prefix="hf-home-", ignore_cleanup_errors=Tru
 os.environ["HF_HOME"] = _home.name
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("HF_HUB_CACHE", None)
+# Pictures are drawn without a window.
+os.environ["MPLBACKEND"] = "agg"
 # torch reads this variable when it is imported. A tiny encoder is fastest with one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

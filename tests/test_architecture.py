@@ -24,17 +24,21 @@ LAYERS = [
     {"_training", "testing"},
     {"callbacks", "_bridge"},
     {"_coverage", "_evaluation", "_held_out"},
-    {"_fitted"},
+    {"_fitted", "plotting"},
+    {"_inspection"},
     {"_checkpointing", "_label_heads"},
     {"_fitting"},
     {"_model_card", "_schema"},
     {"_persistence", "_show_versions", "_views", "_visual_block"},
-    {"_encoder_folder", "_engine", "_hub", "_inspection", "_onnx"},
+    {"_encoder_folder", "_engine", "_hub", "_onnx"},
+    {"_html_report"},
     {"_estimator", "_stream"},
     {"_prediction", "_text_classifier"},
     {"_classifier"},
-    {"bulk", "inspection", "model_selection"},
-    {"_predict_files"},
+    {"bulk", "model_selection"},
+    {"_out_of_fold", "_predict_files"},
+    {"_error_report", "_sharing"},
+    {"inspection"},
     {"__main__"},
     {"__init__"},
 ]
@@ -97,7 +101,7 @@ def test_internal_imports_are_relative(path):
         assert not [name for name in names if name.split(".")[0] == "rapidfit_sk"]
 
 
-@pytest.mark.parametrize("folder", [*PRIVATE_FOLDERS, "callbacks"])
+@pytest.mark.parametrize("folder", [*PRIVATE_FOLDERS, "callbacks", "plotting"])
 def test_no_circular_imports_in_a_folder(folder):
     """The files of a folder have an order in which each file imports only from earlier ones."""
     files = [path for path in FILES if place_of(path) == folder and path.stem != "__init__"]
@@ -146,14 +150,15 @@ def test_rows_and_configuration_work_without_torch():
 
 
 def test_import_is_light():
-    """The public classes are imported without torch, transformers and skorch."""
+    """The public classes are imported without torch, transformers, skorch and matplotlib."""
     code = (
         "import sys\n"
         "from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TextClassifier\n"
         "from rapidfit_sk.model_selection import TaskStratifiedKFold\n"
         "from rapidfit_sk.datasets import load_support_messages\n"
+        "import rapidfit_sk.plotting\n"
         "repr(MultiheadClassifier()), TextClassifier().get_params(), load_support_messages()\n"
-        "heavy = {'torch', 'skorch', 'transformers', 'tokenizers', 'safetensors'}\n"
+        "heavy = {'torch', 'skorch', 'transformers', 'tokenizers', 'safetensors', 'matplotlib'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -14,7 +14,9 @@ MODULES = [
     "rapidfit_sk.bulk",
     "rapidfit_sk.callbacks",
     "rapidfit_sk.datasets",
+    "rapidfit_sk.inspection",
     "rapidfit_sk.model_selection",
+    "rapidfit_sk.plotting",
     "rapidfit_sk.testing",
 ]
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from .._html import bullets, fragment, page, printable, section, table, write_page
 from .._model import TextTokenizer, load_tokenizer
-from .._rows import Columns, Reader, as_pandas, encode_table, gaps, read_labeled
+from .._rows import Columns, LabeledTable, Reader, as_pandas, encode_table, gaps, read_labeled
 from .._typing import ArrayOrFrame, RowsLike
 from .._validation import array_like, check_argument, integer, mapping_to, none, path, text
 from .advice import advice
@@ -57,7 +58,21 @@ _TITLES = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DataReport:
-    """Description of labeled rows; the result of :func:`describe`.
+    """Description of labeled rows: their tasks, texts and labels, and likely trouble.
+
+    :func:`describe` returns it. It has a representation for notebooks, and :meth:`to_html` writes
+    it as a page.
+
+    Parameters
+    ----------
+    tasks, classes, shared_texts, duplicates, contradictions, similar_labels : DataFrame
+        See below.
+    near_duplicates, dependencies, implications : DataFrame
+        See below.
+    tokens : DataFrame or None
+        See below.
+    messages : list of str
+        See below.
 
     Attributes
     ----------
@@ -96,6 +111,22 @@ class DataReport:
         of `unknown` tokens.
     messages : list of str
         Likely trouble, with the parameter that helps.
+
+    See Also
+    --------
+    describe : Make a report.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from rapidfit_sk.inspection import describe
+    >>> texts = ["Great!", "Awful.", "Great!", "So good", "So bad", "Nice"]
+    >>> labels = ["good", "bad", "bad", "good", "bad", "Good "]
+    >>> report = describe(texts, pd.Series(labels, name="mood"))
+    >>> report.similar_labels[["label", "other_label"]].values.tolist()
+    [['good', 'Good ']]
+    >>> report.contradictions[["text", "labels"]].values.tolist()
+    [['Great!', ['good', 'bad']]]
     """
 
     tasks: pd.DataFrame
@@ -120,7 +151,7 @@ class DataReport:
         """Show all frames in a notebook."""
         return fragment("Data", *self._sections())
 
-    def to_html(self, path: str | PathLike[str]):
+    def to_html(self, path: str | PathLike[str]) -> None:
         """Write the report as one page without external resources.
 
         Parameters
@@ -238,13 +269,40 @@ def describe(
         check_argument(name, column, text())
     X, y = as_pandas(X), as_pandas(y, "y")
     read = read_labeled(X, y, columns)
-    rows = encode_table(read, classes_of(read, task_labels))
     parts = Reader(columns, None, split_column).parts_of(X, read) if split_column else None
-    classes = class_frame(rows)
     tokenizer = None if model_name is None else _tokenizer(model_name, max_length)
+    missing = gaps(X, y, columns)
+    return describe_table(read, tokenizer, parts, task_labels=task_labels or {}, missing=missing)
+
+
+def describe_table(
+    read: LabeledTable,
+    tokenizer: TextTokenizer | None,
+    parts: np.ndarray | None = None,
+    *,
+    task_labels: Mapping[str, Collection[Any]],
+    missing: dict[str, int],
+) -> DataReport:
+    """Describe the rows of a table.
+
+    Parameters
+    ----------
+    read : LabeledTable
+        Labeled rows.
+    tokenizer : TextTokenizer or None
+        Counts the tokens of the texts.
+    parts : ndarray of str or None, default=None
+        The part of each row.
+    task_labels : dict of {str: array-like}
+        Further classes of some tasks.
+    missing : dict of {str: int}
+        The number of missing labels of tasks that have some.
+    """
+    rows = encode_table(read, classes_of(read, task_labels))
+    classes = class_frame(rows)
     pairs, implied = dependencies(rows)
     frames: dict[str, Any] = {
-        "tasks": task_frame(rows, classes, gaps(X, y, columns)),
+        "tasks": task_frame(rows, classes, missing),
         "classes": classes,
         "shared_texts": shared_texts(rows),
         "duplicates": duplicates(rows),

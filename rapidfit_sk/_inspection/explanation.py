@@ -31,7 +31,22 @@ _FAINT, _MOST = 0.05, 0.6
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """The words of a text that decided one prediction; the result of :func:`explain`.
+    """The words of a text that decided one prediction.
+
+    :func:`explain` returns it. A notebook shows the colored text.
+
+    Parameters
+    ----------
+    text, task : str
+        See below.
+    label : object
+        See below.
+    probability : float
+        See below.
+    words : DataFrame
+        See below.
+    correlation : float
+        See below.
 
     Attributes
     ----------
@@ -54,6 +69,22 @@ class Explanation:
     correlation : float
         Spearman's rank correlation between `attention` and the size of `effect`. If it is low or
         missing, do not explain this prediction by its attention.
+
+    See Also
+    --------
+    explain : Explain a prediction.
+
+    Examples
+    --------
+    >>> from rapidfit_sk import MultiheadClassifier, MultiheadConfig, TrainingConfig
+    >>> from rapidfit_sk.datasets import load_support_messages
+    >>> from rapidfit_sk.inspection import explain
+    >>> from rapidfit_sk.testing import tiny_encoder
+    >>> config = MultiheadConfig(training=TrainingConfig(model_name=tiny_encoder(), epochs=1))
+    >>> classifier = MultiheadClassifier(config, random_state=0).fit(load_support_messages())
+    >>> explanation = explain(classifier, "It broke!", "intent", label="complain")
+    >>> explanation.label, explanation.words["word"].tolist()
+    ('complain', ['It', 'broke', '!'])
     """
 
     text: str

@@ -11,6 +11,9 @@ from cleanlab.filter import find_label_issues
 from sklearn.model_selection import cross_val_predict
 
 from rapidfit_sk import MultiheadConfig, TextClassifier, TrainingConfig
+from rapidfit_sk._evaluation import ScoredRows
+from rapidfit_sk._inspection import TextLength, compute_error_report
+from rapidfit_sk.inspection import error_report
 
 from .small import TEXTS, messages_of
 
@@ -65,3 +68,31 @@ def test_planted_errors_in_real_messages():
     assert len(first) > len(wrong) // 3
     # A tenth of the rows is wrong, so a random choice has this precision.
     assert len(first & set(wrong)) / len(first) > 0.3
+
+
+def test_label_errors_of_a_report(classifier):
+    """A report with folds uses cleanlab, finds planted label errors, and says so."""
+    report = error_report(classifier, TEXTS, NOISY, cv=4)
+    assert len(set(report.label_issues["position"]) & set(WRONG)) >= 3
+    assert len(report.label_issues) <= 10
+    assert "cleanlab" in report.notes[-1]
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0, 0], [-1, -1, 0, 0], [0, 1, 1, 2]])
+def test_label_errors_of_a_few_rows(labels):
+    """Rows of one class, unknown labels and absent classes are no errors of cleanlab."""
+    true = np.array(labels)
+    rows = ScoredRows(
+        texts=np.array(list("abcd"), dtype=object),
+        groups=np.arange(4),
+        positions=np.arange(4),
+        labels=true.astype(object),
+        true=true,
+        proba=np.array([[0.7, 0.2, 0.1, 0.0]] * 4),
+        classes=np.arange(4),
+        weights=np.ones(4, np.float32),
+    )
+    report = compute_error_report(
+        {"task": rows}, dict.fromkeys("abcd", TextLength(1, False)), [], 5
+    )
+    assert len(report.label_issues) <= len(report.errors)
