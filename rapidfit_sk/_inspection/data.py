@@ -1,4 +1,4 @@
-"""`DataReport`: what labeled rows contain, and what is likely to cause trouble."""
+"""`DataReport`: the contents of labeled rows, and likely trouble."""
 
 from __future__ import annotations
 
