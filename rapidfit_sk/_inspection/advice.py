@@ -186,7 +186,7 @@ def _large_shares(tokens: pd.DataFrame, name: str) -> str:
         f"{share:.0%} of {short(task)}"
         for task, share in zip(large["task"], large[name], strict=True)
     ]
-    more = f" and {len(shares) - 5} more tasks" if len(shares) > 5 else ""
+    more = f" and {len(shares) - 5} more" if len(shares) > 5 else ""
     return f"{', '.join(shares[:5])}{more}"
 
 
