@@ -31,7 +31,7 @@ _STYLE = """\
 .rapidfit h1 { font-size: 1.5em; margin: 0.6em 0; }
 .rapidfit h2 { font-size: 1.2em; margin: 1.6em 0 0.5em; border-bottom: 1px solid var(--line); }
 .rapidfit h3 { font-size: 1em; margin: 1.2em 0 0.4em; }
-.rapidfit p, .rapidfit li { margin: 0.4em 0; max-width: 48em; }
+.rapidfit p, .rapidfit li { margin: 0.4em 0; max-width: 48em; overflow-wrap: anywhere; }
 .rapidfit .table { overflow-x: auto; margin: 0.6em 0; }
 .rapidfit table { border-collapse: collapse; font-size: 0.92em; }
 .rapidfit th, .rapidfit td { padding: 0.3em 0.7em; border-bottom: 1px solid var(--line);

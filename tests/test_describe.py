@@ -241,9 +241,8 @@ def test_tokens(fitted, messages, encoder_name):
     # A fit knows the share of its training rows only.
     assert unknown.to_dict() == pytest.approx(fitted.unknown_fraction_, abs=3e-4)
     share = tokens.loc["intent", "truncated"]
-    assert f"{share:.0%} of the texts of 'intent' are longer than 12 tokens" in message(
-        report, "'intent'", "training.max_length"
-    )
+    found = message(report, "Texts are longer than 12 tokens", "training.max_length")
+    assert f"{share:.0%} of 'intent'" in found
     assert describe(messages).tokens is None
 
 
@@ -251,7 +250,7 @@ def test_unknown_tokens(encoder_name):
     """Characters that the tokenizer does not know have a message with the parameter that helps."""
     rows = [(f"{t} 漢字漢字漢字", "a", label) for t, _, label in one(12)]
     report = describe(long(*rows), model_name=tiny_encoder())
-    assert "training.model_name" in message(report, "unknown to the tokenizer")
+    assert "training.model_name" in message(report, "Tokens are unknown to the tokenizer: ")
 
 
 def test_html(tmp_path):

@@ -99,7 +99,7 @@ def _about_texts(frames: dict[str, Any]) -> Iterator[str]:
         n = int(repeated["rows"].sum() - len(repeated))
         yield (
             f"{_counted(n, 'row repeats', 'rows repeat')} the text and the label of another row. "
-            "Splits keep them together. Drop the repetitions, unless each one was observed."
+            "Random splits keep them together. Drop the repetitions, unless each one was observed."
         )
     close = frames["near_duplicates"]
     if not len(close):
@@ -165,18 +165,29 @@ def _more_implied(implied: dict[Any, pd.DataFrame], one: str, other: str) -> tup
 
 
 def _about_tokens(tokens: pd.DataFrame, max_length: int | None) -> Iterator[str]:
-    for row in tokens.itertuples():
-        if row.truncated > _SHARE:
-            yield (
-                f"{row.truncated:.0%} of the texts of {short(row.task)} are longer than "
-                f"{max_length} tokens. By default, the encoder reads both ends of them. Increase "
-                "training.max_length, or set training.long_text='windows', if the rest matters."
-            )
-        if row.unknown > _SHARE:
-            yield (
-                f"{row.unknown:.0%} of the tokens of {short(row.task)} are unknown to the "
-                "tokenizer. Set training.model_name to an encoder for this language or script."
-            )
+    cut, unknown = _large_shares(tokens, "truncated"), _large_shares(tokens, "unknown")
+    if cut:
+        yield (
+            f"Texts are longer than {max_length} tokens: {cut}. By default, the encoder reads both "
+            "ends of them. Increase training.max_length, or set training.long_text='windows', if "
+            "the rest matters."
+        )
+    if unknown:
+        yield (
+            f"Tokens are unknown to the tokenizer: {unknown}. Set training.model_name to an "
+            "encoder for this language or script."
+        )
+
+
+def _large_shares(tokens: pd.DataFrame, name: str) -> str:
+    """Return the shares that are large and their tasks, the largest first."""
+    large = tokens[tokens[name] > _SHARE].sort_values(name, ascending=False, kind="stable")
+    shares = [
+        f"{share:.0%} of {short(task)}"
+        for task, share in zip(large["task"], large[name], strict=True)
+    ]
+    more = f" and {len(shares) - 5} more" if len(shares) > 5 else ""
+    return f"{', '.join(shares[:5])}{more}"
 
 
 def _counted(n: int, one: str, several: str) -> str:

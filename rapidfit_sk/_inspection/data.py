@@ -1,4 +1,4 @@
-"""`DataReport`: what labeled rows contain, and what is likely to cause trouble."""
+"""`DataReport`: the contents of labeled rows, and likely trouble."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ from .frames import (
 
 # Number of rows of a frame and of characters of a cell in the HTML of a report.
 _MOST_ROWS, _MOST_CHARACTERS = 30, 300
+# Formats of numbers in HTML, by column.
+_NUMBERS: dict[str, Callable[[Any], str]] = {
+    "imbalance": "{:.1f}".format,
+    "similarity": "{:.2f}".format,
+    "mutual_information": "{:.2f}".format,
+    "p_value": "{:.2g}".format,
+    "share_elsewhere": "{:.1%}".format,
+    "truncated": "{:.1%}".format,
+    "unknown": "{:.1%}".format,
+}
 _TITLES = {
     "tasks": "Tasks",
     "classes": "Classes",
@@ -167,7 +177,7 @@ class DataReport:
 def _formats(frame: pd.DataFrame, name: str) -> dict[str, Callable[[Any], str]]:
     """Return the formats of cells: texts are cut, and similar labels are quoted."""
     columns = frame.select_dtypes(exclude="number").columns
-    formats: dict[str, Callable[[Any], str]] = dict.fromkeys(columns, _cell)
+    formats: dict[str, Callable[[Any], str]] = {**_NUMBERS, **dict.fromkeys(columns, _cell)}
     if name == "similar_labels":
         formats |= dict.fromkeys(["label", "other_label"], lambda label: _cell(repr(label)))
     return formats

@@ -183,7 +183,7 @@ def near_duplicate_texts(texts: Texts, parts: np.ndarray | None) -> pd.DataFrame
 
 
 def token_frame(rows: CodedRows, tokenizer: TextTokenizer) -> pd.DataFrame:
-    """Return the lengths of the texts of each task in tokens, and what is not read."""
+    """Return the lengths of the texts of each task in tokens, and shares of unread ones."""
     whole = TextTokenizer(tokenizer.tokenizer, max_length=10**9)
     lengths = TokensOnDemand(rows.texts.distinct, whole).n_ordinary
     coverage = coverage_of(rows, TokensOnDemand(rows.texts.distinct, tokenizer))

@@ -69,7 +69,7 @@ def near_duplicates(texts: Sequence[str], parts: Sequence[str] | None = None) ->
 
 
 def _plain(text: str) -> str:
-    """Return a text without case, signs and numbers; a text without letters stays as it is."""
+    """Return a text without case, signs and numbers, or a text without letters unchanged."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     plain = _SIGNS.sub(" ", _DIGITS.sub("0", folded)).strip()
     return plain if any(map(str.isalpha, plain)) else text
