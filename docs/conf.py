@@ -88,6 +88,7 @@ _ROUTING = [f"set_{method}_request" for method in _ROUTED]
 _FOREIGN = [*_ROUTING, "get_metadata_routing", "set_output", "add_note", "with_traceback"]
 autodoc_default_options = {
     "members": True,
+    "special-members": "__call__,__getitem__",
     "member-order": "bysource",
     "exclude-members": ",".join(_FOREIGN),
     # Members of the base classes in this package, but not of these.
