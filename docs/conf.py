@@ -33,6 +33,7 @@ html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_show_sourcelink = False
 html_theme_options = {
+    "logo": {"text": "rapidfit_sk"},
     "navbar_align": "left",
     "navbar_persistent": ["search-button"],
     "header_links_before_dropdown": 7,
@@ -71,6 +72,8 @@ sphinx_gallery_conf = {
     "backreferences_dir": "generated/backreferences",
 }
 
+# Methods are listed without the name of their class, which does not fit beside the page.
+toc_object_entries_show_parents = "hide"
 autosummary_generate = True
 autosummary_imported_members = False
 numpydoc_show_class_members = False
@@ -88,9 +91,20 @@ _ROUTING = [f"set_{method}_request" for method in _ROUTED]
 _FOREIGN = [*_ROUTING, "get_metadata_routing", "set_output", "add_note", "with_traceback"]
 autodoc_default_options = {
     "members": True,
+    "special-members": "__call__,__getitem__",
     "member-order": "bysource",
     "exclude-members": ",".join(_FOREIGN),
     # Members of the base classes in this package, but not of these.
     "inherited-members": "ParameterGroup,BaseEstimator,ClassifierMixin,CallbackSupportMixin,"
     "BaseCrossValidator,Callback,Exception",
 }
+
+
+def _without_blank_lines(app, docname, source):
+    """Remove the blank line that ends a doctest in Markdown."""
+    source[0] = source[0].replace("\n\n```\n", "\n```\n")
+
+
+def setup(app):
+    """Connect the function above."""
+    app.connect("source-read", _without_blank_lines)

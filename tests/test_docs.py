@@ -1,11 +1,14 @@
-"""The Markdown pages: each table renders, and the comparison with the guide is true."""
+"""The pages: tables render, code runs, names are listed, and comparisons are true."""
 
 import ast
+import functools
+import importlib
 import re
 from pathlib import Path
 
 import pytest
 
+import rapidfit_sk
 from rapidfit_sk import MultiheadConfig
 
 ROOT = Path(__file__).parent.parent
@@ -78,3 +81,67 @@ def test_versions_of_the_ecosystem():
     assert {row[0]: row[1] for row in rows} == {row[0]: pins[row[0].lower()] for row in rows}
     files = {path.name for path in (ROOT / "tests" / "ecosystem").glob("test_*.py")}
     assert {row[-1].strip("`") for row in rows} == files - {"test_page.py"}
+
+
+# The tests that run the code of a page, besides the doctests.
+RUN_BY = {
+    "ecosystem.md": "ecosystem/test_page.py",
+    "index.md": "test_docs.py",
+    "performance.md": "test_docs.py",
+    "track_experiments.md": "ecosystem/test_trackers.py",
+}
+
+
+def code_blocks(page):
+    """Return the Python blocks of a page that are no doctests and are not marked as not run."""
+    text = page.read_text("utf-8")
+    blocks = re.findall(r"(<!-- not run: .+ -->\n)?^ *```python\n(.*?)^ *```", text, re.M | re.S)
+    return [code for mark, code in blocks if not mark and ">>>" not in code]
+
+
+def test_each_block_runs():
+    """Each Python block is a doctest, runs in a test, or has a mark that says why it does not."""
+    pages = {page.name for page in ROOT.glob("docs/*.md") if code_blocks(page)}
+    assert pages == set(RUN_BY)
+    for page, test in RUN_BY.items():
+        assert "test_docs" in test or page in (ROOT / "tests" / test).read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", [name for name, test in RUN_BY.items() if test == "test_docs.py"])
+def test_code_of_pages(page, messages, monkeypatch, tmp_path):
+    """The code of a page runs, here on fewer rows and with fewer steps."""
+    less = functools.partial(rapidfit_sk.TrainingConfig, epochs=1, min_steps_per_epoch=1)
+    monkeypatch.setattr("rapidfit_sk.TrainingConfig", less)
+    monkeypatch.setattr("rapidfit_sk.datasets.load_support_messages", lambda: messages[:200])
+    monkeypatch.chdir(tmp_path)
+    for code in code_blocks(ROOT / "docs" / page):
+        exec(compile(code, page, "exec"), {})
+
+
+def test_reference_is_complete():
+    """The reference lists each public name of each public module, and no other names."""
+    modules = ["", "bulk", "callbacks", "datasets", "inspection", "model_selection"]
+    modules += ["plotting", "serving", "testing"]
+    expected = set()
+    for module in modules:
+        path = f"rapidfit_sk.{module}".rstrip(".")
+        names = importlib.import_module(path).__all__
+        expected |= {f"{path}.{name}" for name in names if name != "ARCHITECTURES"}
+    page = (ROOT / "docs" / "api.rst").read_text("utf-8")
+    listed, module = set(), ""
+    for line in page.splitlines():
+        if match := re.match(r"\.\. currentmodule:: (\S+)", line):
+            module = match[1]
+        elif match := re.match(r"   (\w[\w.]*)$", line):
+            listed.add(f"{module}.{match[1]}")
+    assert listed == expected
+
+
+def test_pages_are_listed():
+    """Each page is in a table of contents, so that readers find it."""
+    pages = {page.stem for page in ROOT.glob("docs/*.md")} | {"api"}
+    contents = "".join(
+        "".join(re.findall(r"^```{toctree}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S))
+        for page in ROOT.glob("docs/*.md")
+    )
+    assert pages - set(contents.split()) == {"index"}

@@ -19,6 +19,7 @@ from rapidfit_sk import (
     TrainingConfig,
 )
 from rapidfit_sk.datasets import load_support_messages
+from rapidfit_sk.plotting import TrainingHistoryDisplay
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 messages = load_support_messages()
@@ -47,19 +48,12 @@ fitted = {
 }
 
 # %%
-# The dots mark the epochs whose weights were kept.
+# The vertical lines mark the epochs whose weights were kept. The gray area starts where encoder
+# layers begin to train.
 
-fig, axes = plt.subplots(1, 2, figsize=(8, 3), sharex=True, sharey=True, layout="constrained")
-for ax, (name, classifier) in zip(axes, fitted.items(), strict=True):
-    of_all_tasks = classifier.history_.query("task.isna()")
-    history = of_all_tasks.pivot(index="epoch", columns="metric", values="value")
-    kept = history.index[history["kept"] == 1]
-    for column, color in {"train_loss": "#0072b2", "valid_loss": "#d55e00"}.items():
-        markers = {"marker": "o", "markevery": [kept[0] - 1]}
-        ax.plot(history[column], color=color, label=column.replace("_", " "), **markers)
-    ax.set(title=name, xlabel="epoch", ylim=(0, None))
-axes[0].set_ylabel("loss")
-axes[0].legend(frameon=False)
+for name, classifier in fitted.items():
+    display = TrainingHistoryDisplay.from_estimator(classifier)
+    display.figure_.suptitle(name)
 plt.show()
 
 # %%

@@ -11,6 +11,7 @@ layers and a fine-tuned encoder.
 # The label is "keep" for good food and for bad vehicles, and "return" for all others. Neither the
 # adjective nor the noun says anything about the label by itself.
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
@@ -57,7 +58,7 @@ def score_of(hidden_layers, unfreeze_layers, epochs):
     return [classifier.score(part["text"], part["label"]) for part in (train, test)]
 
 
-pd.DataFrame(
+scores = pd.DataFrame(
     {
         "linear head": score_of(0, 0, epochs=10),
         "one hidden layer": score_of(1, 0, epochs=10),
@@ -65,7 +66,19 @@ pd.DataFrame(
         "linear head, two encoder layers train": score_of(0, 2, epochs=4),
     },
     index=["training rows", "test rows"],
-).T.round(2)
+).T
+scores.round(2)
+
+# %%
+# Half of the labels are correct by chance.
+
+ax = scores.plot.barh(figsize=(7, 2.8), width=0.75, color=["#bbbbbb", "#0072b2"])
+ax.axvline(0.5, color="black", linewidth=1)
+ax.invert_yaxis()
+ax.set(xlabel="accuracy", xlim=(0, 1))
+ax.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+ax.figure.tight_layout()
+plt.show()
 
 # %%
 # If the encoder is frozen, a hidden layer solves the task and a linear head does not. If encoder

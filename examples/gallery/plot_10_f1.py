@@ -61,7 +61,7 @@ for metric, color in {"accuracy": "#0072b2", "f1": "#d55e00"}.items():
     ax.fill_between(scores.index, *band, color=color, alpha=0.15, linewidth=0)
 ax.axvline(kept, color="#777777", linestyle="--", label="kept epoch")
 ax.set(xlabel="epoch", ylabel="on validation rows")
-ax.legend(frameon=False, loc="lower right")
+ax.legend(frameon=False, loc="upper left")
 plt.show()
 
 # %%

@@ -2,9 +2,9 @@
 Confidence and calibration
 ==========================
 
-After training, a network is too certain: of the predictions with a probability of 0.9, fewer than
-90 % are correct. ``fit`` therefore divides the logits of each task by a temperature. This example
-undoes the temperature, to show what it changes.
+The probabilities of a trained network can be too high or too low on average. ``fit`` therefore
+divides the logits of each task by a temperature, which it chooses on rows that did not train. This
+example undoes the temperature, to show what it changes.
 """
 
 import matplotlib.pyplot as plt
@@ -27,8 +27,9 @@ classifier.fit(messages[part == 0], X_val=messages[part == 1])
 print({task: round(float(t), 2) for task, t in classifier.temperatures_.items()})
 
 # %%
-# A temperature above 1 makes probabilities less extreme. Multiplied by the temperature, their
-# logarithms are the logits of the network again, up to a constant.
+# A temperature below 1 makes probabilities more extreme: after few epochs on few rows, the network
+# is less certain than it could be. Multiplied by the temperature, the logarithms of the
+# probabilities are the logits of the network again, up to a constant.
 
 test = messages[part == 2]
 rows = []
@@ -53,10 +54,10 @@ rows.groupby("probabilities")[["correct", "confidence", "log loss"]].mean().roun
 )
 
 # %%
-# On the diagonal, the confidence is exactly right. Below it, predictions are less often correct
+# On the diagonal, the confidence is exactly right. Above it, predictions are more often correct
 # than they claim.
 
-bins = np.array([0, 0.5, 0.7, 0.8, 0.9, 0.97, 1])
+bins = np.array([0, 0.6, 0.8, 0.95, 1])
 fig, ax = plt.subplots(figsize=(4.5, 4), layout="constrained")
 ax.plot([0.3, 1], [0.3, 1], color="#999999", linewidth=1)
 for (name, each), color in zip(rows.groupby("probabilities"), ("#0072b2", "#d55e00"), strict=True):
