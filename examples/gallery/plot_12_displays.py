@@ -34,7 +34,7 @@ test = messages.iloc[classifier.test_indices_]
 #
 # The shaded epochs train encoder layers, and the dotted line is the epoch whose weights were kept.
 
-TrainingHistoryDisplay.from_estimator(classifier)
+_ = TrainingHistoryDisplay.from_estimator(classifier)
 
 # %%
 # How good is it?
@@ -42,7 +42,7 @@ TrainingHistoryDisplay.from_estimator(classifier)
 #
 # The intervals come from the bootstrap over the test texts. With 90 texts per task, they are wide.
 
-TaskComparisonDisplay.from_estimator(classifier, test)
+_ = TaskComparisonDisplay.from_estimator(classifier, test)
 
 # %%
 # The same numbers as a frame:
@@ -54,7 +54,7 @@ scores[scores["metric"] == "accuracy"].round(3)
 # Which labels does it confuse?
 # -----------------------------
 
-ConfusionGridDisplay.from_estimator(classifier, test)
+_ = ConfusionGridDisplay.from_estimator(classifier, test)
 
 # %%
 # Can its confidence be trusted?
@@ -62,13 +62,13 @@ ConfusionGridDisplay.from_estimator(classifier, test)
 #
 # On the diagonal, the confidence is the accuracy. Bars show the number of rows.
 
-CalibrationGridDisplay.from_estimator(classifier, test)
+_ = CalibrationGridDisplay.from_estimator(classifier, test)
 
 # %%
 # What is gained if uncertain texts get no label?
 # -----------------------------------------------
 
-CoverageDisplay.from_estimator(classifier, test)
+_ = CoverageDisplay.from_estimator(classifier, test)
 
 # %%
 # What does the encoder see?
@@ -76,7 +76,7 @@ CoverageDisplay.from_estimator(classifier, test)
 #
 # The two main directions of the text embeddings, colored by the intent:
 
-EmbeddingDisplay.from_estimator(classifier, test, task="intent")
+_ = EmbeddingDisplay.from_estimator(classifier, test, task="intent")
 
 # %%
 # Where is it wrong, and why?
