@@ -125,7 +125,7 @@ def _candidates(texts: list[str], counts: sparse.csr_array) -> tuple[np.ndarray,
     rare = counts[:, np.flatnonzero((n_texts > 1) & (n_texts <= _MOST_TEXTS))]
     shared = sparse.triu(rare @ rare.T, k=1).tocoo()
     sizes, n_rare = np.diff(counts.indptr), np.diff(rare.indptr)
-    first, second = shared.coords
+    first, second = shared.row, shared.col
     # Two similar texts share all but a few of their sequences, and so all but a few of the rare.
     needed = SIMILAR * np.sqrt(sizes[first] * sizes[second])
     enough = np.ones(len(first), dtype=bool)
