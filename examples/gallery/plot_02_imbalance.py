@@ -32,7 +32,7 @@ train, test = intents[is_train], intents[~is_train]
 pd.DataFrame({"training": train["label"].value_counts(), "test": test["label"].value_counts()})
 
 # %%
-# Only the heads train (``unfreeze_layers=0``), so that the page builds quickly.
+# Only the heads train (``unfreeze_layers=0``), which takes seconds.
 
 LOSSES = {
     "plain": LossConfig(use_class_weights=False),

@@ -32,12 +32,12 @@ train, validation, test = messages[part == 0], messages[part == 1], messages[par
 
 CONFIGS = {
     "defaults": MultiheadConfig(
-        training=TrainingConfig(model_name=MODEL, test_size=0, epochs=8),
-        encoder=EncoderConfig(unfreeze_layers=2),
+        training=TrainingConfig(model_name=MODEL, test_size=0, epochs=12),
+        encoder=EncoderConfig(unfreeze_layers=1),
     ),
     "regularized, with early stopping": MultiheadConfig(
-        training=TrainingConfig(model_name=MODEL, test_size=0, epochs=8, weight_decay=0.05),
-        encoder=EncoderConfig(unfreeze_layers=2),
+        training=TrainingConfig(model_name=MODEL, test_size=0, epochs=12, weight_decay=0.05),
+        encoder=EncoderConfig(unfreeze_layers=1),
         head=HeadConfig(dropout=0.3),
         eval=EvalConfig(metric="loss", patience=2, min_delta=0.005),
     ),

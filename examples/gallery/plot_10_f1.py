@@ -33,8 +33,9 @@ pd.DataFrame(
 )
 
 # %%
-# With ``metric="f1"``, the weights of the epoch with the highest macro-F1 on the validation rows
-# are kept, or those of a later epoch within one standard error of it (``eval.one_se_rule``).
+# With ``metric="f1"``, the classifier keeps the weights of the epoch with the highest macro-F1 on
+# the validation rows. A later epoch within one standard error of it is preferred
+# (``eval.one_se_rule``).
 
 config = MultiheadConfig(
     training=TrainingConfig(model_name="sentence-transformers/all-MiniLM-L6-v2", epochs=5),
