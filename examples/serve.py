@@ -9,9 +9,11 @@ and ask for the labels of texts:
 
     curl localhost:8000/predict -H "content-type: application/json" -d '{"texts": ["Where is it?"]}'
 
+With ``--min-confidence tuned``, texts below the tuned threshold of a task get no label (``null``).
 Requests that arrive while the model is busy are answered together, in one batch. ``/health`` says
-whether the server accepts requests, and ``/metrics`` counts them for Prometheus. On SIGTERM, the
-server answers the requests that it has accepted, for at most 30 seconds, and then stops.
+whether the server accepts requests, and for which model, and ``/metrics`` counts them for
+Prometheus. On SIGTERM, the server answers the requests that it has accepted, for at most 30
+seconds, and then stops.
 Put it behind a proxy that limits the size of requests and the clients that may send them.
 """
 
@@ -26,6 +28,7 @@ from typing import Annotated
 # The library tokenizers would otherwise use all cores.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import numpy as np
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -59,9 +62,9 @@ class Texts(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The label of a text for one task, and its probability."""
+    """The label of a text for one task, and its probability; no label below the minimum."""
 
-    label: str | int | float | bool
+    label: str | int | float | bool | None
     probability: float
 
 
@@ -178,17 +181,28 @@ class Metrics:
         )
 
 
-def predict_with(classifier):
+def minimum_of(given, classifier):
+    """Return the minimum confidence of each task: a number, "tuned" or None on the command line."""
+    if given == "tuned":
+        return classifier.thresholds_
+    return dict.fromkeys(classifier.tasks_, 0.0 if given is None else float(given))
+
+
+def predict_with(classifier, minimum=None):
     """Return a function that maps texts to their predictions, by task."""
+    least = {task: (minimum or {}).get(task, 0.0) for task in classifier.tasks_}
 
     def predict(texts):
         found = classifier.predict_proba(texts)
         by_task = found if isinstance(found, dict) else {classifier.tasks_[0]: found}
-        best = {task: p.argmax(axis=1).tolist() for task, p in by_task.items()}
-        labels = {task: classifier.classes_[task].tolist() for task in by_task}
+        labels = {}
+        for task, p in by_task.items():
+            names = [*classifier.classes_[task].tolist(), None]
+            codes = np.where(p.max(axis=1) < least[task], -1, p.argmax(axis=1))
+            labels[task] = [names[code] for code in codes]
         return [
             {
-                task: {"label": labels[task][best[task][i]], "probability": float(p[i].max())}
+                task: {"label": labels[task][i], "probability": float(p[i].max())}
                 for task, p in by_task.items()
             }
             for i in range(len(texts))
@@ -197,13 +211,13 @@ def predict_with(classifier):
     return predict
 
 
-def make_app(classifier):
+def make_app(classifier, minimum=None):
     """Return an application that predicts with a classifier."""
     metrics = Metrics()
 
     @contextlib.asynccontextmanager
     async def lifespan(app):
-        batcher = app.state.batcher = Batcher(predict_with(classifier), metrics)
+        batcher = app.state.batcher = Batcher(predict_with(classifier, minimum), metrics)
         metrics.waiting.set_function(lambda: batcher.n_waiting)
         yield
         await app.state.batcher.close()
@@ -235,7 +249,7 @@ def make_app(classifier):
     async def health() -> dict[str, list[str] | str]:
         if app.state.batcher.worker.done():
             raise HTTPException(503, "The server does not predict any more. Start it again.")
-        return {"status": "ok", "tasks": classifier.tasks_}
+        return {"status": "ok", "tasks": classifier.tasks_, "model": classifier.model_id[:12]}
 
     @app.get("/metrics")
     async def show_metrics() -> Response:
@@ -251,10 +265,13 @@ def main():
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 for any")
     parser.add_argument("--threads", type=int, default=1, help="threads of a prediction")
+    parser.add_argument(
+        "--min-confidence", help="probability below which a text gets no label, or 'tuned'"
+    )
     options = parser.parse_args()
     classifier = OnnxMultiheadClassifier(options.model, n_threads=options.threads)
     uvicorn.run(
-        make_app(classifier),
+        make_app(classifier, minimum_of(options.min_confidence, classifier)),
         host=options.host,
         port=options.port,
         access_log=False,

@@ -573,8 +573,8 @@ class TextEstimator(
         tolerance : float or None, default=None
             With ``quantize=None``, the largest accepted difference of a probability; the default is
             0.001. With "int8", the largest accepted loss of accuracy of a task; the default is
-            0.02. Without labeled rows, it is the largest share of changed labels; the default is
-            0.05.
+            0.02, or two rows if the task has fewer than 100. Without labeled rows, it is the
+            largest share of changed labels; the default is 0.05.
 
         Returns
         -------

@@ -90,7 +90,8 @@ def read_folder(folder: Path, read: Callable[[Path], _Result]) -> _Result:
         if path is not None:
             return read(path)
     raise FileNotFoundError(
-        f"There is no folder {str(folder)!r}. Pass a folder that MultiheadClassifier.save wrote."
+        f"There is no folder {str(folder)!r}. Pass a folder that 'save' wrote to load a "
+        "classifier, and one that 'export_onnx' wrote to predict without torch."
     )
 
 
@@ -217,6 +218,11 @@ def aligned_bytes(n: int) -> np.ndarray:
 def is_aligned(array: np.ndarray) -> bool:
     """Check whether the memory of an array is aligned as torch aligns it."""
     return array.ctypes.data % ALIGNMENT == 0
+
+
+def hash_of(checksums: dict[str, str]) -> str:
+    """Return one hash of the files that have these checksums."""
+    return hashlib.sha256(json.dumps(checksums, sort_keys=True).encode()).hexdigest()
 
 
 def read_checksums(folder: Path) -> dict[str, str]:

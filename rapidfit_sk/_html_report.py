@@ -45,7 +45,7 @@ def write_report(
         section("Confusion", _confusion(rows)),
         section("Calibration and coverage", *_confidence(model, rows)),
         *_errors(model, read, rows),
-        section("Data", *_data(model, read)),
+        section("These rows", *_data(model, read)),
         section("Configuration", *_configuration(classifier)),
         section("Environment", *_environment()),
     ]

@@ -64,7 +64,9 @@ except ImportError as error:
 # A protobuf file has at most 2 GiB, so larger weights are stored in a file beside the graph.
 LARGEST_GRAPH = 2**30
 
-# The accepted values of a report by default; see the parameter `tolerance` of `export_onnx`.
+# The accepted values of a report by default; see the parameter `tolerance` of `export_onnx`. With
+# few rows, the loss of accuracy may be two rows.
+_FEW_ROWS = 2
 TOLERANCES = {
     "the largest difference of a probability": 1e-3,
     "the loss of accuracy": 0.02,
@@ -438,13 +440,19 @@ def check_report(report: pd.DataFrame, quantize: str | None, tolerance: float | 
     """Raise RuntimeError if an export loses more than the tolerance."""
     for row in report.to_dict("records"):
         loss, what = _loss(row, quantize)
-        limit = TOLERANCES[what] if tolerance is None else tolerance
+        limit = _limit(what, row["n_rows"]) if tolerance is None else tolerance
         if not loss <= limit + _ROUNDING:
             raise RuntimeError(
                 f"The exported classifier differs too much from the fitted one: {what} of task "
                 f"{short(row['task'])} is {loss:.4g} on {row['n_rows']} rows, and the tolerance is "
                 f"{limit:.4g}. Nothing was written. {_ADVICE[what]}"
             )
+
+
+def _limit(what: str, n_rows: int) -> float:
+    """Return the default tolerance of a value on some rows."""
+    is_accuracy = what == "the loss of accuracy"
+    return max(TOLERANCES[what], _FEW_ROWS / n_rows if is_accuracy else 0)
 
 
 def _loss(row: dict[str, Any], quantize: str | None) -> tuple[float, str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import threading
 from os import PathLike
@@ -15,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ._classifier import MultiheadClassifier
-from ._folders import read_checksums, read_folder
+from ._folders import hash_of, read_checksums, read_folder
 from ._forks import held_at_fork
 from ._rows import Columns, read_texts
 from ._schema import CARD, DESCRIPTION
@@ -229,7 +227,7 @@ def _id_of(folder: str) -> str:
         checksums.pop(CARD, None)
         if DESCRIPTION not in checksums:
             raise ValueError(f"it has no {DESCRIPTION}")
-        return hashlib.sha256(json.dumps(checksums, sort_keys=True).encode()).hexdigest()
+        return hash_of(checksums)
     except (OSError, ValueError) as error:
         if not os.path.exists(folder):
             raise

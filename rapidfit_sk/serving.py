@@ -19,6 +19,7 @@ from ._abstention import MIN_CONFIDENCE, min_confidences, with_missing
 from ._arrays import as_columns, common_dtype
 from ._folders import (
     CHECKSUMS,
+    hash_of,
     identity,
     read_checksums,
     read_file,
@@ -98,6 +99,8 @@ class OnnxMultiheadClassifier:
         The temperature that divides the logits of each task.
     thresholds_ : dict of {str: float}
         The tuned minimum confidence of each task that has one.
+    model_id : str
+        A hash of the files of the folder, which tells two models apart.
     description_ : dict
         Everything that ``onnx.json`` contains, such as the versions of the libraries and the report
         of the export.
@@ -166,6 +169,7 @@ class OnnxMultiheadClassifier:
             description = json.loads(content)
             _check_format(description)
             checksums = read_checksums(folder)
+            self.model_id = hash_of(checksums)
             verify(checksums, DESCRIPTION, content)
             tokens = read_file(folder / TOKENIZER, _MAX_TOKENIZER)
             verify(checksums, TOKENIZER, tokens)

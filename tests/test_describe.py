@@ -211,7 +211,7 @@ def test_tasks_that_depend_on_each_other():
     found = report.implications
     own = found[(found["task"] == "category") & (found["label"] == "threat")]
     assert own[["other_task", "other_label", "n_texts"]].values.tolist() == [["sexist", "yes", 20]]
-    text = message(report, "'category'", "gate")
+    text = message(report, "'category'", "Gate")
     assert "labels of 'category' occur with one label of 'sexist' only" in text
     (pair,) = report.dependencies.itertuples()
     assert pair.mutual_information > 0.5
@@ -227,7 +227,7 @@ def test_independent_tasks():
     report = describe(long(*rows))
     assert report.implications.empty
     assert report.dependencies["mutual_information"].item() < 0.05
-    assert not [each for each in report.messages if "depend" in each or "gate" in each]
+    assert not [each for each in report.messages if "depend" in each or "Gate" in each]
 
 
 def test_tokens(fitted, messages, encoder_name):
@@ -420,3 +420,11 @@ def test_long_labels(tmp_path):
     assert len(report._repr_html_()) < 20_000
     spaces = describe(long(*one(12, labels=("irony", "irony "))))
     assert "<td>&#x27;irony &#x27;</td>" in spaces._repr_html_()
+
+
+def test_empty_cells_of_a_csv_file():
+    """Empty texts and empty labels, as pandas reads them from a file, have messages."""
+    report = describe(long(*one(12), ("", "a", "x"), (" ", "a", "y"), ("no label", "a", "")))
+    assert report.tasks["empty_texts"].item() == 2
+    assert "'a' has 2 rows without text" in message(report, "Drop them")
+    assert "'a' has a class without a name, '', with 1 row" in message(report, "keep_default_na")

@@ -147,6 +147,16 @@ def test_html_is_escaped(fitted):
     assert "rgba(" in html
 
 
+def test_page(fitted, tmp_path):
+    """The colored text is also a page of its own."""
+    explanation = explain(fitted, "<b>refund</b>", "intent")
+    explanation.to_html(tmp_path / "words.html")
+    page = (tmp_path / "words.html").read_text("utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "rgba(" in page
+    assert "<b>" not in page
+
+
 def test_colors_of_a_terminal(planted):
     """A terminal shows the deciding word in blue, and words without effect in no color."""
     shown = explain(planted, "my red name", "color").to_ansi()

@@ -197,6 +197,10 @@ def test_what_the_tolerance_limits():
         onnx_module.check_report(report, quantize, limit)
         with pytest.raises(RuntimeError, match="differs too much"):
             onnx_module.check_report(report, quantize, limit - 1e-6)
+    few = with_labels.assign(n_rows=30, accuracy=0.9, accuracy_onnx=0.9 - 2 / 30)
+    onnx_module.check_report(few, "int8", None)  # two rows
+    with pytest.raises(RuntimeError, match="loss of accuracy of task 'a' is 0.1"):
+        onnx_module.check_report(few.assign(accuracy_onnx=0.8), "int8", None)
     with pytest.raises(RuntimeError, match="loss of accuracy of task 'a' is 0.03 on 100 rows"):
         onnx_module.check_report(with_labels, "int8", None)
     onnx_module.check_report(without, "int8", None)

@@ -55,7 +55,7 @@ def test_sections(found):
     """The page has all sections, and a picture for each display."""
     expected = ["Scores", "Training", "Confusion", "Calibration and coverage", "Tasks"]
     assert found.titles[:5] == expected
-    assert found.titles[-3:] == ["Data", "Configuration", "Environment"]
+    assert found.titles[-3:] == ["These rows", "Configuration", "Environment"]
     assert found.tags.count("img") == 5
 
 

@@ -92,4 +92,5 @@ worst = report.errors.iloc[0]
 explain(classifier, worst["text"], worst["task"])
 
 # %%
-# ``classifier.report("report.html", test)`` writes all of this to one page.
+# ``classifier.report("report.html", test)`` writes the scores, the errors and all pictures except
+# the embeddings to one page.

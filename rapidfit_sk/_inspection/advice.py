@@ -55,6 +55,16 @@ def _about_classes(row: Any, classes: pd.DataFrame) -> Iterator[str]:
             "smallest. Class weights are on by default (loss.use_class_weights). Consider "
             "eval.metric='f1', because accuracy hardly depends on small classes."
         )
+    own = classes[classes["task"] == row.task]
+    for label, n in zip(own["label"], own["rows"], strict=True):
+        if isinstance(label, str) and not label.strip():
+            yield (
+                f"{task} has a class without a name, {short(label)}, with "
+                f"{_counted(n, 'row', 'rows')}. pandas.read_csv(..., keep_default_na=False) reads "
+                "missing labels like this. Drop the rows, or label them."
+            )
+    if row.empty_texts:
+        yield f"{task} has {_counted(row.empty_texts, 'row', 'rows')} without text. Drop them."
     if row.missing:
         yield (
             f"{task} has no label for {_counted(row.missing, 'text', 'texts')}. They do not train "
@@ -106,14 +116,16 @@ def _about_texts(frames: dict[str, Any]) -> Iterator[str]:
         return
     example = f"such as {short(close['text'].iloc[0])} and {short(close['other_text'].iloc[0])}"
     if "part" in close:
+        several = "pairs of texts in different parts are"
         yield (
-            f"{_counted(len(close), 'pair', 'pairs')} of texts in different parts are the same or "
-            f"nearly the same, {example}. Scores on validation and test rows are then optimistic. "
-            "Move both into one part, or drop one."
+            f"{_counted(len(close), 'pair of texts in different parts is', several)} the same or "
+            f"nearly the same, {example}. Scores on validation and test rows are then "
+            "optimistic. Move both into one part, or drop one."
         )
     else:
         yield (
-            f"{_counted(len(close), 'pair', 'pairs')} of texts are nearly the same, {example}. "
+            f"{_counted(len(close), 'pair of texts is', 'pairs of texts are')} nearly the same, "
+            f"{example}. "
             "Random splits separate them, which makes scores optimistic. Drop one of each pair, or "
             "name the part of each row in a 'split_column'."
         )
@@ -154,7 +166,7 @@ def _about_implications(own: pd.DataFrame, n_classes: int, n_texts: int) -> str:
     return (
         f"{len(own)} of {n_classes} labels of {task} occur with one label of {other} only, such as "
         f"{label} with {implied}. Heads predict independently, so predictions can contradict this. "
-        "Use one task to gate the other."
+        "Gate one task by the other, or predict the most probable pair of labels."
     )
 
 

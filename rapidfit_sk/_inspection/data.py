@@ -80,7 +80,8 @@ class DataReport:
         A row per task: number of `rows`, distinct `texts` and `classes`; rows of its `largest` and
         `smallest` class that has rows, and their ratio, `imbalance`; classes with fewer than five
         rows, `rare_classes`; and for labels in a wide frame, the number of texts without a label,
-        `missing`.
+        `missing`; and rows whose text is empty or white
+        space, `empty_texts`.
     classes : DataFrame
         A row per class: `task`, `label` and number of `rows`.
     shared_texts : DataFrame

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from .._abstention import with_missing
-from .._html import escape, fragment, paragraph, printable
+from .._html import escape, fragment, page, paragraph, printable, write_page
 from .._rows import Texts
 from .._validation import check_argument, check_task, is_unicode, listed, none, short, text
 
@@ -128,6 +129,10 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         """Show the text twice in a notebook: colored by effect and by attention."""
+        return fragment(self._title(), *self._sections())
+
+    def _sections(self) -> list[str]:
+        """Return the text twice: colored by effect and by attention."""
 
         def colored(part: str, shade: tuple[tuple[int, int, int], float]) -> str:
             (red, green, blue), opacity = shade
@@ -143,7 +148,17 @@ class Explanation:
                 paragraph(f"Attention (rank correlation with the effects: {self._agreement()}):"),
                 f"<p class='text'>{self._joined(self._shades('attention'), colored, escape)}</p>",
             ]
-        return fragment(self._title(), *shown)
+        return shown
+
+    def to_html(self, path: str | PathLike[str]) -> None:
+        """Write the colored text as a page that needs no other file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file to write. It is replaced if it exists.
+        """
+        write_page(path, page(self._title(), *self._sections()))
 
     def _title(self) -> str:
         return printable(f"{self.task}: {self.label} (probability {self.probability:.3f})")
@@ -202,6 +217,9 @@ def explain(
 
     Notes
     -----
+    Colors are relative to the largest effect in the text, so read the size of an effect in
+    `words`.
+
     A word that is left out can make a sentence odd, and two words that say the same hide each
     other: without one of them, the other still decides.
 

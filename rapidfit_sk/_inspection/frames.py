@@ -63,6 +63,7 @@ def class_frame(rows: CodedRows) -> pd.DataFrame:
 def task_frame(rows: CodedRows, classes: pd.DataFrame, missing: dict[str, int]) -> pd.DataFrame:
     """Return the sizes of each task."""
     found, groups = [], rows.texts.groups
+    is_empty = np.array([not text.strip() for text in rows.texts.distinct])[rows.texts.codes]
     for code, (task, own) in enumerate(classes.groupby("task", sort=False)["rows"]):
         some = own[own > 0]
         found.append(
@@ -76,6 +77,7 @@ def task_frame(rows: CodedRows, classes: pd.DataFrame, missing: dict[str, int]) 
                 "imbalance": float(some.max() / some.min()),
                 "rare_classes": int((own < FEW).sum()),
                 "missing": missing.get(task, 0),
+                "empty_texts": int(is_empty[rows.tasks == code].sum()),
             }
         )
     return pd.DataFrame(found)

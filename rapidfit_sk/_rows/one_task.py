@@ -255,7 +255,8 @@ def _one_column(y: Any) -> NDArray[np.object_]:
     y = as_pandas(y, "y")
     if y is None:
         raise ValueError(
-            "requires y to be passed, but the target y is None. Pass one label per text."
+            "requires y to be passed, but the target y is None. Pass one label per text: for a "
+            "frame, its text column as X and its label column as y."
         )
     is_table = isinstance(y, pd.DataFrame) or hasattr(y, "__array__")
     shape: tuple[int, ...] = np.shape(y) if is_table else ()

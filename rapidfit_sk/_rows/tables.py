@@ -273,7 +273,7 @@ def check_is_new(task: object, known: list[str]):
     if task in known:
         raise ValueError(
             f"The classifier already has a task {short(task)}. Use partial_fit to continue its "
-            "training, or choose another name for a new task."
+            "training, replace it with add_task(..., replace=True), or choose another name."
         )
 
 
@@ -306,7 +306,10 @@ def read_strings(X, columns, first_row=0) -> NDArray[np.object_]:
     """Return the checked texts of X as an array of strings."""
     X = as_pandas(X)
     if isinstance(X, str):
-        raise TypeError(f"X is one string, {short(X)}. Pass a list of texts: [{short(X)}].")
+        raise TypeError(
+            f"X is one string, {short(X)}. Pass a list of texts: [{short(X)}]. If it is the name "
+            "of a file, read the file first, for example with pandas.read_csv."
+        )
     if isinstance(X, Mapping):
         _check_maps_tasks(X, columns)
         raise TypeError(

@@ -62,7 +62,9 @@ def ask(port, path, content=None, method=None):
 def test_server(server, folder):
     """The server answers with labels and probabilities, refuses bad requests, and counts all."""
     _, port = server
-    assert ask(port, "/health") == (200, '{"status":"ok","tasks":["label"]}')
+    model = OnnxMultiheadClassifier(folder).model_id[:12]
+    expected = f'{{"status":"ok","tasks":["label"],"model":"{model}"}}'
+    assert ask(port, "/health") == (200, expected)
     status, found = ask(port, "/predict", {"texts": TEXTS})
     classifier = OnnxMultiheadClassifier(folder)
     p = classifier.predict_proba(TEXTS)
@@ -79,6 +81,23 @@ def test_server(server, folder):
     assert 'requests_total{status="200"} 1.0' in metrics
     assert f'requests_total{{status="422"}} {len(refused)}.0' in metrics
     assert "batch_texts_sum 3.0" in metrics
+
+
+def test_minimum_confidence(folder):
+    """Texts below the minimum confidence get no label, but their probability."""
+    serve = runpy.run_path(str(SERVE))
+    classifier = OnnxMultiheadClassifier(folder)
+    plain = serve["predict_with"](classifier)(TEXTS)
+    least = sorted(each["label"]["probability"] for each in plain)[1]
+    minimum = serve["minimum_of"](str(least), classifier)
+    found = serve["predict_with"](classifier, minimum)(TEXTS)
+    for before, after in zip(plain, found, strict=True):
+        p = after["label"]["probability"]
+        assert p == before["label"]["probability"]
+        assert after["label"]["label"] == (before["label"]["label"] if p >= least else None)
+    assert sum(each["label"]["label"] is None for each in found) == 1
+    assert serve["minimum_of"]("tuned", classifier) == classifier.thresholds_
+    assert serve["Prediction"](label=None, probability=0.4).label is None
 
 
 def accepted(port):
