@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.metrics import precision_recall_fscore_support
 
+from ._abstention import with_missing
 from ._rows import CodedRows, LabeledTable, encode_table
 from ._typing import ArrayOrFrame, RowsLike
+from ._validation import short
 
 METRICS = ("accuracy", "macro_f1", "log_loss", "calibration_error")
 SCORE_COLUMNS = ["task", "metric", "value", "n", "low", "high"]
@@ -67,6 +69,13 @@ class ScoredRows:
         return self.proba.argmax(axis=1)
 
     @property
+    def classes_or_labels(self) -> NDArray[np.object_]:
+        """The class of each row, or its label if this is not a class."""
+        found = with_missing(self.classes)[self.true]
+        found[self.true < 0] = self.labels[self.true < 0]
+        return found
+
+    @property
     def confidence(self) -> NDArray[np.float64]:
         """The probability of the predicted label of each row."""
         return self.proba.max(axis=1)
@@ -80,6 +89,16 @@ class ScoredRows:
         """Return a subset of the rows."""
         kept = {name: each[rows] for name, each in vars(self).items() if name != "classes"}
         return replace(self, **kept)
+
+
+def check_classifier(caller: str, classifier: Any) -> None:
+    """Raise TypeError if an object is not one of the two classifiers of this package."""
+    if not hasattr(classifier, "_table_to_score"):
+        raise TypeError(
+            f"{caller} takes a MultiheadClassifier or a TextClassifier, got "
+            f"{short(classifier)}. For one task of a classifier, pass the classifier and the rows "
+            "of this task."
+        )
 
 
 def scored_rows(
@@ -206,14 +225,15 @@ def _interval(metric: str, value: float, resampled: np.ndarray) -> tuple[float, 
     """Return the 95 % interval of a score from its values in resamples.
 
     A calibration error has an upward bias that grows when rows are drawn with replacement. Its
-    interval is therefore the basic one, which is reflected at the value.
+    interval is therefore the basic one, which is reflected at the value. An interval always
+    contains the value.
     """
     if not len(resampled) or np.isnan(resampled).all():
         return np.nan, np.nan
     low, high = np.nanquantile(resampled, [0.025, 0.975])
     if metric == "calibration_error":
         low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
-    return float(low), float(high)
+    return float(min(low, value)), float(max(high, value))
 
 
 class _WeightedScores:
@@ -274,7 +294,10 @@ def _indicator(codes: np.ndarray, n_columns: int) -> sparse.csr_array:
 def class_frame(rows: dict[str, ScoredRows]) -> pd.DataFrame:
     """Return precision, recall, F1 and number of rows of each class of each task."""
     found = [row for task, of_task in rows.items() for row in _of_classes(task, of_task)]
-    return pd.DataFrame(found, columns=CLASS_COLUMNS)
+    # Labels of several tasks need not have the same type.
+    return pd.DataFrame(found, columns=CLASS_COLUMNS, dtype=object).astype(
+        {"precision": float, "recall": float, "f1": float, "support": int}
+    )
 
 
 def _of_classes(task: str, rows: ScoredRows) -> Iterator[tuple[Any, ...]]:

@@ -15,7 +15,7 @@ from ._abstention import min_confidences, with_missing
 from ._arrays import common_dtype
 from ._coverage import Coverage
 from ._forks import computes
-from ._history import n_trainings
+from ._history import n_trainings, renumbered
 from ._model import TextTokenizer, TokensOnDemand, embedding_width
 from ._rows import (
     CodedRows,
@@ -376,11 +376,7 @@ class FittedModel:
 
     def _calibration_history_with(self, other: FittedModel) -> list[dict[str, Any]]:
         """Return both histories; the trainings of `other` come after those of this model."""
-        n_before = n_trainings(self.net.history)
-        later = [
-            {**epoch, "number": epoch["number"] + n_before}
-            for epoch in other.calibration_history or []
-        ]
+        later = renumbered(other.calibration_history or [], n_trainings(self.net.history))
         return [*(self.calibration_history or []), *later]
 
     def without_task(self, task: str) -> FittedModel:

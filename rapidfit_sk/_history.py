@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from numbers import Real
 from typing import Any, TypeAlias
 
 import pandas as pd
 
 # What was recorded in an epoch, by name; a value of one task has the name "METRIC/TASK".
 Epoch: TypeAlias = dict[str, Any]
+
+# Where an epoch of a calibration fit has the number of the training that it belongs to.
+_NUMBER = "number_of_training"
 
 COLUMNS = ["training", "phase", "epoch", "task", "metric", "value"]
 # Names of metrics that differ from those in the history of the net.
@@ -19,19 +23,26 @@ _METRICS = {
     "valid_f1": "f1",
     "valid_f1_se": "f1_se",
 }
-# Not metrics, or a bool that the columns `phase` and `metric` show in another way.
-_LEFT_OUT = {"epoch", "batches", "trains_encoder", "kept", "number"}
+# Records of one task have the name of the task behind a slash.
+_BY_TASK = {"valid_accuracy", "valid_f1", "temperature"}
+# Not metrics, or shown in other columns.
+_LEFT_OUT = {"epoch", "train_batch_count", "valid_batch_count", _NUMBER}
 
 
 def numbered(epochs: Iterable[Epoch], number: int) -> list[Epoch]:
     """Return epochs of a calibration fit with the number of the training that it belongs to."""
-    return [{**epoch, "number": number} for epoch in epochs]
+    return [{**epoch, _NUMBER: number} for epoch in epochs]
 
 
 def last_training(epochs: Iterable[Epoch]) -> list[Epoch]:
     """Return the epochs of the last training, without the records of their batches."""
     last = _trainings(epochs)[-1:]
     return [{k: v for k, v in epoch.items() if k != "batches"} for each in last for epoch in each]
+
+
+def renumbered(epochs: Iterable[Epoch], n_before: int) -> list[Epoch]:
+    """Return epochs of calibration fits whose trainings come after `n_before` others."""
+    return [{**epoch, _NUMBER: epoch[_NUMBER] + n_before} for epoch in epochs]
 
 
 def n_trainings(epochs: Iterable[Epoch]) -> int:
@@ -57,7 +68,7 @@ def history_frame(epochs: Iterable[Epoch], calibration: Iterable[Epoch]) -> pd.D
     calibration = list(calibration)
     rows: list[tuple[Any, ...]] = []
     for number, training in enumerate(_trainings(epochs), start=1):
-        of_calibration = [epoch for epoch in calibration if epoch["number"] == number]
+        of_calibration = [epoch for epoch in calibration if epoch[_NUMBER] == number]
         rows += _rows_of(f"calibration {number}", of_calibration)
         rows += _rows_of(f"fit {number}", training)
     return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float})
@@ -81,7 +92,9 @@ def _rows_of(training: str, epochs: list[Epoch]) -> Iterator[tuple[Any, ...]]:
         for name, value in epoch.items():
             if _is_metric(name, value):
                 metric, _, task = name.partition("/")
-                yield (*place, task or None, _METRICS.get(metric, metric), value)
+                if metric not in _BY_TASK:
+                    metric, task = name, ""
+                yield (*place, task or None, _METRICS.get(metric, metric), float(value))
         yield (*place, None, "kept", float(epoch is kept))
 
 
@@ -92,5 +105,4 @@ def _phase(epoch: Epoch) -> str:
 
 
 def _is_metric(name: str, value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and name not in _LEFT_OUT and not name.endswith("_batch_count")
+    return not isinstance(value, bool) and isinstance(value, Real) and name not in _LEFT_OUT

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ._evaluation import METRICS, ScoredRows, class_frame, score_frame, scored_table
 from ._fitted import FittedModel
+from ._history import history_frame
 from ._html import bullets, code, details, page, paragraph, picture, section, table, write_page
 from ._inspection import compute_error_report, describe_table, text_lengths
 from ._parameters import ParameterGroup
@@ -41,7 +42,7 @@ def write_report(
     rows = scored_table(model, read)
     sections = [
         section("Scores", *_scores(rows)),
-        section("Training", *_training(classifier)),
+        section("Training", *_training(model)),
         section("Confusion", _confusion(rows)),
         section("Calibration and coverage", *_confidence(model, rows)),
         *_errors(model, read, rows),
@@ -82,24 +83,27 @@ def _scores(rows: dict[str, ScoredRows]) -> Iterator[str]:
     for metric in METRICS:
         own = scores[scores["metric"] == metric]
         bounds = zip(own["value"], own["low"], own["high"], strict=True)
-        columns[metric] = [f"{v:.3f} ({low:.3f} to {high:.3f})" for v, low, high in bounds]
+        columns[metric] = [
+            "unknown" if pd.isna(v) else f"{v:.3f} ({low:.3f} to {high:.3f})"
+            for v, low, high in bounds
+        ]
     yield table(pd.DataFrame(columns))
     yield paragraph("In parentheses: 95 % bootstrap intervals over texts.")
     yield details("Scores of the classes", table(class_frame(rows)))
 
 
-def _training(classifier: Any) -> Iterator[str]:
-    history = classifier.history_
+def _training(model: FittedModel) -> Iterator[str]:
+    history = history_frame(model.net.history, model.calibration_history or [])
     if not len(history):
         yield paragraph("The classifier predicts from label texts alone, without training.")
         return
     yield _drawn(TrainingHistoryDisplay(history).plot(), "Losses and scores in each epoch")
-    rows = pd.DataFrame(classifier.fitted_on_.items(), columns=["task", "trained on"])
-    yield table(rows)
+    rows = [(task, model.describe_rows(task)) for task in model.tasks]
+    yield table(pd.DataFrame(rows, columns=["task", "trained on"]))
 
 
 def _confusion(rows: dict[str, ScoredRows]) -> str:
-    true = {task: own.labels for task, own in rows.items()}
+    true = {task: own.classes_or_labels for task, own in rows.items()}
     predicted = {task: own.classes[own.predicted] for task, own in rows.items()}
     return _drawn(ConfusionGridDisplay.from_predictions(true, predicted), "Confusion matrices")
 

@@ -62,11 +62,8 @@ def test_names_of_features(fitted):
     names = fitted.get_feature_names_out()
     assert names.tolist()[:2] == ["multiheadclassifier0", "multiheadclassifier1"]
     assert len(names) == fitted.embed(TEXTS).shape[1]
-    frame = (
-        deepcopy(fitted)
-        .set_output(transform="pandas")
-        .transform(pd.Series(TEXTS, index=list("abcd")))
-    )
+    texts = pd.DataFrame({"text": TEXTS}, index=list("abcd"))
+    frame = deepcopy(fitted).set_output(transform="pandas").transform(texts)
     assert frame.columns.tolist() == names.tolist()
     assert frame.index.tolist() == list("abcd")
 

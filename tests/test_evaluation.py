@@ -95,6 +95,10 @@ def test_interval_of_the_calibration_error():
     scores = scores_of(random_rows(300))
     low, value = scores.loc["calibration_error", ["low", "value"]]
     assert low < 0.02 < value
+    for seed in range(20):
+        scores = scores_of(random_rows(100, seed), n_resamples=100)
+        assert (scores["low"] <= scores["value"]).all()
+        assert (scores["value"] <= scores["high"]).all()
 
 
 def test_unknown_labels():

@@ -11,6 +11,7 @@ from rapidfit_sk.inspection import Explanation, explain
 from rapidfit_sk.testing import tiny_encoder
 
 TEXT = "Where is my parcel? I want a refund!"
+HINDI = "\u0939\u093f\u0928\u094d\u0926\u0940"
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +191,41 @@ def test_invalid_arguments(fitted):
         explain(fitted, [TEXT], "intent")
     with pytest.raises(NotFittedError):
         explain(MultiheadClassifier(), TEXT, "intent")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"{HINDI} x", [HINDI, "x"]),
+        ("cafe\u0301!", ["cafe\u0301", "!"]),
+        ("don't stop-it", ["don't", "stop", "-", "it"]),
+        ("\u6f22\u5b57a b_c", ["\u6f22", "\u5b57", "a", "b_c"]),
+    ],
+)
+def test_words(fitted, text, words):
+    """A word keeps its combining marks and apostrophes, also in scripts other than Latin."""
+    assert explain(fitted, text, "intent").words["word"].tolist() == words
+
+
+def test_only_words_that_are_read_are_left_out(make_classifier, messages, monkeypatch):
+    """Words beyond the longest input have no effect, and no prediction runs for them."""
+    classifier = make_classifier(long_text="truncate", max_length=16)
+    with pytest.warns(UserWarning, match="Texts are cut"):
+        classifier.fit(messages)
+    kind, sizes = type(classifier.model_), []
+    probabilities = kind.probabilities
+
+    def counted(self, texts, tasks):
+        sizes.append(len(texts))
+        return probabilities(self, texts, tasks)
+
+    monkeypatch.setattr(kind, "probabilities", counted)
+    explanation = explain(classifier, "refund " * 300, "intent")
+    assert sum(sizes) <= 16
+    assert (explanation.words["effect"].iloc[16:] == 0).all()
+
+
+def test_views_are_refused(fitted):
+    """The view of a task is refused with a message that names the classifier."""
+    with pytest.raises(TypeError, match="explain takes a MultiheadClassifier"):
+        explain(fitted["intent"], TEXT)

@@ -153,19 +153,25 @@ def test_values_of_callbacks(make_classifier, messages):
     class Record(Callback):
         def on_epoch_end(self, net, **kwargs):
             net.history.record("size", 7)
+            net.history.record("gpu/memory", np.float32(1.5))
             net.history.record("name", "seven")
             net.history.record("event_saved", True)
 
     history = make_classifier(callbacks=[Record()]).fit(messages).history_
     assert (history.loc[history["metric"] == "size", "value"] == 7).all()
+    of_gpu = history[history["metric"] == "gpu/memory"]
+    assert (of_gpu["value"] == 1.5).all()
+    assert of_gpu["task"].isna().all()
     assert not {"name", "event_saved"} & set(history["metric"])
 
 
 def test_names_of_tasks_with_a_slash():
-    """The name of a task may contain a slash."""
-    epoch = {"epoch": 1, "valid_f1/a/b": 0.5, "lr_encoder": 0.0}
-    history = history_frame([epoch], [])
+    """The name of a task may contain a slash, or end like a record that is left out."""
+    epoch = {"epoch": 1, "valid_f1/a/b": 0.5, "valid_f1/x_batch_count": 0.7, "lr_encoder": 0.0}
+    history = history_frame([{**epoch, "train_batch_count": 3}], [])
     assert value_of(history, metric="f1", task="a/b") == 0.5
+    assert value_of(history, metric="f1", task="x_batch_count") == 0.7
+    assert "train_batch_count" not in set(history["metric"])
 
 
 def test_history_of_a_text_classifier(make_config, messages):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import unicodedata
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -14,15 +15,17 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from .._abstention import with_missing
+from .._evaluation import check_classifier
 from .._html import escape, fragment, page, paragraph, printable, write_page
 from .._rows import Texts
 from .._validation import check_argument, check_task, is_unicode, listed, none, short, text
 
-# A character of a script without spaces, a word, or a sign.
-_WORD = re.compile(
-    "[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
-    r"|\w+(?:['\u2019]\w+)*|[^\w\s]"
-)
+# Scripts without spaces between words: each character is a word.
+_ALONE = re.compile("[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
+# Characters that join two parts of a word.
+_JOINERS = "'\u2019\u200c\u200d"
+# Number of words that are left out in one call of the model.
+_AT_ONCE = 64
 # Colors of words that support and that oppose the label (red, green, blue).
 _FOR, _AGAINST, _READ = (86, 180, 233), (230, 159, 0), (160, 160, 160)
 # Words below this share of the largest effect have no color in a terminal. The opacity of the
@@ -196,7 +199,7 @@ def explain(
     classifier : MultiheadClassifier or TextClassifier
         A fitted classifier.
     text : str
-        The text. One prediction runs for each of its words.
+        The text. One prediction runs for each word that the encoder reads.
     task : str or None, default=None
         The task. None is allowed if the classifier has one task.
     label : object or None, default=None
@@ -220,6 +223,8 @@ def explain(
     Colors are relative to the largest effect in the text, so read the size of an effect in
     `words`.
 
+    Words that the encoder does not read, because the text is too long, have no effect.
+
     A word that is left out can make a sentence odd, and two words that say the same hide each
     other: without one of them, the other still decides.
 
@@ -241,16 +246,21 @@ def explain(
     >>> explanation.words["word"].tolist()
     ['Where', 'is', 'my', 'parcel', '?']
     """
+    check_classifier("explain", classifier)
     model = classifier._snapshot()
     name = _checked_task(classifier._predicted_tasks(model), task)
     if not isinstance(text, str) or not is_unicode(text):
         raise TypeError(f"'text' must be a string of valid Unicode, got {short(text)}.")
     code, classes = model.tasks.index(name), model.classes[name]
-    spans = [match.span() for match in _WORD.finditer(text)]
-    texts = Texts.of([text, *(text[:start] + text[end:] for start, end in spans)])
-    proba = model.probabilities(texts, np.full(len(texts), code))[code]
-    chosen = proba[0].argmax() if label is None else _code_of(label, name, classes)
-    effects = proba[0, chosen] - proba[1:, chosen]
+    spans = _words(text)
+    p = _probabilities(model, code, [text])[0]
+    chosen = p.argmax() if label is None else _code_of(label, name, classes)
+    effects = np.zeros(len(spans))
+    read = np.flatnonzero(_are_read(model.tokenizer.spans(text), spans))
+    for start in range(0, len(read), _AT_ONCE):
+        at = read[start : start + _AT_ONCE]
+        without = [text[: spans[i][0]] + text[spans[i][1] :] for i in at]
+        effects[at] = p[chosen] - _probabilities(model, code, without)[:, chosen]
     attention = _attention_of(model.attention(text, code), spans)
     words = pd.DataFrame(
         {
@@ -265,10 +275,46 @@ def explain(
         text,
         name,
         with_missing(classes)[chosen],
-        float(proba[0, chosen]),
+        float(p[chosen]),
         words,
         _rank_correlation(attention, np.abs(effects)),
     )
+
+
+def _words(text: str) -> list[tuple[int, int]]:
+    """Return the start and the end of each word and of each sign."""
+    found: list[tuple[int, int]] = []
+    for i, character in enumerate(text):
+        follows = bool(found) and found[-1][1] == i and _is_letter(text[found[-1][0]])
+        is_mark = unicodedata.category(character).startswith("M")
+        if (
+            follows
+            and (is_mark or (_is_letter(character) and not _ALONE.search(text[i - 1 : i + 1])))
+        ) or (follows and character in _JOINERS and i + 1 < len(text) and _is_letter(text[i + 1])):
+            found[-1] = (found[-1][0], i + 1)
+        elif not character.isspace():
+            found.append((i, i + 1))
+    return found
+
+
+def _is_letter(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
+def _probabilities(model: Any, code: int, texts: list[str]) -> NDArray[np.float64]:
+    """Return the probabilities of some texts for one task."""
+    found = Texts.of(texts)
+    return model.probabilities(found, np.full(len(found), code))[code]
+
+
+def _are_read(
+    windows: list[list[tuple[int, int]]] | None, spans: list[tuple[int, int]]
+) -> NDArray[np.bool_]:
+    """Return whether the encoder reads a part of each word; True if the tokens are not known."""
+    if windows is None:
+        return np.ones(len(spans), dtype=bool)
+    tokens = [(start, end, 1.0) for window in windows for start, end in window]
+    return _attention_of(tokens, spans) > 0
 
 
 def _checked_task(tasks: list[str], task: str | None) -> str:

@@ -40,6 +40,9 @@ class TrainingProgress(Callback):
     2
     """
 
+    # For pickles of earlier versions, which have no title.
+    title = "training"
+
     def __init__(self, verbose: int = 1, title: str = "training"):
         self.verbose = verbose
         self.title = title

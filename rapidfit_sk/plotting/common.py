@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._evaluation import ScoredRows, scored_rows
+from .._evaluation import ScoredRows, check_classifier, scored_rows
 from .._typing import ArrayOrFrame, RowsLike
 from .._validation import short
 
@@ -44,16 +44,6 @@ def rows_of(
     check_matplotlib(caller)
     check_classifier(caller, classifier)
     return scored_rows(classifier, X, y)
-
-
-def check_classifier(caller: str, classifier: Any) -> None:
-    """Raise TypeError if an object is not one of the two classifiers of this package."""
-    if not hasattr(classifier, "_table_to_score"):
-        raise TypeError(
-            f"{caller} takes a MultiheadClassifier or a TextClassifier, got "
-            f"{short(classifier)}. For one task of a classifier, pass the classifier and the rows "
-            "of this task."
-        )
 
 
 # --------------------------------------------------------------------------------------------

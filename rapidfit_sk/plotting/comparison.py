@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .._evaluation import METRICS, SCORE_COLUMNS
+from .._evaluation import METRICS, SCORE_COLUMNS, check_classifier
 from .._typing import ArrayOrFrame, RowsLike
 from .._validation import Constraint, check_argument, listed, short
-from .common import axes_for, check_classifier, check_matplotlib, plain, shown, style, width_of
+from .common import axes_for, check_matplotlib, plain, shown, style, width_of
 
 _TITLES = {
     "accuracy": "accuracy",

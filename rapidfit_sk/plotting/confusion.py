@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import confusion_matrix
 
 from .._typing import ArrayOrFrame, RowsLike
 from .._validation import (
@@ -142,7 +141,7 @@ class ConfusionGridDisplay:
             If matplotlib is not installed.
         """
         rows = rows_of(cls, classifier, X, y)
-        y_true = {task: of_task.labels for task, of_task in rows.items()}
+        y_true = {task: of_task.classes_or_labels for task, of_task in rows.items()}
         y_pred = {task: of_task.classes[of_task.predicted] for task, of_task in rows.items()}
         options = {"max_classes": max_classes, "cmap": cmap, "ax": ax}
         return cls.from_predictions(y_true, y_pred, normalize=normalize, **options)
@@ -264,7 +263,12 @@ def _matrix(true: ArrayLike, predicted: ArrayLike, normalize) -> tuple[np.ndarra
     labels = _in_order({*true, *predicted})
     codes = {label: code for code, label in enumerate(labels)}
     coded = [[codes[label] for label in each] for each in (true, predicted)]
-    return confusion_matrix(*coded, labels=range(len(labels)), normalize=normalize), labels
+    counts = np.zeros((len(labels), len(labels)))
+    np.add.at(counts, tuple(coded), 1)
+    axis = {"true": 1, "pred": 0}.get(normalize)
+    total = counts.sum(axis=axis, keepdims=True)
+    matrix = counts.astype(int) if normalize is None else counts / np.maximum(total, 1)
+    return matrix, labels
 
 
 def _with_none(labels: Any) -> list[Any]:

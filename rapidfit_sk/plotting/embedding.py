@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
+from .._evaluation import check_classifier
 from .._typing import ArrayOrFrame, RowsLike
 from .._validation import check_argument, check_task, integer
 from .common import (
     axes_for,
-    check_classifier,
     check_matplotlib,
     legend_beside,
     plain,

@@ -115,6 +115,11 @@ class TrainingHistoryDisplay:
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         history = classifier.history_
+        if not len(history):
+            raise ValueError(
+                "The classifier has no history, because it predicts from label texts alone. Fit it "
+                "on rows to draw a history."
+            )
         if training is not None:
             history = _of_training(history, training)
         return cls(history).plot(metric=metric, ax=ax)
