@@ -62,7 +62,8 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "show_memory": False,
     "parallel": 2,
-    "min_reported_time": 0,
+    # Its page of times would load scripts from other sites.
+    "write_computation_times": False,
     # Each example has its own modules, so only the defaults of matplotlib are restored.
     "reset_modules": ("matplotlib",),
     "image_scrapers": ("matplotlib",),

@@ -57,8 +57,8 @@ for name, classifier in fitted.items():
 plt.show()
 
 # %%
-# The second fit stops earlier, at the lowest validation loss. The scores on the test rows hardly
-# differ:
+# The second fit stops when the validation loss no longer falls. The scores on the test rows
+# hardly differ:
 
 pd.DataFrame(
     {
