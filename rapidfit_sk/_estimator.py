@@ -305,9 +305,10 @@ class TextEstimator(
 
             - "accuracy";
             - "macro_f1", the mean F1 score of the classes that occur as a label or a prediction;
+              all labels that are not classes count as one more class;
             - "log_loss", the mean negative logarithm of the probability of the label;
             - "calibration_error", the mean difference between confidence and accuracy in 15 bins
-              of equal width, weighted by the number of their rows [1]_.
+              of equal width, weighted by the weight of their rows [1]_.
 
             For classes, the columns `task`, `label`, `precision`, `recall`, `f1` and `support`
             (number of rows).

@@ -25,6 +25,8 @@ CLASS_COLUMNS = ["task", "label", "precision", "recall", "f1", "support"]
 N_BINS = 15
 # Number of resamples whose weights are in memory at once.
 _AT_ONCE = 100
+# Number of these weights.
+_WEIGHTS_AT_ONCE = 5_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,8 +216,9 @@ def bootstrapped(
     scores = _WeightedScores(rows)
     values = scores(rows.weights[None, :].astype(np.float64))[0]
     parts = [np.empty((0, len(METRICS)))]
-    for start in range(0, n_resamples, _AT_ONCE):
-        n = min(_AT_ONCE, n_resamples - start)
+    at_once = max(1, min(_AT_ONCE, _WEIGHTS_AT_ONCE // len(rows)))
+    for start in range(0, n_resamples, at_once):
+        n = min(at_once, n_resamples - start)
         times = rng.multinomial(n_texts, np.full(n_texts, 1 / n_texts), size=n)
         parts.append(scores(np.multiply(times[:, groups], rows.weights, dtype=np.float64)))
     return values, np.concatenate(parts)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
@@ -21,6 +22,8 @@ Formats: TypeAlias = Mapping[str, Callable[[Any], str]]
 # Control characters except tab and line breaks; HTML does not allow them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
+# Maximum number of characters of a cell.
+_MOST_CHARACTERS = 300
 # Maximum number of characters of a cell that keeps its words whole, and the class of other cells.
 _SHORT, _LONG = 40, ' class="long"'
 
@@ -87,6 +90,11 @@ def escape(value: object) -> str:
     return html.escape(printable(value))
 
 
+def cut(text: str) -> str:
+    """Return the first 300 characters of a longer text."""
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
+
+
 def printable(value: object) -> str:
     """Return a value as text without control characters."""
     return _CONTROL.sub("\ufffd", str(value))
@@ -113,7 +121,7 @@ def table(frame: pd.DataFrame, formats: Formats | None = None, *, empty: str = "
     names = [escape(name).replace("_", " ") for name in frame.columns]
     head = "".join(f"<th{kind}>{name}</th>" for kind, name in zip(kinds, names, strict=True))
     columns = [
-        [escape(formats.get(str(name), _shown)(value)) for value in frame.iloc[:, i].tolist()]
+        [escape(cut(formats.get(str(name), _shown)(value))) for value in frame.iloc[:, i].tolist()]
         for i, name in enumerate(frame.columns)
     ]
     rows = (
@@ -181,5 +189,11 @@ def page(title: object, *sections: str) -> str:
 
 
 def write_page(path: str | PathLike[str], content: str):
-    """Write a page to a file."""
-    Path(path).write_text(content, encoding="utf-8")
+    """Write a page to a file, which is replaced once the page is complete."""
+    target = Path(path)
+    new = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        new.write_text(content, encoding="utf-8")
+        os.replace(new, target)
+    finally:
+        new.unlink(missing_ok=True)

@@ -101,7 +101,7 @@ def test_hostile_names(make_classifier, tmp_path):
     names = ["<script>a</script>", "$x^2$ </td>"]
     texts = [f"<img src=x onerror=alert({i})> {'good' if i % 2 else 'bad'}" for i in range(40)]
     data = {
-        task: [{"text": t, "label": ["<b>", "[/INST]\x00"[:7]][i % 2]} for i, t in enumerate(texts)]
+        task: [{"text": t, "label": ["<b>", "[/INST]\x07"][i % 2]} for i, t in enumerate(texts)]
         for task in names
     }
     classifier = make_classifier(val_size=0.2, test_size=0).fit(data)

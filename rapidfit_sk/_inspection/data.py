@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .._html import bullets, fragment, page, printable, section, table, write_page
+from .._html import bullets, cut, fragment, page, printable, section, table, write_page
 from .._model import TextTokenizer, load_tokenizer
 from .._rows import Columns, LabeledTable, Reader, as_pandas, encode_table, gaps, read_labeled
 from .._typing import ArrayOrFrame, RowsLike
@@ -31,7 +31,7 @@ from .frames import (
 )
 
 # Number of rows of a frame and of characters of a cell in the HTML of a report.
-_MOST_ROWS, _MOST_CHARACTERS = 30, 300
+_MOST_ROWS = 30
 # Formats of numbers in HTML, by column.
 _NUMBERS: dict[str, Callable[[Any], str]] = {
     "imbalance": "{:.1f}".format,
@@ -186,8 +186,7 @@ def _formats(frame: pd.DataFrame, name: str) -> dict[str, Callable[[Any], str]]:
 
 def _cell(value: object) -> str:
     """Return the text of a cell, cut if it is long."""
-    content = ", ".join(map(repr, value)) if isinstance(value, list) else str(value)
-    return content if len(content) <= _MOST_CHARACTERS else f"{content[:_MOST_CHARACTERS]}…"
+    return cut(", ".join(map(repr, value)) if isinstance(value, list) else str(value))
 
 
 def describe(

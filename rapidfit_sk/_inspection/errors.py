@@ -131,7 +131,6 @@ class ErrorReport:
     >>> report = error_report(classifier, test)
     >>> report.confusions.columns.tolist()
     ['task', 'label', 'predicted', 'n', 'share']
-    >>> page = report.to_html("errors.html")  # doctest: +SKIP
     """
 
     tasks: pd.DataFrame
