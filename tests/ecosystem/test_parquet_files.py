@@ -58,7 +58,9 @@ def test_file(model, fitted_texts, tmp_path, group):
     assert found.select(TABLE.column_names).equals(TABLE)
     shares = fitted_texts.predict_proba(TEXTS)
     assert labels_of(found) == fitted_texts.predict(TEXTS).tolist()
-    assert found.column_names[-3:] == ["label", "label=n", "label=p"]
+    assert found.column_names[-4:] == ["label", "label confidence", "label=n", "label=p"]
+    highest = shares.max(axis=1).tolist()
+    assert found.column("label confidence").to_pylist() == pytest.approx(highest, rel=1e-5)
     for i, name in enumerate(["label=n", "label=p"]):
         assert found.column(name).to_pylist() == pytest.approx(shares[:, i].tolist(), rel=1e-5)
 
