@@ -449,6 +449,40 @@ class TextEstimator(
         """
         return self.embed(X)
 
+    def fit_transform(
+        self, X: ArrayOrFrame, y: ArrayOrFrame | None = None, **fit_params: Any
+    ) -> NDArray[np.float32]:
+        """Train, and return the embeddings of the texts.
+
+        Parameters
+        ----------
+        X : array-like of str, shape (n_texts,), or DataFrame
+            Texts, or a frame with a text column.
+        y : array-like, DataFrame or None, default=None
+            The labels, if X does not contain them.
+        **fit_params : dict
+            Further parameters of :meth:`fit`.
+
+        Returns
+        -------
+        embeddings : ndarray of float32, shape (n_texts, n_dimensions)
+            One embedding per row of X, as from :meth:`transform`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the rows or a parameter are invalid. A dict of tasks, which :meth:`fit` takes, has no
+            order of rows, so it is refused before the training.
+        """
+        read_texts(X, self._columns)
+        return super().fit_transform(X, y, **fit_params)
+
+    def __sklearn_tags__(self):
+        """Return tags that describe `transform`: embeddings do not have the dtype of the texts."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
     @property
     def _n_features_out(self) -> int:
         """Number of columns of embeddings, for `get_feature_names_out`."""

@@ -34,6 +34,7 @@ from ._label_heads import in_full, label_texts_of, set_heads_without_rows
 from ._model import (
     TextTokenizer,
     build_heads,
+    input_length,
     is_causal,
     load_tokenizer,
     longest_input,
@@ -66,9 +67,6 @@ from .callbacks import (
     WarmupCosine,
 )
 from .config import FullConfig, LossConfig, TrainingConfig
-
-# Number of tokens to which `max_length=None` limits the input of an encoder.
-USUAL_LENGTH = 128
 
 # Share of the training rows that a calibration fit leaves out, to calibrate on.
 CALIBRATION_SIZE = 0.25
@@ -789,15 +787,7 @@ def _make_tokenizer(
     name = os.fspath(training.model_name)
     tokenizer = load_tokenizer(name) if start is None else start.tokenizer.tokenizer
     longest = longest_input(encoder, tokenizer)
-    max_length = training.max_length
-    if max_length is None:
-        max_length = int(min(USUAL_LENGTH, longest))
-    if max_length > longest:
-        raise InvalidParameterError(
-            f"The 'max_length' parameter of TrainingConfig must be at most {longest}, the longest "
-            f"input of {training.model_name!r} in tokens. Got {max_length} instead. Set it to "
-            "None for a length that suits the encoder."
-        )
+    max_length = input_length(training.max_length, longest, "TrainingConfig", name)
     return TextTokenizer(tokenizer, max_length, training.long_text)
 
 

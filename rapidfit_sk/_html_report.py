@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -26,6 +27,7 @@ from .plotting import (
     CoverageDisplay,
     TaskComparisonDisplay,
     TrainingHistoryDisplay,
+    check_matplotlib,
 )
 
 # Maximum number of rows per task in the tables of errors.
@@ -37,6 +39,7 @@ def write_report(
 ) -> None:
     """Write the report of a fitted classifier; see :meth:`MultiheadClassifier.report`."""
     check_argument("path", path, path_constraint())
+    check_matplotlib(f"{type(classifier).__name__}.report")
     model = classifier._snapshot()
     read = classifier._table_to_score(model, X, y)
     rows = scored_table(model, read)
@@ -62,13 +65,17 @@ def _summary(rows: dict[str, ScoredRows]) -> str:
     )
 
 
-def _drawn(display: Any, description: str) -> str:
-    """Return the picture of a display that is drawn, and close its figure."""
-    import matplotlib.pyplot as plt
+def _drawn(draw: Callable[..., Any], description: str) -> str:
+    """Return the picture of a display, given its `plot` or another function with `ax`.
 
+    pyplot would keep the figure, and it is not made for several threads.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    draw(ax=figure)
     content = io.BytesIO()
-    display.figure_.savefig(content, format="svg", bbox_inches="tight", metadata={"Date": None})
-    plt.close(display.figure_)
+    figure.savefig(content, format="svg", bbox_inches="tight", metadata={"Date": None})
     return picture(content.getvalue(), description)
 
 
@@ -78,7 +85,7 @@ def _drawn(display: Any, description: str) -> str:
 
 def _scores(rows: dict[str, ScoredRows]) -> Iterator[str]:
     scores = score_frame(rows, n_resamples=1000, seed=0)
-    yield _drawn(TaskComparisonDisplay({"": scores}).plot(), "Scores of the tasks")
+    yield _drawn(TaskComparisonDisplay({"": scores}).plot, "Scores of the tasks")
     columns: dict[str, list[Any]] = {"task": list(rows), "rows": list(map(len, rows.values()))}
     for metric in METRICS:
         own = scores[scores["metric"] == metric]
@@ -97,7 +104,7 @@ def _training(model: FittedModel) -> Iterator[str]:
     if not len(history):
         yield paragraph("The classifier predicts from label texts alone, without training.")
         return
-    yield _drawn(TrainingHistoryDisplay(history).plot(), "Losses and scores in each epoch")
+    yield _drawn(TrainingHistoryDisplay(history).plot, "Losses and scores in each epoch")
     rows = [(task, model.describe_rows(task)) for task in model.tasks]
     yield table(pd.DataFrame(rows, columns=["task", "trained on"]))
 
@@ -105,13 +112,14 @@ def _training(model: FittedModel) -> Iterator[str]:
 def _confusion(rows: dict[str, ScoredRows]) -> str:
     true = {task: own.classes_or_labels for task, own in rows.items()}
     predicted = {task: own.classes[own.predicted] for task, own in rows.items()}
-    return _drawn(ConfusionGridDisplay.from_predictions(true, predicted), "Confusion matrices")
+    draw = partial(ConfusionGridDisplay.from_predictions, true, predicted)
+    return _drawn(draw, "Confusion matrices")
 
 
 def _confidence(model: FittedModel, rows: dict[str, ScoredRows]) -> Iterator[str]:
-    yield _drawn(CalibrationGridDisplay._of_rows(rows).plot(), "Confidence and accuracy")
+    yield _drawn(CalibrationGridDisplay._of_rows(rows).plot, "Confidence and accuracy")
     display = CoverageDisplay._of_rows(rows, model.thresholds or {})
-    yield _drawn(display.plot(), "Accuracy of the rows above a minimum confidence")
+    yield _drawn(display.plot, "Accuracy of the rows above a minimum confidence")
 
 
 def _errors(model: FittedModel, read: LabeledTable, rows: dict[str, ScoredRows]) -> Iterator[str]:

@@ -34,6 +34,9 @@ _FORMATS = {
 # The metrics of the report, and the number and the seed of the resamples for their intervals.
 _METRICS = ("accuracy", "macro_f1")
 _N_RESAMPLES, _SEED = 1000, 0
+# Fewest texts that can show a difference at a level of 95 %: a sign test of six equal signs has a
+# p-value of 2 / 2**6 = 0.03.
+_FEWEST_TEXTS = 6
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -54,7 +57,8 @@ class SharingReport:
     ----------
     verdicts : dict of {str: str}
         For each task, whether the accuracy is better with the other tasks ("helps"), worse
-        ("hurts"), or neither at a level of 95 % ("no difference seen").
+        ("hurts"), or neither at a level of 95 % ("no difference seen"). Fewer than six texts with
+        different accuracies are never a difference.
     scores : DataFrame
         Two rows per task: `task`, `metric` ("accuracy" or "macro_f1"), `n` (number of rows), the
         score of the `joint` classifier and of the one that trained `alone`, the `difference`
@@ -188,12 +192,18 @@ def sharing_report(
     standard errors. In simulations without a difference, 0 to 3 of 100 intervals left out zero,
     compared with 7 to 18 without the correction (``benchmarks/README.md``).
 
+    If only one of the two classifiers is right on fewer than six texts, the verdict is "no
+    difference seen" in any case: even if the same one is always right, chance does that in more
+    than 5 of 100 cases [2]_. The bootstrap does not see this, because all its resamples agree.
+
     A verdict of "no difference seen" is not evidence that there is none: look at the interval.
     With ten tasks, expect a wrong verdict now and then.
 
     References
     ----------
     .. [1] Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 52, 2003.
+    .. [2] Dietterich, "Approximate Statistical Tests for Comparing Supervised Classification
+       Learning Algorithms", Neural Computation 10, 1998 (McNemar's test).
 
     Examples
     --------
@@ -238,16 +248,34 @@ def _report(data: FoldData, joint: list[Fold], alone: list[Fold], n_folds: int) 
     ]
     frame = pd.DataFrame(scores, columns=_SCORES)
     of_accuracy = frame[frame["metric"] == "accuracy"].itertuples()
+    verdicts = {
+        row.task: _verdict(row.low, row.high, _n_different(*pairs[row.task])) for row in of_accuracy
+    }
     return SharingReport(
-        verdicts={row.task: _verdict(row.low, row.high) for row in of_accuracy},
+        verdicts=verdicts,
         scores=frame,
         folds=pd.DataFrame(folds, columns=_FOLDS),
         costs=pd.DataFrame(sizes, columns=_COSTS),
     )
 
 
-def _verdict(low: float, high: float) -> str:
-    """Return what an interval of the difference joint - alone says about sharing."""
+def _n_different(joint: ScoredRows, alone: ScoredRows) -> int:
+    """Return the number of texts on which only one of both ways is right."""
+    return len(np.unique(joint.groups[joint.is_correct != alone.is_correct]))
+
+
+def _verdict(low: float, high: float, n_different: int) -> str:
+    """Return what an interval of the difference joint - alone says about sharing.
+
+    Parameters
+    ----------
+    low, high : float
+        The interval.
+    n_different : int
+        The number of texts behind the difference.
+    """
+    if n_different < _FEWEST_TEXTS:
+        return NO_DIFFERENCE
     if low > 0:
         return HELPS
     return HURTS if high < 0 else NO_DIFFERENCE

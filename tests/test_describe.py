@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import normalized_mutual_info_score
+from transformers import AutoTokenizer
 
 from rapidfit_sk import MultiheadConfig
 from rapidfit_sk._inspection.near_duplicates import near_duplicates
@@ -210,12 +211,12 @@ def test_tasks_that_depend_on_each_other():
     report = describe(long(*rows))
     found = report.implications
     own = found[(found["task"] == "category") & (found["label"] == "threat")]
-    assert own[["other_task", "other_label", "n_texts"]].values.tolist() == [["sexist", "yes", 20]]
+    assert own[["other_task", "other_label", "texts"]].values.tolist() == [["sexist", "yes", 20]]
     text = message(report, "'category'", "Gate")
     assert "labels of 'category' occur with one label of 'sexist' only" in text
     (pair,) = report.dependencies.itertuples()
     assert pair.mutual_information > 0.5
-    assert pair.n_texts == 60
+    assert pair.texts == 60
 
 
 def test_independent_tasks():
@@ -244,6 +245,15 @@ def test_tokens(fitted, messages, encoder_name):
     found = message(report, "Texts are longer than 12 tokens", "training.max_length")
     assert f"{share:.0%} of 'intent'" in found
     assert describe(messages).tokens is None
+
+
+def test_length_of_the_encoder(messages, encoder_name):
+    """A length that the encoder cannot read is an error here, too."""
+    tokenizer = AutoTokenizer.from_pretrained(encoder_name)
+    longest = tokenizer.model_max_length
+    with pytest.raises(ValueError, match=rf"parameter of describe must be at most {longest}"):
+        describe(messages, model_name=encoder_name, max_length=longest + 1)
+    assert describe(messages, model_name=encoder_name, max_length=longest).tokens is not None
 
 
 def test_unknown_tokens(encoder_name):

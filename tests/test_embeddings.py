@@ -8,6 +8,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import get_tags
 
 from rapidfit_sk import EncoderConfig, MultiheadClassifier, _fitted
 
@@ -66,6 +67,28 @@ def test_names_of_features(fitted):
     frame = deepcopy(fitted).set_output(transform="pandas").transform(texts)
     assert frame.columns.tolist() == names.tolist()
     assert frame.index.tolist() == list("abcd")
+
+
+def test_a_dict_of_tasks_is_refused_before_training(make_classifier):
+    """fit takes a dict of tasks, but its rows have no order for transform."""
+    data = {"tone": (["good", "bad"] * 20, ["yes", "no"] * 20)}
+    classifier = make_classifier()
+    with pytest.raises(TypeError, match="X is a dict of tasks, but only texts are read here"):
+        classifier.fit_transform(data)
+    assert not hasattr(classifier, "model_")
+
+
+def test_fit_transform(make_classifier, messages):
+    """fit_transform returns what fit and transform return."""
+    frame = make_classifier().set_output(transform="pandas").fit_transform(messages)
+    expected = make_classifier().fit(messages).embed(messages)
+    np.testing.assert_array_equal(frame, expected)
+    assert frame.index.tolist() == messages.index.tolist()
+
+
+def test_tags(fitted):
+    """Embeddings have their own dtype, whatever X has."""
+    assert get_tags(fitted).transformer_tags.preserves_dtype == []
 
 
 def test_not_fitted():

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from scipy.stats import binomtest
 from sklearn.decomposition import TruncatedSVD
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import confusion_matrix
 
 from rapidfit_sk import MultiheadClassifier, TextClassifier, plotting
@@ -145,13 +146,18 @@ def test_number_of_axes(fitted, rows):
         CalibrationGridDisplay.from_estimator(fitted, rows, ax=plt.subplots()[1])
 
 
-@pytest.mark.parametrize(
-    "display", [each for each in DISPLAYS if each is not TrainingHistoryDisplay]
-)
+@pytest.mark.parametrize("display", DISPLAYS)
 def test_views_are_refused(display, fitted, rows):
     """A view of one task is an error that states what to pass instead."""
     with pytest.raises(TypeError, match="takes a MultiheadClassifier or a TextClassifier, got"):
-        display.from_estimator(fitted["intent"], rows)
+        from_estimator(display, fitted["intent"], rows)
+
+
+@pytest.mark.parametrize("display", DISPLAYS)
+def test_before_fit(display, rows):
+    """Before fit, all displays raise the error of scikit-learn."""
+    with pytest.raises(NotFittedError):
+        from_estimator(display, MultiheadClassifier(), rows)
 
 
 # --------------------------------------------------------------------------------------------
@@ -480,8 +486,17 @@ def test_scores_of_an_estimator(fitted, rows):
         ({}, ["accuracy"], "must be a dict with a frame"),
         (pd.DataFrame(), ["accuracy"], "must be a dict with a frame"),
         ({"x": pd.DataFrame(columns=SCORES[:4])}, ["accuracy"], "no column 'low', 'high'"),
-        ({"x": pd.DataFrame(columns=SCORES)}, ["acc"], "'metrics' parameter must be a list"),
-        ({"x": pd.DataFrame(columns=SCORES)}, "accuracy", "'metrics' parameter must be a list"),
+        ({"x": pd.DataFrame(columns=SCORES)}, ["accuracy"], "scores of 'x' have no rows"),
+        (
+            {"x": scores_of(("a", "accuracy", 0.5, 9, 0.4, 0.6))},
+            ["acc"],
+            "'metrics' parameter must be a list",
+        ),
+        (
+            {"x": scores_of(("a", "accuracy", 0.5, 9, 0.4, 0.6))},
+            "accuracy",
+            "'metrics' parameter must be a list",
+        ),
     ],
 )
 def test_errors_of_scores(scores, metrics, message):
@@ -532,6 +547,21 @@ def test_embeddings_of_many_classes():
     assert sum(n_points) == len(labels)
 
 
+def test_embeddings_without_labels():
+    """Rows without a label are gray."""
+    points = np.arange(10).reshape(5, 2)
+    shown = EmbeddingDisplay(points, ["a", None, "b", "a", None]).plot()
+    assert list(shown.points_) == ["a", "b", None]
+    np.testing.assert_array_equal(shown.points_[None].get_offsets(), points[[1, 4]])
+    assert legend_of(shown.ax_) == ["a", "b", "no label"]
+
+
+def test_embedding_of_one_row(fitted, rows):
+    """One row is an error that states how many there must be."""
+    with pytest.raises(ValueError, match="one row of task 'intent'. Pass at least two"):
+        EmbeddingDisplay.from_estimator(fitted, rows[rows["task"] == "intent"].iloc[:1])
+
+
 def test_unknown_task(fitted, rows):
     """A task without rows is an error that lists the tasks."""
     with pytest.raises(ValueError, match="The tasks are: 'sentiment'"):
@@ -573,6 +603,10 @@ def test_long_names_do_not_overlap():
 def test_names_that_are_equal_once_cut():
     """Long labels that differ only in the middle get numbers, the same in rows and columns."""
     labels = [f"{'begin' * 9} {i} {'end' * 9}" for i in range(3)]
+    scores = scores_of(*((label, "accuracy", 0.5, 9, 0.4, 0.6) for label in labels))
+    compared = TaskComparisonDisplay.from_scores(dict.fromkeys(labels, scores))
+    assert len({label.get_text() for label in compared.axes_[0].get_yticklabels()}) == 3
+    assert len(set(legend_of(compared.axes_[-1]))) == 3
     ax = ConfusionGridDisplay.from_predictions({"t": labels}, {"t": labels}).axes_[0]
     rows, columns = (
         [label.get_text() for label in labels]

@@ -18,7 +18,7 @@ from rapidfit_sk import (
 )
 from rapidfit_sk._evaluation import ScoredRows
 from rapidfit_sk._out_of_fold import FoldData, read_table
-from rapidfit_sk._sharing import _scores, _verdict
+from rapidfit_sk._sharing import _n_different, _scores, _verdict
 from rapidfit_sk.inspection import sharing_report
 from rapidfit_sk.testing import tiny_encoder
 
@@ -124,17 +124,27 @@ def test_sharing_helps_a_related_small_task(encoder):
 
 
 @pytest.mark.parametrize(
-    ("interval", "verdict"),
+    ("interval", "n_different", "verdict"),
     [
-        ((0.01, 0.2), "helps"),
-        ((-0.2, -0.01), "hurts"),
-        ((-0.1, 0.3), "no difference seen"),
-        ((0.0, 0.0), "no difference seen"),
+        ((0.01, 0.2), 6, "helps"),
+        ((-0.2, -0.01), 6, "hurts"),
+        ((0.01, 0.2), 5, "no difference seen"),
+        ((-0.2, -0.01), 5, "no difference seen"),
+        ((-0.1, 0.3), 40, "no difference seen"),
+        ((0.0, 0.0), 40, "no difference seen"),
     ],
 )
-def test_verdicts(interval, verdict):
-    """A verdict other than "no difference seen" needs an interval without zero."""
-    assert _verdict(*interval) == verdict
+def test_verdicts(interval, n_different, verdict):
+    """A verdict other than "no difference seen" needs an interval without zero, and six texts."""
+    assert _verdict(*interval, n_different) == verdict
+
+
+def test_differences_are_counted_in_texts():
+    """Rows of the same text are one difference, however many there are."""
+    groups = np.array([0, 0, 0, 1, 1, 2, 3, 4, 5])
+    joint = rows_of([True] * 8 + [False], groups)
+    alone = rows_of([False] * 6 + [True] * 3, groups)
+    assert _n_different(joint, alone) == 4
 
 
 def test_difference_and_its_interval():

@@ -139,7 +139,7 @@ def _about_dependence(frames: dict[str, Any]) -> Iterator[str]:
         task, other = _more_implied(implied, row.task, row.other_task)
         own = implied.get((task, other))
         if own is not None:
-            found.append(_about_implications(own, n_classes[task], row.n_texts))
+            found.append(_about_implications(own, n_classes[task], row.texts))
         elif row.mutual_information >= _DEPENDENCE and row.p_value < _CHANCE:
             found.append(
                 f"The labels of {short(row.task)} and {short(row.other_task)} depend on each other "
@@ -157,7 +157,7 @@ def _about_implications(own: pd.DataFrame, n_classes: int, n_texts: int) -> str:
     task, label, other, implied = (
         short(own[name].iloc[0]) for name in ("task", "label", "other_task", "other_label")
     )
-    if own["other_label"].nunique() == 1 and own["n_texts"].sum() == n_texts:
+    if own["other_label"].nunique() == 1 and own["texts"].sum() == n_texts:
         return (
             f"{task} has labels only for texts whose label of {other} is {implied}, but it is "
             f"predicted for all texts. Drop the predictions of {task} for texts whose prediction "

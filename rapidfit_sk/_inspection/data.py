@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .._html import bullets, cut, fragment, page, printable, section, table, write_page
-from .._model import TextTokenizer, load_tokenizer
+from .._model import TextTokenizer, input_length, load_tokenizer
 from .._rows import Columns, LabeledTable, Reader, as_pandas, encode_table, gaps, read_labeled
 from .._typing import ArrayOrFrame, RowsLike
 from .._validation import array_like, check_argument, integer, mapping_to, none, path, text
@@ -99,13 +99,13 @@ class DataReport:
         only pairs in different parts, also of a text that is in both, and the columns `part` and
         `other_part`.
     dependencies : DataFrame
-        Pairs of tasks with common texts: `task`, `other_task`, `n_texts`, the normalized
+        Pairs of tasks with common texts: `task`, `other_task`, number of `texts`, the normalized
         `mutual_information` of their labels, from 0 (independent) to 1, and the `p_value` of a
         G-test of independence.
     implications : DataFrame
         Labels whose texts all have the same label of another task: `task`, `label`, `other_task`,
-        `other_label`, `n_texts`, and how often other texts with a label of the other task have
-        the other label, `share_elsewhere`.
+        `other_label`, number of `texts`, and how often other texts with a label of the other task
+        have the other label, `share_elsewhere`.
     tokens : DataFrame or None
         With `model_name`, a row per task: the `median`, the 95th percentile (`p95`) and the
         `largest` number of tokens of a text, the share of texts that are `truncated`, and the share
@@ -319,6 +319,7 @@ def describe_table(
 
 def _tokenizer(model_name: str | PathLike[str], max_length: int | None) -> TextTokenizer:
     """Return the tokenizer of an encoder, which reads a number of tokens at once."""
-    tokenizer = load_tokenizer(os.fspath(model_name))
-    usual = int(min(128, tokenizer.model_max_length))
-    return TextTokenizer(tokenizer, max_length or usual)
+    name = os.fspath(model_name)
+    tokenizer = load_tokenizer(name)
+    longest = tokenizer.model_max_length
+    return TextTokenizer(tokenizer, input_length(max_length, longest, "describe", name))

@@ -12,8 +12,8 @@ from scipy.special import chdtrc
 
 from .._rows import CodedRows
 
-DEPENDENCIES = ["task", "other_task", "n_texts", "mutual_information", "p_value"]
-IMPLICATIONS = ["task", "label", "other_task", "other_label", "n_texts", "share_elsewhere"]
+DEPENDENCIES = ["task", "other_task", "texts", "mutual_information", "p_value"]
+IMPLICATIONS = ["task", "label", "other_task", "other_label", "texts", "share_elsewhere"]
 # The probability with which chance may give any label of a task texts with one other label only.
 _CHANCE = 0.01
 
@@ -64,7 +64,7 @@ def dependencies(rows: CodedRows) -> tuple[pd.DataFrame, pd.DataFrame]:
     implications = pd.DataFrame(implied, columns=IMPLICATIONS, dtype=object)
     return (
         pd.DataFrame(pairs, columns=DEPENDENCIES),
-        implications.astype({"n_texts": int, "share_elsewhere": float}),
+        implications.astype({"texts": int, "share_elsewhere": float}),
     )
 
 

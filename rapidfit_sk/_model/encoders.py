@@ -30,7 +30,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from .._forks import held_at_fork
-from .._validation import check_argument, path
+from .._validation import InvalidParameterError, check_argument, path
 from .randomness import ZeroInit
 
 __all__ = ["find_encoder"]
@@ -518,6 +518,10 @@ def _quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
+# Number of tokens to which `max_length=None` limits the input of an encoder.
+_USUAL_LENGTH = 128
+
+
 def longest_input(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the maximum number of tokens that an encoder can read, including special tokens."""
     positions = getattr(encoder.config, "max_position_embeddings", None)
@@ -529,6 +533,36 @@ def longest_input(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
     limit = tokenizer.model_max_length
     # The value is None or, for XLNet, -1 if the encoder has no limit.
     return min(limit, positions) if positions and positions > 0 else limit
+
+
+def input_length(max_length: int | None, longest: int, owner: str, model_name: str) -> int:
+    """Return the number of tokens that an encoder reads at once.
+
+    Parameters
+    ----------
+    max_length : int or None
+        The number that the user chose. None means 128, or the longest input if it is shorter.
+    longest : int
+        The longest input of the encoder.
+    owner : str
+        The class or function with the parameter `max_length`, for a message.
+    model_name : str
+        The name of the encoder, for a message.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the encoder cannot read as many tokens.
+    """
+    if max_length is None:
+        return int(min(_USUAL_LENGTH, longest))
+    if max_length > longest:
+        raise InvalidParameterError(
+            f"The 'max_length' parameter of {owner} must be at most {longest}, the longest input "
+            f"of {model_name!r} in tokens. Got {max_length} instead. Set it to None for a length "
+            "that suits the encoder."
+        )
+    return max_length
 
 
 def embedding_width(encoder: PreTrainedModel) -> int:

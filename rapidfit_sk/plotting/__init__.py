@@ -5,6 +5,7 @@ matplotlib, which the extra `plot` installs.
 """
 
 from .calibration import CalibrationGridDisplay
+from .common import check_matplotlib as check_matplotlib  # for the report
 from .comparison import TaskComparisonDisplay
 from .confusion import ConfusionGridDisplay
 from .coverage import CoverageDisplay

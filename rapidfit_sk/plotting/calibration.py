@@ -117,7 +117,8 @@ class CalibrationGridDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        return cls._of_rows(rows_of(cls, classifier, X, y)).plot(ax=ax)
+        _, rows = rows_of(cls, classifier, X, y)
+        return cls._of_rows(rows).plot(ax=ax)
 
     @classmethod
     def _of_rows(cls, rows: dict[str, ScoredRows]) -> CalibrationGridDisplay:

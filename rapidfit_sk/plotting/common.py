@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
-from .._evaluation import ScoredRows, check_classifier, scored_rows
+from .._evaluation import ScoredRows, check_classifier, scored_table
 from .._typing import ArrayOrFrame, RowsLike
 from .._validation import short
 
@@ -36,14 +37,31 @@ def check_matplotlib(caller: str) -> None:
         ) from error
 
 
-def rows_of(
-    display: type, classifier: Any, X: RowsLike, y: ArrayOrFrame | None
-) -> dict[str, ScoredRows]:
-    """Return labeled rows and their predictions by task, for a display from an estimator."""
+def check_estimator(display: type, classifier: Any) -> None:
+    """Raise an error if matplotlib is not installed or a display cannot show an object.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError
+        If the object is not a classifier of this package.
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
+    """
     caller = f"{display.__name__}.from_estimator"
     check_matplotlib(caller)
     check_classifier(caller, classifier)
-    return scored_rows(classifier, X, y)
+    check_is_fitted(classifier)
+
+
+def rows_of(
+    display: type, classifier: Any, X: RowsLike, y: ArrayOrFrame | None
+) -> tuple[Any, dict[str, ScoredRows]]:
+    """Return the fitted model of a classifier, and its predictions for labeled rows by task."""
+    check_estimator(display, classifier)
+    model = classifier._snapshot()
+    return model, scored_table(model, classifier._table_to_score(model, X, y))
 
 
 # --------------------------------------------------------------------------------------------
@@ -115,8 +133,8 @@ def axes_for(
         The display that will be drawn.
     n : int
         The number of axes.
-    ax : Axes, array-like of Axes or None
-        The axes that the user gave.
+    ax : Axes, array-like of Axes, Figure or None
+        The axes that the user gave, or an empty figure that is not one of pyplot.
     panel : tuple of float
         The width and height of one panel of a new figure in inches.
     layout : str, default="constrained"
@@ -124,8 +142,9 @@ def axes_for(
     """
     check_matplotlib(f"{type(display).__name__}.plot")
     import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
-    if ax is not None:
+    if ax is not None and not isinstance(ax, Figure):
         axes = np.asarray(ax, dtype=object).ravel()
         if len(axes) != n:
             raise ValueError(
@@ -136,8 +155,8 @@ def axes_for(
     # Many wide panels are in several columns, too: a figure is not much higher than wide.
     n_rows = math.ceil(n / max(int(MAX_WIDTH // panel[0]), math.ceil(math.sqrt(n / 2))))
     n_columns = math.ceil(n / n_rows)
-    size = panel[0] * n_columns, panel[1] * n_rows
-    figure = plt.figure(figsize=size, layout=layout)
+    figure = plt.figure() if ax is None else ax
+    figure.set(size_inches=(panel[0] * n_columns, panel[1] * n_rows), layout_engine=layout)
     axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for unused in axes[n:]:
         unused.remove()

@@ -8,10 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .._evaluation import METRICS, SCORE_COLUMNS, check_classifier
+from .._evaluation import METRICS, SCORE_COLUMNS
 from .._typing import ArrayOrFrame, RowsLike
 from .._validation import Constraint, check_argument, listed, short
-from .common import axes_for, check_matplotlib, plain, shown, style, width_of
+from .common import (
+    axes_for,
+    check_estimator,
+    check_matplotlib,
+    plain,
+    shown_all,
+    style,
+    width_of,
+)
 
 _TITLES = {
     "accuracy": "accuracy",
@@ -118,9 +126,7 @@ class TaskComparisonDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        caller = f"{cls.__name__}.from_estimator"
-        check_matplotlib(caller)
-        check_classifier(caller, classifier)
+        check_estimator(cls, classifier)
         name = type(classifier).__name__
         return cls.from_scores({name: classifier.evaluate(X, y)}, metrics=metrics, ax=ax)
 
@@ -198,14 +204,15 @@ class TaskComparisonDisplay:
         self.points_[metric], self.intervals_[metric] = {}, {}
         n = len(self.scores)
         shifts = (np.arange(n) - (n - 1) / 2) * min(0.2, 0.7 / n)
+        labels = shown_all(self.scores)
         for number, (name, frame) in enumerate(self.scores.items()):
             rows = frame[frame["metric"] == metric]
             y = np.array([self.tasks_.index(task) for task in rows["task"]]) + shifts[number]
             look = {**style(number), "linestyle": "", "markersize": 6}
             lines = ax.hlines(y, rows["low"], rows["high"], color=look["color"], linewidth=2)
-            (points,) = ax.plot(rows["value"].to_numpy(), y, label=shown(name), zorder=3, **look)
+            (points,) = ax.plot(rows["value"].to_numpy(), y, label=labels[number], zorder=3, **look)
             self.points_[metric][name], self.intervals_[metric][name] = points, lines
-        ax.set_yticks(range(len(self.tasks_)), [shown(task) for task in self.tasks_])
+        ax.set_yticks(range(len(self.tasks_)), shown_all(self.tasks_))
         ax.set_ylim(len(self.tasks_) - 0.5, -0.5)
         ax.set_xlabel(_TITLES[metric])
         plain(ax)
@@ -225,3 +232,5 @@ def _check_scores(scores: Any) -> None:
                 f"The scores of {short(name)} have no column {listed(missing)}. Pass the frame of "
                 "evaluate(X, y, level='task')."
             )
+        if not len(frame):
+            raise ValueError(f"The scores of {short(name)} have no rows.")

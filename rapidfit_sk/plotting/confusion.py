@@ -140,7 +140,7 @@ class ConfusionGridDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        rows = rows_of(cls, classifier, X, y)
+        _, rows = rows_of(cls, classifier, X, y)
         y_true = {task: of_task.classes_or_labels for task, of_task in rows.items()}
         y_pred = {task: of_task.classes[of_task.predicted] for task, of_task in rows.items()}
         options = {"max_classes": max_classes, "cmap": cmap, "ax": ax}

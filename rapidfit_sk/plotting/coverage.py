@@ -111,8 +111,8 @@ class CoverageDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        rows = rows_of(cls, classifier, X, y)
-        return cls._of_rows(rows, classifier.model_.thresholds or {}).plot(ax=ax)
+        model, rows = rows_of(cls, classifier, X, y)
+        return cls._of_rows(rows, model.thresholds or {}).plot(ax=ax)
 
     @classmethod
     def _of_rows(

@@ -11,18 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
-from .._evaluation import check_classifier
 from .._typing import ArrayOrFrame, RowsLike
-from .._validation import check_argument, check_task, integer
-from .common import (
-    axes_for,
-    check_matplotlib,
-    legend_beside,
-    plain,
-    shown,
-    shown_all,
-    style,
-)
+from .._validation import check_argument, check_task, integer, short
+from .common import axes_for, check_estimator, legend_beside, plain, shown, shown_all, style
 
 
 class EmbeddingDisplay:
@@ -35,7 +26,7 @@ class EmbeddingDisplay:
     embedding : ndarray of shape (n_rows, 2)
         The coordinates of the texts.
     labels : array-like of shape (n_rows,)
-        The labels.
+        The labels. Rows without a label are gray.
     task : str or None, default=None
         The task of the labels, for the title.
     explained : array-like of shape (2,) or None, default=None
@@ -48,7 +39,7 @@ class EmbeddingDisplay:
     figure_ : Figure
         The figure.
     points_ : dict of {label: PathCollection}
-        The points of each label. Labels without a color have the points of None together.
+        The points of each label. Rows whose label has no color have the points of None together.
 
     See Also
     --------
@@ -138,15 +129,19 @@ class EmbeddingDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        caller = f"{cls.__name__}.from_estimator"
-        check_matplotlib(caller)
-        check_classifier(caller, classifier)
-        table = classifier._table_to_score(classifier._snapshot(), X, y)
+        check_estimator(cls, classifier)
+        model = classifier._snapshot()
+        table = classifier._table_to_score(model, X, y)
         task = table.task_names[0] if task is None else task
         check_task(task, table.task_names)
         rows = table.take(np.flatnonzero(table.tasks == task))
+        if len(rows) < 2:
+            raise ValueError(
+                f"X has one row of task {short(task)}. Pass at least two, to draw distances "
+                "between texts."
+            )
         reducer = PCA(2, random_state=0) if reducer is None else clone(reducer)
-        embedding = reducer.fit_transform(classifier.embed(rows.texts.strings()))
+        embedding = reducer.fit_transform(model.embed(rows.texts))
         explained = getattr(reducer, "explained_variance_ratio_", None)
         display = cls(embedding, rows.labels, task=task, explained=explained)
         return display.plot(max_classes=max_classes, ax=ax)
@@ -170,7 +165,7 @@ class EmbeddingDisplay:
         self.figure_, (self.ax_,) = axes_for(self, 1, ax, (7.0, 4.6))
         codes, labels = pd.factorize(pd.Series(list(self.labels), dtype=object))
         # The classes with the most rows.
-        colored = np.argsort(-np.bincount(codes), kind="stable")[:max_classes]
+        colored = np.argsort(-np.bincount(codes[codes >= 0]), kind="stable")[:max_classes]
         names = shown_all(labels[colored])
         self.points_ = {
             labels[code]: self._scatter(codes == code, names[number], style(number))
@@ -179,7 +174,8 @@ class EmbeddingDisplay:
         others = ~np.isin(codes, colored)
         if others.any():
             look = {"color": "0.85", "marker": "o", "zorder": 0.9}
-            name = f"{len(labels) - len(colored)} other classes"
+            n_others = len(labels) - len(colored)
+            name = f"{n_others} other classes" if n_others else "no label"
             self.points_[None] = self._scatter(others, name, look)
         self._describe_axes()
         return self

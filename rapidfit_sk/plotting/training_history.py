@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._validation import check_argument, listed, one_of, short, suggestion
-from .common import CHARACTER, GRAY, axes_for, check_matplotlib, legend_beside, plain, shown, style
+from .common import CHARACTER, GRAY, axes_for, check_estimator, legend_beside, plain, shown, style
 
 _LOSSES = {
     "train_loss": ("training loss", {"color": "black", "marker": "o", "linestyle": "-"}),
@@ -106,14 +106,14 @@ class TrainingHistoryDisplay:
 
         Raises
         ------
-        AttributeError
+        sklearn.exceptions.NotFittedError
             Before `fit`.
-        ValueError
-            If the classifier has no such training.
+        ValueError, TypeError
+            If the classifier has no such training, or is not one of this package.
         ImportError
             If matplotlib is not installed.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        check_estimator(cls, classifier)
         history = classifier.history_
         if not len(history):
             raise ValueError(
