@@ -54,6 +54,8 @@ __all__ = ["OnnxMultiheadClassifier", "OnnxTaskClassifier"]
 
 GRAPH, DESCRIPTION, TOKENIZER = "model.onnx", "onnx.json", "tokenizer.json"
 FORMAT, FORMAT_VERSION = "rapidfit_sk_onnx", 1
+# A file that only `save` writes.
+_SAVED = "classifier.json"
 _MAX_DESCRIPTION, _MAX_TOKENIZER = 2**26, 2**28
 
 # An array for one task, or a dict of arrays for several tasks.
@@ -165,6 +167,7 @@ class OnnxMultiheadClassifier:
         """Read the files of a folder and check that they belong together."""
         with _one_error(folder):
             before = identity(folder)
+            _check_is_export(folder)
             content = read_file(folder / DESCRIPTION, _MAX_DESCRIPTION)
             description = json.loads(content)
             _check_format(description)
@@ -653,6 +656,15 @@ def _is_number(value: Any, above: float) -> bool:
 def _require(is_valid: bool, what: str):
     if not is_valid:
         raise ValueError(f"{what} in {DESCRIPTION} is not valid")
+
+
+def _check_is_export(folder: Path):
+    """Raise ValueError for the folder of a classifier that `save` has written."""
+    if (folder / _SAVED).exists() and not (folder / DESCRIPTION).exists():
+        raise ValueError(
+            "it was written by save. Load it with MultiheadClassifier.load or TextClassifier.load, "
+            "and call export_onnx"
+        )
 
 
 @contextlib.contextmanager
