@@ -49,6 +49,8 @@ _STYLE = """\
 .rapidfit summary { cursor: pointer; color: var(--accent); }
 .rapidfit pre { overflow-x: auto; background: var(--stripe); padding: 0.8em; }
 .rapidfit img { max-width: 100%; height: auto; background: #ffffff; border-radius: 4px; }
+.rapidfit .picture { overflow-x: auto; max-width: none; }
+@media (max-width: 40em) { .rapidfit img { max-width: none; } }
 @media (prefers-color-scheme: dark) {
   .rapidfit { --text: #e6edf3; --dim: #9aa4af; --line: #3d444d; --back: #0d1117;
     --stripe: #161b22; --accent: #6cb0ff; }
@@ -173,8 +175,8 @@ def details(summary: object, *bodies: str) -> str:
 
 def picture(svg: bytes, description: object) -> str:
     """Return an image that contains the bytes of an SVG file."""
-    data = base64.b64encode(svg).decode()
-    return f'<p><img alt="{escape(description)}" src="data:image/svg+xml;base64,{data}"></p>'
+    source = f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+    return f'<p class="picture"><img alt="{escape(description)}" src="{source}"></p>'
 
 
 def fragment(title: object, *sections: str) -> str:

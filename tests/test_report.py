@@ -53,7 +53,7 @@ def found(fitted, rows, tmp_path_factory):
 
 def test_sections(found):
     """The page has all sections, and a picture for each display."""
-    expected = ["Scores", "Training", "Confusion", "Calibration and coverage", "Tasks"]
+    expected = ["Scores", "Training", "Confusion", "Calibration and coverage", "Errors by task"]
     assert found.titles[:5] == expected
     assert found.titles[-3:] == ["These rows", "Configuration", "Environment"]
     assert found.tags.count("img") == 5

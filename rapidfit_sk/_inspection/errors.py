@@ -197,7 +197,7 @@ class ErrorReport:
 
     def _sections(self) -> Iterator[str]:
         findings = ("; ".join(map(str.strip, self._findings(task))) for task in self.tasks["task"])
-        yield section("Tasks", table(self.tasks), bullets(findings))
+        yield section("Errors by task", table(self.tasks), bullets(findings))
         titles = {
             "Wrong predictions with the highest confidence": self.errors,
             "Most confused labels": self.confusions,
