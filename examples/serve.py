@@ -1,8 +1,8 @@
 """Serve an exported classifier over HTTP, without torch.
 
-Export a fitted classifier with ``classifier.export_onnx("model", quantize="int8")``, then run
+Export a fitted classifier with ``classifier.export_onnx("model")``, then run
 
-    python -m pip install fastapi uvicorn prometheus-client
+    python -m pip install numpy onnxruntime tokenizers fastapi uvicorn prometheus-client
     python examples/serve.py model
 
 and ask for the labels of texts:
@@ -11,9 +11,9 @@ and ask for the labels of texts:
 
 With ``--min-confidence tuned``, texts below the tuned threshold of a task get no label (``null``).
 Requests that arrive while the model is busy are answered together, in one batch. ``/health`` says
-whether the server accepts requests, and for which model, and ``/metrics`` counts them for
-Prometheus. On SIGTERM, the server answers the requests that it has accepted, for at most 30
-seconds, and then stops.
+whether the server accepts requests, for which model, and with which minimum confidence;
+``/metrics`` counts requests and texts without a label for Prometheus. On SIGTERM, the server
+answers the requests that it has accepted, for at most 30 seconds, and then stops.
 Put it behind a proxy that limits the size of requests and the clients that may send them.
 """
 
@@ -23,7 +23,7 @@ import contextlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated
+from typing import Annotated, Any
 
 # The library tokenizers would otherwise use all cores.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -41,24 +41,36 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from rapidfit_sk.serving import OnnxMultiheadClassifier
 
-# Texts in one call of the model, texts that may wait for it, and characters of a text.
-LARGEST_BATCH, MOST_WAITING, LONGEST_TEXT = 256, 1024, 20_000
+# Texts in one call of the model, and texts that may wait for it.
+LARGEST_BATCH, MOST_WAITING = 256, 1024
+# Characters of a text, and of all texts of a request. Long texts take their time, although the
+# encoder reads only the beginning.
+LONGEST_TEXT, LONGEST_REQUEST = 20_000, 200_000
 
 # Seconds in which requests are answered after SIGTERM.
 SHUTDOWN = 30
+
+
+def check_length(texts):
+    """Raise ValueError if the texts of a request are too long together."""
+    if sum(map(len, texts)) > LONGEST_REQUEST:
+        raise ValueError(f"The texts have more than {LONGEST_REQUEST:,} characters together.")
+    return texts
 
 
 class Texts(BaseModel):
     """Texts to classify."""
 
     model_config = ConfigDict(extra="forbid")
-    texts: list[Annotated[str, Field(max_length=LONGEST_TEXT)]] = Field(
-        min_length=1, max_length=LARGEST_BATCH
-    )
+    texts: Annotated[
+        list[Annotated[str, Field(max_length=LONGEST_TEXT)]],
+        Field(min_length=1, max_length=LARGEST_BATCH),
+        AfterValidator(check_length),
+    ]
 
 
 class Prediction(BaseModel):
@@ -135,7 +147,10 @@ class Batcher:
         batch, n = [], 0
         while self.waiting and (not batch or n + len(self.waiting[0][0]) <= LARGEST_BATCH):
             texts, future, is_gone = self.waiting.pop(0)
-            if await is_gone():
+            nobody_waits = await is_gone()
+            if future.done():  # a shutdown that takes too long cancels it
+                continue
+            if nobody_waits:
                 future.set_exception(HTTPException(499, "The client has closed its connection."))
             else:
                 batch.append((texts, future))
@@ -167,6 +182,9 @@ class Metrics:
         self.requests = Counter(
             "requests", "Requests by status", ["status"], registry=self.registry
         )
+        self.abstentions = Counter(
+            "abstentions", "Texts without a label, by task", ["task"], registry=self.registry
+        )
         self.waiting = Gauge(
             "waiting_texts", "Texts that wait for the model", registry=self.registry
         )
@@ -181,16 +199,59 @@ class Metrics:
         )
 
 
-def minimum_of(given, classifier):
-    """Return the minimum confidence of each task: a number, "tuned" or None on the command line."""
+class CountRequests:
+    """Middleware that counts requests by status, and measures the time of those with an answer."""
+
+    def __init__(self, app, metrics):
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope, receive, send):
+        """Pass a request on, and look at the status of its answer."""
+        if scope["type"] != "http" or scope["path"] in ("/health", "/metrics"):
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), "500"
+
+        async def send_and_look(message):
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_look)
+        finally:
+            self.metrics.requests.labels(status).inc()
+            if status == "200":
+                self.metrics.seconds.observe(time.perf_counter() - start)
+
+
+def min_confidence(given):
+    """Return the value of --min-confidence: "tuned", or a number from 0 to 1."""
     if given == "tuned":
-        return classifier.thresholds_
-    return dict.fromkeys(classifier.tasks_, 0.0 if given is None else float(given))
+        return given
+    with contextlib.suppress(ValueError):
+        if 0 <= float(given) <= 1:
+            return float(given)
+    raise argparse.ArgumentTypeError(f"must be 'tuned' or a number from 0 to 1, got {given!r}")
 
 
-def predict_with(classifier, minimum=None):
+def minimum_of(given, classifier):
+    """Return the minimum confidence of each task; "tuned" leaves out those without a threshold."""
+    if given != "tuned":
+        return dict.fromkeys(classifier.tasks_, given)
+    if not classifier.thresholds_:
+        raise SystemExit(
+            "--min-confidence tuned: the model has no thresholds. Call tune_thresholds before "
+            "export_onnx, or pass a number."
+        )
+    return classifier.thresholds_
+
+
+def predict_with(classifier, minimum):
     """Return a function that maps texts to their predictions, by task."""
-    least = {task: (minimum or {}).get(task, 0.0) for task in classifier.tasks_}
+    least = {task: minimum.get(task, 0.0) for task in classifier.tasks_}
 
     def predict(texts):
         found = classifier.predict_proba(texts)
@@ -211,8 +272,11 @@ def predict_with(classifier, minimum=None):
     return predict
 
 
-def make_app(classifier, minimum=None):
-    """Return an application that predicts with a classifier."""
+def make_app(classifier, minimum):
+    """Return an application that predicts with a classifier.
+
+    `minimum` has the minimum confidence of some tasks.
+    """
     metrics = Metrics()
 
     @contextlib.asynccontextmanager
@@ -223,33 +287,32 @@ def make_app(classifier, minimum=None):
         await app.state.batcher.close()
 
     app = FastAPI(title="Text classification", lifespan=lifespan)
+    app.add_middleware(CountRequests, metrics=metrics)
 
     @app.exception_handler(RequestValidationError)
     async def refuse(request, error):
         # The default answer repeats the request, which may not be valid Unicode.
-        metrics.requests.labels("422").inc()
         found = [{"loc": each["loc"], "msg": each["msg"]} for each in error.errors()]
         return JSONResponse({"detail": found}, 422)
 
     @app.post("/predict", response_model=Answer)
     async def predict(content: Texts, request: Request) -> JSONResponse:
-        start, status = time.perf_counter(), "500"
-        try:
-            found = await app.state.batcher.submit(content.texts, request.is_disconnected)
-            status = "200"
-        except HTTPException as error:
-            status = str(error.status_code)
-            raise
-        finally:
-            metrics.requests.labels(status).inc()
-        metrics.seconds.observe(time.perf_counter() - start)
+        found = await app.state.batcher.submit(content.texts, request.is_disconnected)
+        for task in minimum:
+            n = sum(prediction[task]["label"] is None for prediction in found)
+            metrics.abstentions.labels(task).inc(n)
         return JSONResponse({"predictions": found})
 
     @app.get("/health")
-    async def health() -> dict[str, list[str] | str]:
+    async def health() -> dict[str, Any]:
         if app.state.batcher.worker.done():
             raise HTTPException(503, "The server does not predict any more. Start it again.")
-        return {"status": "ok", "tasks": classifier.tasks_, "model": classifier.model_id[:12]}
+        return {
+            "status": "ok",
+            "tasks": classifier.tasks_,
+            "model": classifier.model_id[:12],
+            "min_confidence": minimum,
+        }
 
     @app.get("/metrics")
     async def show_metrics() -> Response:
@@ -266,7 +329,10 @@ def main():
     parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 for any")
     parser.add_argument("--threads", type=int, default=1, help="threads of a prediction")
     parser.add_argument(
-        "--min-confidence", help="probability below which a text gets no label, or 'tuned'"
+        "--min-confidence",
+        type=min_confidence,
+        default=0.0,
+        help="probability below which a text gets no label, or 'tuned'; 0 by default",
     )
     options = parser.parse_args()
     classifier = OnnxMultiheadClassifier(options.model, n_threads=options.threads)

@@ -473,7 +473,8 @@ class MultiheadClassifier(TaskPredictor):
         sample_weight : array-like of shape (n_rows,) or None, default=None
             The weight of each row.
         task : str or None, default=None
-            The name of the task, if neither a task column nor the name of `y` gives it.
+            The name of the task, if neither a task column nor the name of `y` gives it. With it, a
+            frame with a text and a label column needs no task column.
         label_texts : dict of {label: str or list of str} or None, default=None
             Texts of the labels of the new task. They are added to those in the `label_texts`
             parameter of the classifier, if it has some for this task, and declare classes, too.

@@ -311,7 +311,8 @@ class TextEstimator(
               of equal width, weighted by the weight of their rows [1]_.
 
             For classes, the columns `task`, `label`, `precision`, `recall`, `f1` and `support`
-            (number of rows).
+            (number of rows). A value is missing if it is not defined: the precision of a class
+            that is never predicted, and the recall of a class without rows.
 
         Raises
         ------

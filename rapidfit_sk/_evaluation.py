@@ -306,7 +306,7 @@ def class_frame(rows: dict[str, ScoredRows]) -> pd.DataFrame:
 def _of_classes(task: str, rows: ScoredRows) -> Iterator[tuple[Any, ...]]:
     codes = np.arange(len(rows.classes))
     precision, recall, f1, _ = precision_recall_fscore_support(
-        rows.true, rows.predicted, labels=codes, zero_division=0, sample_weight=rows.weights
+        rows.true, rows.predicted, labels=codes, zero_division=np.nan, sample_weight=rows.weights
     )
     support = np.bincount(rows.true[rows.true >= 0], minlength=len(codes))
     labels = rows.classes.tolist()

@@ -18,7 +18,7 @@ from ._rows import (
     tasks_without,
 )
 from ._validation import listed, short, warn_user
-from .config import FullConfig
+from .config import EvalConfig, FullConfig
 
 # With fewer rows than this, no validation rows are held out by default.
 FEW_ROWS = 2000
@@ -211,7 +211,12 @@ def _validation_size(config: FullConfig, n_rows: int, test_size: float) -> float
     if training.val_size is not None:
         return training.val_size
     is_small = n_rows * (1 - test_size) < FEW_ROWS
-    return 0 if is_small and config.eval.patience is None else 0.1
+    return 0 if is_small and not _chooses_epochs(config) else 0.1
+
+
+def _chooses_epochs(config: FullConfig) -> bool:
+    """Return whether a parameter asks for validation rows, without which it has no effect."""
+    return config.eval.patience is not None or config.eval.metric != EvalConfig().metric
 
 
 def _warn_of_split(
@@ -230,7 +235,7 @@ def _warn_of_split(
             notes += _notes_on_shared_texts(rows, others, kind, where)
     if any(sizes.values()):
         notes += _notes_on_single_rows(rows, small)
-    if validation is None and (sizes["val"] or config.eval.patience is not None):
+    if validation is None and (sizes["val"] or _chooses_epochs(config)):
         epochs = config.encoder.freeze_epochs + config.training.epochs
         notes.append(
             f"There are no validation rows, so training runs for all {epochs} epochs and keeps "

@@ -93,9 +93,9 @@ class TrainingConfig(ConfigGroup):
     val_size : float or None, default=None
         Share of the rows other than the test rows, in [0, 1), that is held out for validation.
         Validation rows choose the best epoch and calibrate the probabilities. With None, the
-        share is 0.1 if at least 2000 rows remain besides the test rows, or if `patience` of
-        :class:`EvalConfig` is set. Otherwise, it is 0, because small data is more useful for
-        training, and a calibration fit on three quarters of the rows runs first.
+        share is 0.1 if at least 2000 rows remain besides the test rows, or if `patience` or
+        `metric` of :class:`EvalConfig` is set. Otherwise, it is 0, because small data is more
+        useful for training, and a calibration fit on three quarters of the rows runs first.
 
     See Also
     --------
@@ -379,7 +379,8 @@ class EvalConfig(ConfigGroup):
     ----------
     metric : {"accuracy", "f1", "loss"}, default="accuracy"
         Metric on the validation rows that determines the best epoch. Accuracy and macro-averaged F1
-        are computed for each task and averaged over tasks.
+        are computed for each task and averaged over tasks. With "f1" or "loss", small data has
+        validation rows, too (see `val_size` of :class:`TrainingConfig`).
     patience : int or None, default=None
         Number of fine-tuning epochs without improvement after which training stops. With None, all
         epochs run. The last ones have the lowest learning rate and are usually the best.

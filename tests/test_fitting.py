@@ -110,13 +110,16 @@ def test_texts_are_numbered_once_in_a_fit(make_classifier, messages, monkeypatch
     assert calls.count(240) == 1
 
 
-def test_few_rows_are_held_out_only_for_patience(make_config, rows):
-    """With `val_size=None`, few rows all train, unless `patience` needs a tenth for validation."""
+@pytest.mark.parametrize("chooses", [{"eval__patience": 1}, {"eval__metric": "f1"}], ids=str)
+def test_few_rows_are_held_out_only_to_choose_an_epoch(make_config, rows, chooses):
+    """With `val_size=None`, few rows all train, unless a parameter needs validation rows."""
     few = make_config(val_size=None)._filled()
     given = FitRows(None, rows, {})
     assert hold_out_rows(few, given, 0).validation is None
     assert hold_out_rows(few, given, 0).needs_calibration_fit
-    patient = make_config(val_size=None).set_params(eval__patience=1)._filled()
-    parts = hold_out_rows(patient, given, 0)
+    choosy = make_config(val_size=None).set_params(**chooses)._filled()
+    parts = hold_out_rows(choosy, given, 0)
     assert len(parts.validation) == pytest.approx(0.1 * len(parts.train), rel=0.3)
     assert not parts.needs_calibration_fit
+    with pytest.warns(UserWarning, match="There are no validation rows, so training runs for all"):
+        hold_out_rows(make_config(val_size=0).set_params(**chooses)._filled(), given, 0)

@@ -337,6 +337,7 @@ def test_add_task_forms(make_classifier, sentiment, intent):
         {"X": intent["text"].tolist(), "y": intent["label"].tolist(), "task": "intent"},
         {"X": intent["text"], "y": intent["label"].rename("intent")},
         {"X": intent, "task": "intent"},
+        {"X": intent[["text", "label"]], "task": "intent"},
     ]
     answers = [
         joblib_copy(base).add_task(**form).predict_proba(TEXTS, task="intent") for form in forms

@@ -281,6 +281,22 @@ def test_an_unused_column_leads_to_one_warning(make_classifier, data, method):
     classifier.score(data)
 
 
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_one_task_has_rows_of_several_parts(make_classifier, data, method):
+    """A TextClassifier warns of such a column, too, and states how to select the rows of a part."""
+    classifier = make_classifier().classifier_for("intent")
+    own = data[data["task"] == "intent"].drop(columns="task")
+    message = r"column 'split' .* pass the rows of one part: X\[X\['split'\] == 'train'\]\. If this"
+    with pytest.warns(UserWarning, match=message) as caught:
+        getattr(classifier, method)(own[["text", "split"]], own["label"])
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    train = own[own["split"] == "train"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        getattr(classifier, method)(train[["text", "split"]], train["label"])
+
+
 def test_no_warning_of_other_columns(make_classifier, data):
     """No warning if the rows of one part were selected, or if other values are in the column."""
     with warnings.catch_warnings():

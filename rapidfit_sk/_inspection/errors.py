@@ -45,8 +45,8 @@ _FORMATS = {
     "low": "{:+.3f}".format,
     "high": "{:+.3f}".format,
 }
-# Number of weak slices of a task in the text of a report.
-_MOST_SLICES = 3
+# Number of weak slices of a task in the text of a report, and the fewest rows of one.
+_MOST_SLICES, _FEWEST_ROWS = 3, 5
 
 
 class TextLength(NamedTuple):
@@ -174,9 +174,14 @@ class ErrorReport:
             )
 
     def _weak_slices(self, task: str) -> pd.DataFrame:
-        """Return the slices whose interval is below zero, the weakest first."""
+        """Return the slices whose interval is below zero, first those with the most excess errors.
+
+        A label of one row that is wrong is below the rest, too, but says nothing about the label.
+        """
         own = self.slices[(self.slices["task"] == task) & (self.slices["high"] < 0)]
-        return own.sort_values("difference", kind="stable").head(_MOST_SLICES)
+        own = own[own["n"] >= _FEWEST_ROWS]
+        order = (own["n"] * own["difference"]).sort_values(kind="stable").index
+        return own.loc[order[:_MOST_SLICES]]
 
     def _repr_html_(self) -> str:
         return fragment(self._title, *self._sections())

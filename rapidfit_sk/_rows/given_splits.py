@@ -113,10 +113,12 @@ def given_parts(
     return result
 
 
-def warn_of_unused_split(X: Any, columns: Columns):
+def warn_of_unused_split(
+    X: Any, columns: Columns, advice: str = "set the parameter split_column='split'"
+):
     """Warn if X has a column "split" with rows of several parts that `split_column` does not name.
 
-    Rows of one part were probably selected on purpose.
+    Rows of one part were probably selected on purpose. `advice` is how to use the column.
     """
     if not isinstance(X, pd.DataFrame) or _USUAL_NAME in columns:
         return
@@ -128,8 +130,8 @@ def warn_of_unused_split(X: Any, columns: Columns):
     if None not in parts and len(parts) > 1:
         warn_user(
             f"X has a column 'split' with the values {listed(values)}, but all rows are used "
-            "for training or held out at random. To use the column, set the parameter "
-            "split_column='split'. If this is intended, drop the column."
+            f"for training or held out at random. To use the column, {advice}. If this is "
+            "intended, drop the column."
         )
 
 

@@ -302,7 +302,9 @@ def encode_tasks(table: TextTable, tasks: list[str]) -> NDArray[np.int64]:
     if (codes < 0).any():
         first = int(np.argmax(codes < 0))
         sentence = unknown_task(table.tasks[first], tasks)
-        raise ValueError(f"Row {table.rows[first]}: {sentence} {IN_FOLDS}")
+        raise ValueError(
+            f"Row {table.rows[first]}: {sentence} Leave out the rows of other tasks. {IN_FOLDS}"
+        )
     return codes
 
 

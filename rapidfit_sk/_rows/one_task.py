@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from .._typing import ArrayOrFrame, RowsLike
 from .._validation import errors_in, listed, short, suggestion, warn_user
+from .given_splits import warn_of_unused_split
 from .label_texts import LabelTexts, declared_tasks, given_texts, label_text_rows
 from .labels import (
     CodedRows,
@@ -102,6 +103,9 @@ class OneTaskReader:
             return self._without_texts(table).training_rows(
                 X, y, sample_weight, helpers, known, classes
             )
+        warn_of_unused_split(
+            as_pandas(X), self.columns, "pass the rows of one part: X[X['split'] == 'train']"
+        )
         given = {} if classes is None else {self.task: classes}
         learned = learn_classes(
             table, given, known, described=described, in_call=given, advice=_ADVICE

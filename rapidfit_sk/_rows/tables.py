@@ -253,6 +253,8 @@ def read_new_task(
             raise task_error(task, "The 'task' parameter")
         if y is not None and not is_long(X, columns):
             y = pd.Series(_single_labels(as_pandas(y, "y")), name=task, dtype=object)
+        elif y is None and _lacks_only_the_task(X, columns):
+            X = X.assign(**{columns.task: task})
     elif y is not None and not is_long(X, columns) and not has_task_names(y):
         raise ValueError("The new task has no name. Pass one: add_task(X, y, task='topic').")
     table = read_labeled(X, y, columns, sample_weight=sample_weight)
@@ -264,6 +266,14 @@ def read_new_task(
         )
     check_is_new(names[0], known)
     return table
+
+
+def _lacks_only_the_task(X: Any, columns: Columns) -> bool:
+    """Return whether X is a frame with texts and labels, but without a task column."""
+    if not isinstance(X, pd.DataFrame):
+        return False
+    names = X.columns.tolist()
+    return columns.text in names and columns.label in names and columns.task not in names
 
 
 def check_is_new(task: object, known: list[str]):

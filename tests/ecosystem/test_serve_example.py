@@ -1,6 +1,9 @@
 """The example of a server: validation, shared batches, health, metrics and shutdown."""
 
+import argparse
 import asyncio
+import contextlib
+import copy
 import http.client
 import json
 import re
@@ -32,12 +35,11 @@ def folder(fitted_texts, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def server(folder):
-    """A process that runs the example, and its port."""
-    process = subprocess.Popen(
-        [sys.executable, SERVE, folder, "--port", "0"], stderr=subprocess.PIPE, text=True
-    )
+@contextlib.contextmanager
+def running(folder, *options):
+    """Run the example, and give its process and its port."""
+    command = [sys.executable, SERVE, folder, "--port", "0", *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         lines = iter(process.stderr.readline, "")
         started = (re.search(r"running on http://127.0.0.1:(\d+)", line) for line in lines)
@@ -45,6 +47,13 @@ def server(folder):
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def server(folder):
+    """A process that runs the example, and its port."""
+    with running(folder) as started:
+        yield started
 
 
 def ask(port, path, content=None, method=None):
@@ -63,8 +72,9 @@ def test_server(server, folder):
     """The server answers with labels and probabilities, refuses bad requests, and counts all."""
     _, port = server
     model = OnnxMultiheadClassifier(folder).model_id[:12]
-    expected = f'{{"status":"ok","tasks":["label"],"model":"{model}"}}'
-    assert ask(port, "/health") == (200, expected)
+    status, found = ask(port, "/health")
+    expected = {"status": "ok", "tasks": ["label"], "model": model, "min_confidence": {"label": 0}}
+    assert (status, json.loads(found)) == (200, expected)
     status, found = ask(port, "/predict", {"texts": TEXTS})
     classifier = OnnxMultiheadClassifier(folder)
     p = classifier.predict_proba(TEXTS)
@@ -74,12 +84,16 @@ def test_server(server, folder):
         assert prediction["label"]["probability"] == pytest.approx(p[i].max(), abs=1e-5)
     refused = [{"texts": []}, {"texts": [1]}, {"text": TEXTS}, {"texts": ["a"] * 257}]
     refused += [{"texts": ["\ud800"]}, {"texts": [float("nan")]}, {"texts": ["a" * 20_001]}]
+    refused += [{"texts": ["a" * 1000] * 201}]
     for wrong in refused:
         assert ask(port, "/predict", wrong)[0] == 422
+    assert ask(port, "/predict")[0] == 405
     status, metrics = ask(port, "/metrics")
     assert status == 200
     assert 'requests_total{status="200"} 1.0' in metrics
     assert f'requests_total{{status="422"}} {len(refused)}.0' in metrics
+    assert 'requests_total{status="405"} 1.0' in metrics
+    assert 'abstentions_total{task="label"} 0.0' in metrics
     assert "batch_texts_sum 3.0" in metrics
 
 
@@ -87,17 +101,42 @@ def test_minimum_confidence(folder):
     """Texts below the minimum confidence get no label, but their probability."""
     serve = runpy.run_path(str(SERVE))
     classifier = OnnxMultiheadClassifier(folder)
-    plain = serve["predict_with"](classifier)(TEXTS)
+    plain = serve["predict_with"](classifier, {})(TEXTS)
     least = sorted(each["label"]["probability"] for each in plain)[1]
-    minimum = serve["minimum_of"](str(least), classifier)
+    minimum = serve["minimum_of"](serve["min_confidence"](str(least)), classifier)
     found = serve["predict_with"](classifier, minimum)(TEXTS)
     for before, after in zip(plain, found, strict=True):
         p = after["label"]["probability"]
         assert p == before["label"]["probability"]
         assert after["label"]["label"] == (before["label"]["label"] if p >= least else None)
     assert sum(each["label"]["label"] is None for each in found) == 1
-    assert serve["minimum_of"]("tuned", classifier) == classifier.thresholds_
     assert serve["Prediction"](label=None, probability=0.4).label is None
+
+
+def test_tuned_thresholds(fitted, messages, folder, tmp_path):
+    """The tuned thresholds must exist; /health shows them, and /metrics counts missing labels."""
+    serve = runpy.run_path(str(SERVE))
+    with pytest.raises(SystemExit, match="has no thresholds. Call tune_thresholds before"):
+        serve["minimum_of"]("tuned", OnnxMultiheadClassifier(folder))
+    texts = messages["text"].head(48).tolist()
+    tuned = copy.deepcopy(fitted).tune_thresholds(messages, coverage={"intent": 0.5})
+    tuned.export_onnx(tmp_path / "model")
+    with running(tmp_path / "model", "--min-confidence", "tuned") as (_, port):
+        shown = json.loads(ask(port, "/health")[1])["min_confidence"]
+        assert shown == pytest.approx(tuned.thresholds_)
+        found = json.loads(ask(port, "/predict", {"texts": texts})[1])["predictions"]
+        n = sum(each["intent"]["label"] is None for each in found)
+        assert 0 < n < 48
+        assert all(each["sentiment"]["label"] for each in found)
+        assert f'abstentions_total{{task="intent"}} {n}.0' in ask(port, "/metrics")[1]
+
+
+@pytest.mark.parametrize("wrong", ["2", "-0.1", "nan", "tund", ""])
+def test_invalid_minimum_confidence(wrong):
+    """Another minimum is an error of the command line that states what is allowed."""
+    serve = runpy.run_path(str(SERVE))
+    with pytest.raises(argparse.ArgumentTypeError, match="'tuned' or a number from 0 to 1, got"):
+        serve["min_confidence"](wrong)
 
 
 def accepted(port):
@@ -201,6 +240,35 @@ def test_close_answers_all_that_wait():
         return [task.done() and await task for task in asked]
 
     assert asyncio.run(ask_all()) == [[str(i)] * 200 for i in range(4)]
+
+
+def test_a_shutdown_that_takes_too_long():
+    """Requests that a server has cancelled are dropped, and the batcher closes without an error."""
+    computed, is_free = [], threading.Event()
+
+    def predict(texts):
+        computed.extend(texts)
+        is_free.wait(60)
+        return texts
+
+    async def gone():
+        return True
+
+    async def ask_all():
+        batcher = batcher_of(predict)
+        first = asyncio.create_task(batcher.submit(["first"], never))
+        while not computed:
+            await asyncio.sleep(0.001)
+        rest = [asyncio.create_task(batcher.submit(["x"], each)) for each in (never, gone)]
+        await asyncio.sleep(0)
+        for task in (first, *rest):
+            task.cancel()
+        is_free.set()
+        await batcher.close()
+        return await asyncio.gather(first, *rest, return_exceptions=True)
+
+    assert all(isinstance(each, asyncio.CancelledError) for each in asyncio.run(ask_all()))
+    assert computed == ["first"]
 
 
 def test_closed_connections_and_large_requests():

@@ -65,7 +65,9 @@ def test_unknown_label_and_task():
     """An unknown label gets the code -1, and an unknown task raises an error."""
     classes = {"t": np.array(["a", "b"], dtype=object)}
     assert encode_table(table_of(t=["a", "z"]), classes).labels.tolist() == [0, -1]
-    with pytest.raises(ValueError, match=r"Row 0: Task 'u' was not seen in fit.*are: 't'"):
+    with pytest.raises(
+        ValueError, match=r"Row 0: Task 'u' was not seen in fit.*are: 't'\. Leave out"
+    ):
         encode_table(table_of(u=["a", "b"]), classes)
 
 
