@@ -1,6 +1,6 @@
 """Search the configuration of a classifier in a pipeline, and load the best one elsewhere.
 
-Run ``python examples/grid_search.py``. It needs the extra [bundled] and no network, and takes about
+Run ``python examples/grid_search.py``. It needs the extra [bundled] and no network, and takes
 a minute on two CPU cores.
 """
 
@@ -33,7 +33,6 @@ TASKS = ["sentiment", "intent", "emotion"]
 CONFIG = "multiheadclassifier__config__"
 GRID = {
     CONFIG + "training__learning_rate": [2e-4, 5e-4],
-    CONFIG + "head__hidden_layers": [0, 1],
     CONFIG + "pooling": ["mean", "max"],
 }
 NEW_TEXTS = [
