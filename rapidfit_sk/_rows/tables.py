@@ -253,8 +253,8 @@ def read_new_task(
             raise task_error(task, "The 'task' parameter")
         if y is not None and not is_long(X, columns):
             y = pd.Series(_single_labels(as_pandas(y, "y")), name=task, dtype=object)
-        elif y is None and _lacks_only_the_task(X, columns):
-            X = X.assign(**{columns.task: task})
+        elif y is None:
+            X = _with_task(X, columns, task)
     elif y is not None and not is_long(X, columns) and not has_task_names(y):
         raise ValueError("The new task has no name. Pass one: add_task(X, y, task='topic').")
     table = read_labeled(X, y, columns, sample_weight=sample_weight)
@@ -268,12 +268,12 @@ def read_new_task(
     return table
 
 
-def _lacks_only_the_task(X: Any, columns: Columns) -> bool:
-    """Return whether X is a frame with texts and labels, but without a task column."""
-    if not isinstance(X, pd.DataFrame):
-        return False
-    names = X.columns.tolist()
-    return columns.text in names and columns.label in names and columns.task not in names
+def _with_task(X: RowsLike, columns: Columns, task: str) -> RowsLike:
+    """Return a frame of texts and labels with a task column, and anything else as it is."""
+    if not isinstance(X, pd.DataFrame) or columns.task in X:
+        return X
+    is_complete = columns.text in X and columns.label in X
+    return X.assign(**{columns.task: task}) if is_complete else X
 
 
 def check_is_new(task: object, known: list[str]):
