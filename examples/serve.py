@@ -58,7 +58,10 @@ SHUTDOWN = 30
 def check_length(texts):
     """Raise ValueError if the texts of a request are too long together."""
     if sum(map(len, texts)) > LONGEST_REQUEST:
-        raise ValueError(f"The texts have more than {LONGEST_REQUEST:,} characters together.")
+        raise ValueError(
+            f"The texts have more than {LONGEST_REQUEST:,} characters together. Send fewer or "
+            "shorter ones."
+        )
     return texts
 
 
@@ -200,7 +203,7 @@ class Metrics:
 
 
 class CountRequests:
-    """Middleware that counts requests by status, and measures the time of those with an answer."""
+    """Middleware that counts requests for predictions by status, and measures their time."""
 
     def __init__(self, app, metrics):
         self.app = app
@@ -208,7 +211,7 @@ class CountRequests:
 
     async def __call__(self, scope, receive, send):
         """Pass a request on, and look at the status of its answer."""
-        if scope["type"] != "http" or scope["path"] in ("/health", "/metrics"):
+        if scope["type"] != "http" or scope["path"] != "/predict":
             await self.app(scope, receive, send)
             return
         start, status = time.perf_counter(), "500"

@@ -312,7 +312,8 @@ class TextEstimator(
 
             For classes, the columns `task`, `label`, `precision`, `recall`, `f1` and `support`
             (number of rows). A value is missing if it is not defined: the precision of a class
-            that is never predicted, and the recall of a class without rows.
+            that is never predicted, the recall of a class without rows, and the F1 score of a
+            class that is neither.
 
         Raises
         ------

@@ -186,7 +186,7 @@ def hold_out_rows(
             "optimistic. Set test_size=0, and pass validation rows that the classifier has not "
             "trained on as X_val."
         )
-    all_train = config.training.val_size is None and val_size == 0 and validation is None
+    all_train = config.training.val_size is None and validation is None
     test = rows.take(split.test) if given.test is None else given.test
     return Parts(
         rows.take(split.train),

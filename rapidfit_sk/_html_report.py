@@ -96,7 +96,8 @@ def _scores(rows: dict[str, ScoredRows]) -> Iterator[str]:
         ]
     yield table(pd.DataFrame(columns))
     yield paragraph("In parentheses: 95 % bootstrap intervals over texts.")
-    yield details("Scores of the classes", table(class_frame(rows)))
+    undefined = paragraph("A cell is empty if a class has no rows or is never predicted.")
+    yield details("Scores of the classes", undefined, table(class_frame(rows)))
 
 
 def _training(model: FittedModel) -> Iterator[str]:

@@ -101,8 +101,11 @@ class SharingReport:
         lines = [f"SharingReport of {len(self.verdicts)} tasks on {n_folds} folds"]
         of_accuracy = self.scores[self.scores["metric"] == "accuracy"]
         for row in of_accuracy.itertuples():
+            verdict = self.verdicts[row.task]
+            if verdict == NO_DIFFERENCE and not row.low <= 0 <= row.high:
+                verdict += f" (fewer than {_FEWEST_TEXTS} texts differ)"
             lines.append(
-                f"{short(row.task)}: {self.verdicts[row.task]}. Accuracy {row.joint:.3f} together, "
+                f"{short(row.task)}: {verdict}. Accuracy {row.joint:.3f} together, "
                 f"{row.alone:.3f} alone: {row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})"
             )
         for row in self.costs.itertuples():

@@ -208,15 +208,16 @@ def test_planted_slice():
 
 def test_order_of_weak_slices():
     """First comes the slice with the most errors above the rest, and slices of few rows are out."""
-    codes = np.repeat([0, 1, 2], [60, 36, 4])
-    wrong = np.concatenate([np.arange(60) % 6 == 0, np.arange(36) % 3 > 0, np.ones(4, bool)])
-    lengths = {f"text {i}": TextLength(10, is_cut=False) for i in range(100)}
-    report = report_of(rows_of(codes, np.where(wrong, (codes + 1) % 3, codes)), lengths)
+    codes = np.repeat([0, 1, 2, 3], [100, 36, 6, 4])
+    wrong = np.concatenate([np.zeros(100, bool), np.arange(36) % 3 > 0, np.ones(10, bool)])
+    lengths = {f"text {i}": TextLength(10, is_cut=False) for i in range(len(codes))}
+    rows = rows_of(codes, np.where(wrong, (codes + 1) % 4, codes), "abcd")
+    report = report_of(rows, lengths)
     slices = report.slices.set_index("slice")
-    assert (slices.loc[["label 'b'", "label 'c'"], "high"] < 0).all()
+    assert (slices.loc[["label 'b'", "label 'c'", "label 'd'"], "high"] < 0).all()
     assert slices.loc["label 'c'", "difference"] < slices.loc["label 'b'", "difference"]
     found = re.findall("weaker than the rest: label '(.)'", repr(report))
-    assert found == ["b"]
+    assert found == ["b", "c"]
 
 
 def test_slice_of_repeated_texts():

@@ -174,6 +174,28 @@ def test_scores_of_classes(fitted, messages):
             assert row[metric] == pytest.approx(expected[name])
 
 
+def test_undefined_scores_of_classes():
+    """The precision of a class that is never predicted is missing, and so on."""
+    true, predicted = np.array([0, 0, 1, 1, 1]), np.array([0, 0, 0, 0, 3])
+    rows = ScoredRows(
+        texts=np.array(list("abcde"), dtype=object),
+        groups=np.arange(5),
+        positions=np.arange(5),
+        labels=true.astype(object),
+        true=true,
+        proba=np.eye(4)[predicted],
+        classes=np.array(["both", "never predicted", "absent", "without rows"]),
+        weights=np.ones(5, np.float32),
+    )
+    found = class_frame({"t": rows}).set_index("label")
+    missing = found.isna()[["precision", "recall", "f1"]]
+    assert missing.loc["both"].tolist() == [False, False, False]
+    assert missing.loc["never predicted"].tolist() == [True, False, False]
+    assert missing.loc["absent"].tolist() == [True, True, True]
+    assert missing.loc["without rows"].tolist() == [False, True, False]
+    assert found.loc["never predicted", ["recall", "f1"]].tolist() == [0, 0]
+
+
 def test_text_classifier(make_config, messages):
     """A TextClassifier is evaluated on texts and labels, and labels keep their type."""
     rows = messages[messages["task"] == "intent"]

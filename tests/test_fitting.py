@@ -121,5 +121,9 @@ def test_few_rows_are_held_out_only_to_choose_an_epoch(make_config, rows, choose
     parts = hold_out_rows(choosy, given, 0)
     assert len(parts.validation) == pytest.approx(0.1 * len(parts.train), rel=0.3)
     assert not parts.needs_calibration_fit
+    with pytest.warns(UserWarning, match="There are no validation rows"):
+        parts = hold_out_rows(choosy, FitRows(None, rows.take(np.arange(4)), {}), 0)
+    assert parts.validation is None
+    assert parts.needs_calibration_fit
     with pytest.warns(UserWarning, match="There are no validation rows, so training runs for all"):
         hold_out_rows(make_config(val_size=0).set_params(**chooses)._filled(), given, 0)

@@ -19,7 +19,7 @@ from rapidfit_sk import (
 from rapidfit_sk._evaluation import ScoredRows
 from rapidfit_sk._out_of_fold import FoldData, read_table
 from rapidfit_sk._sharing import _n_different, _scores, _verdict
-from rapidfit_sk.inspection import sharing_report
+from rapidfit_sk.inspection import SharingReport, sharing_report
 from rapidfit_sk.testing import tiny_encoder
 
 
@@ -137,6 +137,17 @@ def test_sharing_helps_a_related_small_task(encoder):
 def test_verdicts(interval, n_different, verdict):
     """A verdict other than "no difference seen" needs an interval without zero, and six texts."""
     assert _verdict(*interval, n_different) == verdict
+
+
+def test_a_verdict_that_few_texts_decide_is_explained():
+    """If the interval leaves out zero, but only few texts differ, the text of a report says so."""
+    columns = ["task", "metric", "n", "joint", "alone", "difference", "low", "high"]
+    scores = pd.DataFrame([("t", "accuracy", 9, 0.9, 0.8, 0.1, 0.02, 0.18)], columns=columns)
+    frames = {"folds": pd.DataFrame({"fold": [0, 1]}), "costs": pd.DataFrame()}
+    few = SharingReport({"t": "no difference seen"}, scores, **frames)
+    assert "'t': no difference seen (fewer than 6 texts differ). Accuracy 0.900" in repr(few)
+    usual = SharingReport({"t": "no difference seen"}, scores.assign(low=-0.1), **frames)
+    assert "'t': no difference seen. Accuracy 0.900" in repr(usual)
 
 
 def test_differences_are_counted_in_texts():

@@ -286,7 +286,7 @@ def test_one_task_has_rows_of_several_parts(make_classifier, data, method):
     """A TextClassifier warns of such a column, too, and states how to select the rows of a part."""
     classifier = make_classifier().classifier_for("intent")
     own = data[data["task"] == "intent"].drop(columns="task")
-    message = r"column 'split' .* pass the rows of one part: X\[X\['split'\] == 'train'\]\. If this"
+    message = r"column 'split' .* select the rows of one part in X and y, such as X\[X\['split'\]"
     with pytest.warns(UserWarning, match=message) as caught:
         getattr(classifier, method)(own[["text", "split"]], own["label"])
     assert len(caught) == 1
@@ -295,6 +295,9 @@ def test_one_task_has_rows_of_several_parts(make_classifier, data, method):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         getattr(classifier, method)(train[["text", "split"]], train["label"])
+    helpers = data[data["task"] != "intent"]
+    with pytest.warns(UserWarning, match=message):
+        classifier.fit(train["text"], train["label"], helpers=helpers)
 
 
 def test_no_warning_of_other_columns(make_classifier, data):

@@ -40,6 +40,7 @@ from .tables import (
 from .values import column_values
 
 _HELPERS = "In the helpers"
+_IN_ONE_PART = "select the rows of one part in X and y, such as X[X['split'] == 'train']"
 _ADVICE = ", or pass all classes as 'classes' to partial_fit."
 
 
@@ -103,9 +104,7 @@ class OneTaskReader:
             return self._without_texts(table).training_rows(
                 X, y, sample_weight, helpers, known, classes
             )
-        warn_of_unused_split(
-            as_pandas(X), self.columns, "pass the rows of one part: X[X['split'] == 'train']"
-        )
+        warn_of_unused_split(as_pandas(X), self.columns, _IN_ONE_PART)
         given = {} if classes is None else {self.task: classes}
         learned = learn_classes(
             table, given, known, described=described, in_call=given, advice=_ADVICE
@@ -222,6 +221,7 @@ class OneTaskReader:
                     "with one column per task."
                 )
             table = read_labeled(X, y, self.columns, sample_weight=sample_weight)
+            warn_of_unused_split(X, self.columns, _IN_ONE_PART)
             warn_of_gaps(gaps(X, y, self.columns))
         if self.task in table.task_names:
             raise ValueError(

@@ -323,8 +323,8 @@ def read_strings(X, columns, first_row=0) -> NDArray[np.object_]:
     if isinstance(X, Mapping):
         _check_maps_tasks(X, columns)
         raise TypeError(
-            "X is a dict of tasks, but only texts are read here. Pass a list of texts, or call "
-            "predict without 'task'."
+            "X is a dict of tasks, but only texts are read here. Pass a list of texts. To predict "
+            "all tasks of a dict, call predict without 'task'."
         )
     if isinstance(X, pd.DataFrame):
         texts = column_values(X.iloc[:, 0]) if X.shape[1] == 1 else _column(X, columns.text)

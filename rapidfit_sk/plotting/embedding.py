@@ -175,7 +175,8 @@ class EmbeddingDisplay:
         if others.any():
             look = {"color": "0.85", "marker": "o", "zorder": 0.9}
             n_others = len(labels) - len(colored)
-            name = f"{n_others} other classes" if n_others else "no label"
+            named = [f"{n_others} other classes"] if n_others else []
+            name = " or ".join(named + ["no label"] * bool((codes < 0).any()))
             self.points_[None] = self._scatter(others, name, look)
         self._describe_axes()
         return self
