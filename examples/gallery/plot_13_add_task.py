@@ -2,7 +2,7 @@
 Add a task, and compare with the old model
 ==========================================
 
-A classifier of sentiment and intent is in use, and now it shall find emotions, too. There are three
+A classifier of sentiment and intent is in use, and now it must find emotions, too. There are three
 ways: add a head to the old model, train all tasks together again, or train a second model.
 """
 
@@ -90,9 +90,10 @@ found.append(compare(added, joint, "emotion"))
 pd.DataFrame(found, index=["old, joint fit", "old, joint fit", "add_task, joint fit"])
 
 # %%
-# Decide by what matters: ``add_task`` is safe for the old tasks, a joint fit learns the new task
-# better, and a second model costs a second encoder at each prediction. A test compares two fitted
-# models; repeat both with several ``random_state``, because seeds differ, too.
+# Six texts are too few for a verdict about the new task; with your data, use a larger test. Decide
+# by what matters: ``add_task`` is safe for the old tasks, a joint fit trains the encoder for the
+# new task, too, and a second model costs a second encoder at each prediction. The test compares
+# two fitted models; repeat both with several ``random_state``, because seeds differ, too.
 #
 # The winner is one object with all tasks. ``save`` and ``load`` keep it.
 
