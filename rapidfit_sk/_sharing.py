@@ -99,11 +99,7 @@ class SharingReport:
         """Return the verdicts, differences and costs in words."""
         n_folds = self.folds["fold"].nunique()
         lines = [f"SharingReport of {len(self.verdicts)} tasks on {n_folds} folds"]
-        of_accuracy = self.scores[self.scores["metric"] == "accuracy"]
-        for row in of_accuracy.itertuples():
-            verdict = self.verdicts[row.task]
-            if verdict == NO_DIFFERENCE and not row.low <= 0 <= row.high:
-                verdict += f" (fewer than {_FEWEST_TEXTS} texts differ)"
+        for row, verdict in self._explained_verdicts():
             lines.append(
                 f"{short(row.task)}: {verdict}. Accuracy {row.joint:.3f} together, "
                 f"{row.alone:.3f} alone: {row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})"
@@ -128,8 +124,18 @@ class SharingReport:
         """
         write_page(path, page(_TITLE, *self._sections()))
 
+    def _explained_verdicts(self) -> Iterator[tuple[Any, str]]:
+        """Yield the accuracies of each task, and its verdict with the reason if they hide it."""
+        of_accuracy = self.scores[self.scores["metric"] == "accuracy"]
+        for row in of_accuracy.itertuples():
+            verdict = self.verdicts[row.task]
+            if verdict == NO_DIFFERENCE and not row.low <= 0 <= row.high:
+                verdict += f" (fewer than {_FEWEST_TEXTS} texts differ)"
+            yield row, verdict
+
     def _sections(self) -> Iterator[str]:
-        verdicts = pd.DataFrame(self.verdicts.items(), columns=["task", "sharing"])
+        pairs = [(row.task, verdict) for row, verdict in self._explained_verdicts()]
+        verdicts = pd.DataFrame(pairs, columns=["task", "sharing"])
         yield section("Verdicts", table(verdicts))
         yield section("Scores on held-out rows", table(self.scores, _FORMATS))
         yield section("Time and size", table(self.costs, _FORMATS))

@@ -93,9 +93,10 @@ class TrainingConfig(ConfigGroup):
     val_size : float or None, default=None
         Share of the rows other than the test rows, in [0, 1), that is held out for validation.
         Validation rows choose the best epoch and calibrate the probabilities. With None, the
-        share is 0.1 if at least 2000 rows remain besides the test rows, or if `patience` or
-        `metric` of :class:`EvalConfig` is set. Otherwise, it is 0, because small data is more
-        useful for training, and a calibration fit on three quarters of the rows runs first.
+        share is 0.1 if at least 2000 rows remain besides the test rows, or if `patience` or a
+        `metric` other than "accuracy" is set in :class:`EvalConfig`. Otherwise, it is 0, because
+        small data is more useful for training, and a calibration fit on three quarters of the rows
+        runs first.
 
     See Also
     --------

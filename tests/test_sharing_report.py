@@ -143,9 +143,10 @@ def test_a_verdict_that_few_texts_decide_is_explained():
     """If the interval leaves out zero, but only few texts differ, the text of a report says so."""
     columns = ["task", "metric", "n", "joint", "alone", "difference", "low", "high"]
     scores = pd.DataFrame([("t", "accuracy", 9, 0.9, 0.8, 0.1, 0.02, 0.18)], columns=columns)
-    frames = {"folds": pd.DataFrame({"fold": [0, 1]}), "costs": pd.DataFrame()}
+    frames = {"folds": pd.DataFrame({"fold": [0, 1]}), "costs": pd.DataFrame({"model": []})}
     few = SharingReport({"t": "no difference seen"}, scores, **frames)
     assert "'t': no difference seen (fewer than 6 texts differ). Accuracy 0.900" in repr(few)
+    assert "no difference seen (fewer than 6 texts differ)" in few._repr_html_()
     usual = SharingReport({"t": "no difference seen"}, scores.assign(low=-0.1), **frames)
     assert "'t': no difference seen. Accuracy 0.900" in repr(usual)
 

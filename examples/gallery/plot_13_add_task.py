@@ -72,8 +72,8 @@ plt.show()
 
 # %%
 # Intervals of two models overlap even if one of them is reliably better, because both are wrong on
-# the same hard texts. McNemar's test counts the texts on which only one of them is right. The
-# predictions of ``add_task`` for the old tasks are those of the old model.
+# the same hard texts. McNemar's test counts the texts on which only one of them is right. For the
+# old tasks, ``add_task`` predicts the same labels as the old model.
 
 
 def compare(a, b, task):
@@ -91,7 +91,7 @@ pd.DataFrame(found, index=["old, joint fit", "old, joint fit", "add_task, joint 
 
 # %%
 # Six texts are too few for a verdict about the new task; with your data, use a larger test. Decide
-# by what matters: ``add_task`` is safe for the old tasks, a joint fit trains the encoder for the
+# by your needs: ``add_task`` is safe for the old tasks, a joint fit trains the encoder for the
 # new task, too, and a second model costs a second encoder at each prediction. The test compares
 # two fitted models; repeat both with several ``random_state``, because seeds differ, too.
 #

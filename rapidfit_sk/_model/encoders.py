@@ -552,7 +552,7 @@ def input_length(max_length: int | None, longest: int, owner: str, model_name: s
     Raises
     ------
     InvalidParameterError
-        If the encoder cannot read as many tokens.
+        If the encoder cannot read this number of tokens.
     """
     if max_length is None:
         return int(min(_USUAL_LENGTH, longest))

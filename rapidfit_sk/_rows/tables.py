@@ -269,7 +269,7 @@ def read_new_task(
 
 
 def _with_task(X: RowsLike, columns: Columns, task: str) -> RowsLike:
-    """Return a frame of texts and labels with a task column, and anything else as it is."""
+    """Add a task column to a frame of texts and labels, and return anything else unchanged."""
     if not isinstance(X, pd.DataFrame) or columns.task in X:
         return X
     is_complete = columns.text in X and columns.label in X
