@@ -48,7 +48,7 @@ from rapidfit_sk.serving import OnnxMultiheadClassifier
 # Texts in one call of the model, and texts that may wait for it.
 LARGEST_BATCH, MOST_WAITING = 256, 1024
 # Characters of a text, and of all texts of a request. Long texts take their time, although the
-# encoder reads only the beginning.
+# encoder reads only a part of them.
 LONGEST_TEXT, LONGEST_REQUEST = 20_000, 200_000
 
 # Seconds in which requests are answered after SIGTERM.
